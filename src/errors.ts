@@ -38,6 +38,7 @@ export const ERRORS = {
   ERR_PROMPT: 'A prompt has no words, or a word that the text encoders do not know.',
   ERR_PORT: 'The address is in use or cannot be bound.',
   ERR_RUN_DIR: 'The run folder cannot be used: not writable, or it belongs to another run.',
+  ERR_HOST: 'A host of the run cannot be reached, or does not have what the run needs.',
   ERR_RUN_LOCKED: 'Another process is running in the same run folder.',
   ERR_NOT_RUNNING: 'No run is in progress in the run folder.',
   ERR_STOP: 'A run cannot be stopped: it belongs to another user, did not end in time, or saved nothing.',

@@ -37,7 +37,7 @@ export function stopEarly(signal: StopSignal): never {
   process.exit(SIGNAL_EXIT[signal]);
 }
 
-/** The end of a process, as Node.js reports it. */
+/** The end of a process, as Node.js reports it. Both are null where nobody knows how it has ended. */
 export interface ProcessEnd {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -57,7 +57,7 @@ export function describeExit({ code, signal, outOfMemory }: Exit, where = ''): s
     const why = 'a kernel or the event loop stood still';
     return `hung${where} and was ended by its watchdog: ${why} (exit code ${code})`;
   }
-  if (signal === null) return `ended with exit code ${code}${where}`;
+  if (signal === null) return code === null ? `has ended${where}` : `ended with exit code ${code}${where}`;
   if (CRASHES.has(signal)) return `crashed with ${signal}${where}`;
   const memory = outOfMemory ? ' (out of memory)' : ' (out of memory?)';
   return `was killed by ${signal}${where}${signal === 'SIGKILL' ? memory : ''}`;

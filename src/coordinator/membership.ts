@@ -257,6 +257,6 @@ function noFolder(runDir: string): Fault {
   return {
     code: 'ERR_RUN_DIR',
     message: `No worker sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Start a worker on the machine of the coordinator, or choose a --run-dir on a file system that the machines share, for the same user',
+    hint: 'Start a worker on the machine of the coordinator (localhost in --hosts), or choose a --run-dir on a file system that the machines share, for the same user',
   };
 }

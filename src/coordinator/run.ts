@@ -51,6 +51,8 @@ interface CoordinatorOptions {
   prometheusTargets: string | null;
   /** Gives the launcher what is to be shown; null: there is none. */
   launcher: Send | null;
+  /** Called when a worker has joined, and when it is gone. */
+  onMember?: (workerId: string, isHere: boolean) => void;
   /** Called when workers may join, with the credential of those of this machine. */
   onListening: (credential: string) => void;
 }
@@ -161,6 +163,7 @@ export class Run {
       workers,
       generation: () => this.#state.generation,
       invite: (rules) => this.#invite?.(rules) ?? null,
+      onMember: (id, isHere) => options.onMember?.(id, isHere),
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });

@@ -46,6 +46,8 @@ interface SessionsOptions {
   generation: () => number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
   invite: (rules: TokenRules) => string | null;
+  /** Called when a worker has joined, and when its session has ended. */
+  onMember?: (id: string, isHere: boolean) => void;
   /** Called for every event. */
   onEvent: (event: Event) => void;
   /** Called with a description of what was refused, for the log, at a limited rate. */
@@ -90,7 +92,7 @@ export class Sessions {
 
   refuse(id: string, message: string): void {
     const session = this.#sessions.get(id);
-    this.#sessions.delete(id);
+    this.#leave(id);
     if (session !== undefined) refuse(session, status.FAILED_PRECONDITION, message);
   }
 
@@ -133,7 +135,7 @@ export class Sessions {
     const lost = (reason: string) => {
       clearTimeout(timer);
       if (id === null || this.#sessions.get(id) !== session) return;
-      this.#sessions.delete(id);
+      this.#leave(id);
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
@@ -165,6 +167,7 @@ export class Sessions {
     const { workerId: id, protocol: _, ...join } = message.join!;
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
+    this.#options.onMember?.(id, true);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
     this.#options.onEvent({ type: 'joined', id, ...join });
     return id;
@@ -184,6 +187,10 @@ export class Sessions {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
     return null;
+  }
+
+  #leave(id: string): void {
+    if (this.#sessions.delete(id)) this.#options.onMember?.(id, false);
   }
 
   #receive(id: string, message: WorkerMessage): void {

@@ -39,7 +39,7 @@ export function checkMemory(machine = machineMemory()): Check {
 }
 
 /** The disk space for runs and checkpoints. */
-export function checkDisk(folder = process.cwd()): Check {
+export function checkDisk(folder = process.cwd(), little = LITTLE_DISK): Check {
   let free: number;
   try {
     const { bavail, bsize } = statfsSync(folder);
@@ -53,7 +53,7 @@ export function checkDisk(folder = process.cwd()): Check {
     return warning('disk', `${folder} is not writable`, 'change to another folder, or use --run-dir');
   }
   const detail = `${bytes(free)} free in ${folder}`;
-  if (free >= LITTLE_DISK) return ok('disk', detail);
+  if (free >= little) return ok('disk', detail);
   return warning('disk', detail, 'free some space, or use --run-dir on another disk');
 }
 

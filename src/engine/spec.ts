@@ -84,6 +84,7 @@ export type TrainingEngine = ReturnType<typeof trainingEngine>;
  * The engine for training.
  *
  * @param device ordinal of the GPU; null on the CPU, and for plans, which need no device.
+ * @param together How many of the workers share a machine.
  */
 export function trainingEngine(
   config: Config,
@@ -91,11 +92,12 @@ export function trainingEngine(
   host: HostInfo,
   workers: number,
   device: number | null = null,
+  together = workers,
 ) {
   const gpu = config.device === 'cuda';
   const precision = resolvePrecision(config.precision.compute, gpu ? GPU : host);
   const [, latentHeight, latentWidth] = dataset.latent;
-  const threads = threadsOf(config, host, workers);
+  const threads = threadsOf(config, host, together);
   const spec: EngineSpec = {
     model: modelSpec(config, dataset),
     latentHeight,

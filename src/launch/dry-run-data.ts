@@ -26,7 +26,7 @@ export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Prefli
   const samples = schedule.steps * batch.global;
   const processOf = (spec: ProcessSpec, by: Launcher) => ({
     name: spec.name,
-    host: spec.host,
+    host: spec.host.name,
     command: by.shellLine(spec),
   });
   const ranges = assignSlots(slotCount(config), workersOf(run));

@@ -131,6 +131,8 @@ function describeRank(
   const gpu = gpus?.[rank];
   const reason = (noGpu?.cause as Error | undefined)?.message ?? noGpu?.message;
   const device =
-    gpu === undefined ? `a GPU (none here: ${reason})` : `GPU ${gpu.ordinal} (${describeDevice(gpu)})`;
+    gpu === undefined
+      ? `a GPU${noGpu === null ? '' : ` (none here: ${reason})`}`
+      : `GPU ${gpu.ordinal} (${describeDevice(gpu)})`;
   return `${device}, ${compute}, ${memory}, and ${gib(onDevice)} of the GPU`;
 }

@@ -1,7 +1,9 @@
 /** The ways in which a run's workers are started. The coordinator always runs beside `launch`. */
+import type { ProcessEnd } from '../signals.js';
 import type { Child } from './children.js';
 import { local } from './local.js';
 import type { ProcessSpec } from './processes.js';
+import { ssh } from './ssh.js';
 
 /** Starts processes; when, and what follows from their end, is decided in `supervise.ts`. */
 export interface Launcher {
@@ -9,6 +11,11 @@ export interface Launcher {
   start(spec: ProcessSpec, input: string): Promise<Child>;
   /** The same as a person would type it, who then types the input. */
   shellLine(spec: ProcessSpec): string;
+  /**
+   * Whether the process has ended if the one that `start` has started ended so. Otherwise nobody knows: only the
+   * coordinator hears of it.
+   */
+  hasEnded(spec: ProcessSpec, ended: ProcessEnd): boolean;
 }
 
-export const LAUNCHERS = { local } satisfies Record<string, Launcher>;
+export const LAUNCHERS = { local, ssh } satisfies Record<string, Launcher>;

@@ -13,7 +13,7 @@ import type { HostInfo, NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
-import { type Estimate, estimateFor } from '../planning/estimate.js';
+import { type Estimate, estimateFor, type Spread } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
 import { averageWarning } from '../step/ema.js';
 import { checkMetricsAddress } from '../telemetry/metrics-address.js';
@@ -27,6 +27,8 @@ export type Preflight = Awaited<ReturnType<typeof preflight>>;
 
 export interface PreflightOptions {
   workers: number;
+  /** Where they are; by default all are on this machine. */
+  spread?: Spread;
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
@@ -60,6 +62,7 @@ export async function preflight(
   machine = machineMemory(),
 ) {
   const { workers, runDir, memory, dry } = options;
+  const { spread = { together: workers, here: workers } } = options;
   checkRunDir(runDir);
   const { shapes, dataset, noData } = dataOf(loaded);
   // In a run the workers verify it.
@@ -67,13 +70,16 @@ export async function preflight(
   const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry });
   const { config } = resolved;
   const ofData = dataset === null ? [] : await dataWarnings(dataset, config, dry);
-  const figures = estimateFor(addon, config, shapes, workers, null);
-  const { gpus, noGpu } = await gpusOf(addon, config, workers);
+  const figures = estimateFor(addon, config, shapes, workers, null, spread);
+  const { gpus, noGpu } = await gpusOf(addon, config, spread.here);
   const given = memory === null ? null : { ...machine, bytes: memory, source: '--memory says' };
   // Without a GPU here, the run is for another machine, whose memory is known only if it was given.
   const place: Place | null = given ?? (noGpu === null ? machine : null);
   const places = place === null ? [] : placesOf(figures, gpus, place);
-  const reestimate = (run: Run) => estimateFor(addon, run.config, shapes, run.workers, null);
+  const reestimate = (run: Run) => {
+    const changed = run.workers === workers ? spread : undefined;
+    return estimateFor(addon, run.config, shapes, run.workers, null, changed);
+  };
   const shortages = places.flatMap(({ need, place, measure }) => {
     const hint = () => savingsHint({ config, workers }, hostOf(addon), reestimate, measure, place.bytes);
     return refusal(need, place, hint) ?? [];
@@ -103,7 +109,7 @@ export async function preflight(
     problems: [
       ...shortages,
       ...[...missing, disk?.refusal ?? null].filter((problem) => problem !== null),
-      ...exchangeProblems(config, workers, gpus),
+      ...exchangeProblems(config, workers, spread.here, gpus),
       ...(isHere ? threadsProblems(loaded, hostOf(addon)) : []),
       ...(elsewhere ? [] : await addressProblems(config)),
     ],
@@ -115,7 +121,7 @@ export async function preflight(
       ...more,
       ...ofData,
       ...heldOut(loaded, dataset),
-      ...crowded(config, hostOf(addon), workers),
+      ...crowded(config, hostOf(addon), spread.here),
     ],
   };
 }
@@ -147,8 +153,19 @@ async function dataWarnings(dataset: DescribedDataset, config: Config, dry: bool
 }
 
 /** An exchange that this machine cannot make; workers on other machines find out by themselves. */
-function exchangeProblems(config: Config, workers: number, gpus: readonly Gpu[] | null): OrchestratorError[] {
+function exchangeProblems(
+  config: Config,
+  workers: number,
+  here: number,
+  gpus: readonly Gpu[] | null,
+): OrchestratorError[] {
   if (workers === 1) return [];
+  if (config.exchange === 'shared' && here < workers) {
+    const hint = 'Leave exchange at auto, or choose grpc or nccl';
+    const message =
+      'exchange: shared, but the workers are on several machines, which have no memory in common';
+    return [new OrchestratorError('ERR_CONFIG', message, hint)];
+  }
   if (config.exchange === 'shared') return workers > MAX_MEMBERS ? [cannotShare()] : [];
   if (config.exchange !== 'nccl' || gpus === null) return [];
   const shared = sharedGpu(gpus.map(({ ordinal }) => `GPU ${ordinal}`));
@@ -208,7 +225,7 @@ function crowded({ threads }: Config, { processors }: HostInfo, workers: number)
 
 /** The GPU of each rank, or with `device: cuda` why there is none. */
 async function gpusOf(addon: NativeAddon, { device }: Config, workers: number) {
-  if (device === 'cpu') return { gpus: null, noGpu: null };
+  if (device === 'cpu' || workers === 0) return { gpus: null, noGpu: null };
   try {
     return { gpus: await findGpus(addon, workers), noGpu: null };
   } catch (error) {

@@ -1,11 +1,30 @@
 /** The processes of a run: what is started, where, and with which environment. */
+import { existsSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 
-/** A run on this machine. */
+/** Where workers of a run are started, several of them side by side. */
+export interface RunHost {
+  /** By which messages name it: "localhost", "node1", "root@10.0.0.2:2222". */
+  name: string;
+  /** How ssh reaches it; null: it is this machine. */
+  ssh: { destination: string; port: number | null } | null;
+  workers: number;
+  /** Its folder in which its workers run. */
+  folder: string;
+  /** Where it has the data set; null: where the configuration says. */
+  data: string | null;
+}
+
+/** A run whose coordinator is on this machine. */
 export interface LaunchOptions {
-  /** Nodes of the run; all of them are this machine. */
-  nodes: number;
-  workersPerNode: number;
+  /** Several of them may be this machine. */
+  hosts: readonly RunHost[];
+  /** The first port of the workers of each host; 0: they take any free ones. */
+  workerPort: number;
+  /** Variables of the environment of all workers, beside those that say which worker it is. */
+  environment: Readonly<Record<string, string>>;
   /** The run goes on with so many workers. */
   minWorkers: number;
   /** How often each worker that has died is started again within ten minutes. */
@@ -29,9 +48,9 @@ export interface LaunchOptions {
 export interface ProcessSpec {
   /** "coordinator", "worker 1" */
   name: string;
-  host: string;
+  host: RunHost;
   command: readonly string[];
-  /** Variables in addition to the launcher's environment. */
+  /** Variables in addition to the environment that a process has there. */
   environment: Readonly<Record<string, string>>;
 }
 
@@ -63,8 +82,23 @@ export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-s
  */
 const NO_DEBUGGER = '--inspect-port=192.0.2.1:0';
 
-export function workersOf({ nodes, workersPerNode }: LaunchOptions): number {
-  return nodes * workersPerNode;
+/** This machine, with so many workers. */
+export function thisMachine(workers: number, data: string | null = null): RunHost {
+  return { name: 'localhost', ssh: null, workers, folder: process.cwd(), data };
+}
+
+export function workersOf({ hosts }: Pick<LaunchOptions, 'hosts'>): number {
+  return hosts.reduce((sum, { workers }) => sum + workers, 0);
+}
+
+/** The most workers that share the processors of a machine. */
+export function mostTogether({ hosts }: Pick<LaunchOptions, 'hosts'>): number {
+  return Math.max(workersHere({ hosts }), ...hosts.map(({ workers }) => workers));
+}
+
+/** The number of workers on this machine. */
+export function workersHere({ hosts }: Pick<LaunchOptions, 'hosts'>): number {
+  return workersOf({ hosts: hosts.filter(({ ssh }) => ssh === null) });
 }
 
 export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
@@ -81,7 +115,7 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
   const sets = overrides.flatMap((override) => ['--set', override]);
   return {
     name: 'coordinator',
-    host: 'localhost',
+    host: thisMachine(0),
     command: [...program(), 'coordinator', configPath, ...Object.entries(options).flat(), ...flags, ...sets],
     environment: {},
   };
@@ -89,18 +123,49 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
 
 /** The process of worker `index` of a run. It reads its credential from its standard input. */
 export function workerProcess(run: LaunchOptions, index: number): ProcessSpec {
-  const { nodes, workersPerNode, device } = run;
+  const { hosts, device, workerPort, network } = run;
+  const { host, localRank } = placeOf(hosts, index);
+  const { ssh, data } = host;
+  const sharesGpus = device === 'cuda' && hosts.filter(({ ssh }) => ssh === null).length > 1;
+  const port = network === null || workerPort === 0 ? [] : ['--port', String(workerPort + localRank)];
   return {
     name: `worker ${index}`,
-    host: 'localhost',
-    command: [...program(WORKER_OPTIONS), 'worker', '--credential', '-'],
+    host,
+    command: [
+      ...(ssh === null ? program(WORKER_OPTIONS) : [programElsewhere()]),
+      ...['worker', '--credential', '-'],
+      ...port,
+      ...(data === null ? [] : ['--data', data]),
+    ],
     environment: {
-      [ENVIRONMENT.workerId]: `local-${index}`,
-      [ENVIRONMENT.localRank]: String(index % workersPerNode),
-      [ENVIRONMENT.localWorldSize]: String(workersPerNode),
-      ...(nodes === 1 || device === 'cpu' ? {} : { [ENVIRONMENT.gpu]: String(index) }),
+      ...run.environment,
+      [ENVIRONMENT.workerId]: `${ssh === null ? 'local' : host.name}-${index}`,
+      [ENVIRONMENT.localRank]: String(localRank),
+      [ENVIRONMENT.localWorldSize]: String(host.workers),
+      ...(ssh === null && sharesGpus ? { [ENVIRONMENT.gpu]: String(index) } : {}),
     },
   };
+}
+
+/** The host of worker `index`, and its number among that host's workers. */
+function placeOf(hosts: readonly RunHost[], index: number): { host: RunHost; localRank: number } {
+  let localRank = index;
+  for (const host of hosts) {
+    if (localRank < host.workers) return { host, localRank };
+    localRank -= host.workers;
+  }
+  throw new RangeError(`worker ${index} has no host`);
+}
+
+/**
+ * The command of this program on another host, which has the same folders: relative to the folder in which the
+ * command runs if the program is in it. Where it was installed by npm, it is in the path.
+ */
+export function programElsewhere(): string {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  if (!existsSync(join(root, 'orchestrator'))) return 'orchestrator';
+  const here = relative(process.cwd(), root);
+  return here.startsWith('..') ? join(root, 'orchestrator') : `./${join(here, 'orchestrator')}`;
 }
 
 /** The command of this program: the same Node.js, options and entry file. */

@@ -1,4 +1,5 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ENDED } from '../coordinator/events.js';
 import { lossOf, progressOf } from '../coordinator/progress.js';
@@ -56,6 +57,8 @@ export interface CoordinatorNotice extends RelayMessage {
   listening?: string;
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
+  /** A worker has joined, or has left or was lost. */
+  member?: { workerId: string; isHere: boolean };
 }
 
 /** A message from the launcher to the coordinator. */
@@ -69,6 +72,7 @@ export interface LauncherNotice {
 /** Runs to the end, and returns the exit code. */
 export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
   const children: Child[] = [];
+  const local: Child[] = [];
   const killAll = () => {
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
   };
@@ -98,15 +102,24 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     const messageOf = (output: string): LauncherNotice => ({ output });
     const tell = lineSender(coordinator, messageOf, print);
     const goesOn = () => isRunning(coordinator) && first() === null && !isOver;
+    const members = new Members(coordinator);
     /** Starts a worker, and again when it has died while the run goes on. */
     const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
       const spec = workerProcess(run, index);
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
+      if (spec.host.ssh === null) local.push(worker);
       prefixLines(worker, tell);
-      worker.process.once('exit', (code, signal) => {
-        const ended = { code, signal };
+      const endOf = async (ended: ProcessEnd): Promise<ProcessEnd> => {
+        if (launcher.hasEnded(spec, ended)) return ended;
+        if (members.has(workerId) && goesOn()) {
+          tell(`the connection to ${worker.name} is lost; the worker goes on without it`);
+          await Promise.race([members.gone(workerId), coordinator.exited]);
+        }
+        return { code: null, signal: null };
+      };
+      const onEnd = (ended: ProcessEnd) => {
         const isMissed = goesOn() && hasDied(ended);
         const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
@@ -125,7 +138,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
           if (goesOn()) await startWorker(index, address, restarts);
         };
         again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
-      });
+      };
+      worker.process.once('exit', (code, signal) => void endOf({ code, signal }).then(onEnd));
     };
     for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
       await startWorker(index, address, new Restarts(run.maxRestarts));
@@ -137,8 +151,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       print(`stopped without saving: ${loss}`);
       return EXIT.unsaved;
     }
-    // Those that have not joined yet would wait for a coordinator.
-    for (const worker of children.slice(1)) worker.process.kill('SIGTERM');
+    // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
+    for (const worker of local) worker.process.kill('SIGTERM');
     await Promise.race([
       Promise.all(children.map(({ exited }) => exited)),
       sleep(SHUTDOWN_MS, null, { ref: false }),
@@ -254,6 +268,29 @@ async function credentialOf({ network }: LaunchOptions, worker: string, local: s
   // Members of other machines know it by a certificate.
   const { invite } = await import('../rpc/invite.js');
   return await invite(local, { uses: 1, seconds: START_SECONDS, worker });
+}
+
+/** Which workers take part, as the coordinator tells. */
+class Members {
+  readonly #coordinator: Child;
+  readonly #ids = new Set<string>();
+
+  constructor(coordinator: Child) {
+    this.#coordinator = coordinator;
+    coordinator.process.on('message', ({ member }: CoordinatorNotice) => {
+      if (member?.isHere) this.#ids.add(member.workerId);
+      else if (member !== undefined) this.#ids.delete(member.workerId);
+    });
+  }
+
+  has(id: string): boolean {
+    return this.#ids.has(id);
+  }
+
+  /** Resolves when the worker takes no part any more. */
+  async gone(id: string): Promise<void> {
+    while (this.has(id)) await once(this.#coordinator.process, 'message');
+  }
 }
 
 /** The credential of workers of this machine, or null if the coordinator ended first (it has printed why). */

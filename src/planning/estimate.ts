@@ -43,15 +43,28 @@ export async function estimate(
   return estimateFor(addon, config, await shapesOf(config), workers, rates);
 }
 
-/** The same for given shapes. */
+/** Where the workers of a run are. */
+export interface Spread {
+  /** The most that share a machine. */
+  together: number;
+  /** Those on this machine. */
+  here: number;
+}
+
+/**
+ * The same for given shapes.
+ *
+ * @param spread Where the workers are; by default all are on this machine.
+ */
 export function estimateFor(
   addon: NativeAddon,
   config: Config,
   shapes: FoundShapes,
   workers: number,
   rates: Rates | null,
+  { together, here }: Spread = { together: workers, here: workers },
 ) {
-  const { spec, precision } = trainingEngine(config, shapes, hostOf(addon), workers);
+  const { spec, precision } = trainingEngine(config, shapes, hostOf(addon), workers, null, together);
   const training = addon.planFigures(spec);
   const forward = addon.planFigures({ ...spec, training: false });
   const slots = slotCount(config);
@@ -90,8 +103,8 @@ export function estimateFor(
     rankBytes: peaks.map(({ host }) => totalBytes(host)),
     /** The least memory of this machine that each rank needs for itself. */
     rankLeast: leasts.map(ownBytes),
-    /** The least memory of this machine that all ranks, the coordinator and the launcher need together. */
-    machine: machineParts(leasts),
+    /** The least memory of this machine that its ranks, the coordinator and the launcher need together. */
+    machine: machineParts(leasts.slice(0, here)),
     /** Memory of each rank's GPU; null on the CPU. */
     rankGpu: onGpu ? peaks.map(({ gpu }) => gpu!) : null,
     levels: LEVELS.map((level, i) => {

@@ -26,6 +26,8 @@ const REPORT_MS = 2_000;
 interface WorkerOptions extends Connecting {
   /** How many workers of a run on a network share this machine; null: as many as the launcher has started. */
   localWorkers: number | null;
+  /** Where this machine has the data set; null: where the configuration says. */
+  data: string | null;
   /** Whether a person or another program has started it, not the run's launcher. */
   ownAccord: boolean;
 }
@@ -63,7 +65,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       // Workers of other machines have processors of their own.
       const sharing = (own === null ? null : options.localWorkers) ?? welcome.workers;
-      const setup = await buildSetup(welcome, sharing);
+      const setup = await buildSetup(welcome, sharing, options.data);
       startWatchdog();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };

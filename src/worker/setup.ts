@@ -53,17 +53,20 @@ export interface Generation extends WorkerRun {
  * Opens the data set and builds the engine, which stay across generations. The state is loaded later.
  *
  * @param sharing How many workers share the processors of this machine.
+ * @param data Where this machine has the data set; null: where the configuration says.
  */
-export async function buildSetup(welcome: Welcome, sharing: number) {
+export async function buildSetup(welcome: Welcome, sharing: number, data: string | null = null) {
   const config = parseConfig(welcome.configJson, "the coordinator's config");
   const segments = segmentsSchema.parse(JSON.parse(welcome.planJson));
-  const dataset = await openRunData(config.data, segments.at(-1)!);
+  const { path } = config.data;
+  const dataset = await openRunData({ ...config.data, path: data ?? path }, segments.at(-1)!);
   requirePatches(dataset, config);
   const plan = new SamplePlan(segments);
   plan.checkBatch(config.batch.global);
   /** Null on the CPU. */
   const gpu = config.device === 'cuda' ? await findGpu(native()) : null;
-  const training = trainingEngine(config, dataset, hostOf(native()), sharing, gpu?.ordinal ?? null);
+  const ordinal = gpu?.ordinal ?? null;
+  const training = trainingEngine(config, dataset, hostOf(native()), welcome.workers, ordinal, sharing);
   const matmulPeak = config.telemetry.metrics_port === null ? 0 : await measureMatmulPeak(training);
   const engine = await native().createEngine(training.spec);
   const rows = await native().mapDataset(dataset.spec);

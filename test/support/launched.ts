@@ -17,6 +17,16 @@ export interface Outcome {
   output: string;
 }
 
+/** From where a run is launched. */
+export interface Whence {
+  /** What runs a command on a host, in the end by exec. */
+  before: readonly string[];
+  /** Beside the environment of the tests. */
+  env: NodeJS.ProcessEnv;
+}
+
+const HERE: Whence = { before: [], env: {} };
+
 /** Those whose processes may still run. */
 const launched = new Set<Launched>();
 
@@ -33,11 +43,17 @@ export class Launched {
   /** As it was printed, with the time before each line. */
   printed = '';
 
-  /** @param nodes Their number, or MIN:MAX. */
-  constructor(runDir: string, nodes: number | string, ...more: string[]) {
+  /** @param nodes Their number, or MIN:MAX; or where the run is launched. */
+  constructor(runDir: string, nodes: number | string | Whence, ...more: string[]) {
     this.runDir = runDir;
-    const command = [MAIN, 'launch', TRAINING, '--nodes', String(nodes), '--run-dir', runDir, ...more];
-    this.process = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const { before, env } = typeof nodes === 'object' ? nodes : HERE;
+    const count = typeof nodes === 'object' ? [] : ['--nodes', String(nodes)];
+    const command = [MAIN, 'launch', TRAINING, ...count, '--run-dir', runDir, ...more];
+    const [file, ...words] = [...before, process.execPath, ...command] as [string, ...string[]];
+    this.process = spawn(file, words, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    });
     launched.add(this);
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8');
@@ -111,7 +127,7 @@ export async function ends(outcome: Promise<Outcome>, code: number): Promise<Out
 }
 
 /** Runs to the end. */
-export function launch(runDir: string, nodes: number, ...more: string[]): Promise<Outcome> {
+export function launch(runDir: string, nodes: number | Whence, ...more: string[]): Promise<Outcome> {
   return new Launched(runDir, nodes, ...more).outcome;
 }
 

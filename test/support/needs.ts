@@ -10,9 +10,13 @@ const LIST = 'scripts/packages-test.txt';
  */
 export function needs(program: string): string | null {
   const owner = packageOf(program);
-  if ((process.env.PATH ?? '').split(delimiter).some((folder) => executable(join(folder, program))))
-    return null;
-  return `needs ${program} (Debian package ${owner})`;
+  return pathOf(program) === null ? `needs ${program} (Debian package ${owner})` : null;
+}
+
+/** Where a program is; null: it is not in PATH. */
+export function pathOf(program: string): string | null {
+  const files = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, program));
+  return files.find(executable) ?? null;
 }
 
 /**

@@ -53,5 +53,5 @@ test('what `orchestrator` passes to Node.js is what the processes of a run get',
   const option = /--inspect-port=\S+/
     .exec(readFileSync('src/launch/processes.ts', 'utf8'))![0]
     .replace(/';$/, '');
-  expect(readFileSync('orchestrator', 'utf8')).toContain(`exec node ${option} `);
+  expect(readFileSync('orchestrator', 'utf8')).toContain(`options=(${option})`);
 });

@@ -62,6 +62,7 @@ export function register(program: Command): void {
           prometheusTargets: prometheusTargets ?? null,
           network,
           launcher: process.send === undefined ? null : toLauncher,
+          onMember: (workerId, isHere) => tell({ member: { workerId, isHere } }),
           onListening: (credential) => {
             if (process.send) tell({ listening: credential });
             else process.stdout.write(`credential of workers of this machine: ${credential}\n`);

@@ -1,4 +1,4 @@
-/** `orchestrator launch`: trains on this machine. */
+/** `orchestrator launch`: trains on this machine, and on others that ssh reaches. */
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
@@ -9,7 +9,8 @@ import { renderDryRun } from '../../launch/dry-run.js';
 import { dryRunData } from '../../launch/dry-run-data.js';
 import { LAUNCHERS } from '../../launch/launcher.js';
 import { preflight } from '../../launch/preflight.js';
-import type { LaunchOptions } from '../../launch/processes.js';
+import { type LaunchOptions, mostTogether, workersHere, workersOf } from '../../launch/processes.js';
+import { travelling } from '../../launch/ssh.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
@@ -21,25 +22,20 @@ import {
   memorySize,
   type NodeRange,
   nodeRange,
+  portNumber,
   targetsFile,
   wholeNumber,
   workerCount,
 } from '../arguments.js';
-import {
-  configArgument,
-  networkOf,
-  seenFrom,
-  type WorkersFlags,
-  workersPerNode,
-  workersPerNodeOption,
-} from '../options.js';
+import { examineHosts, type HostFlags, hostsOf, networkOfHosts } from '../launch-hosts.js';
+import { configArgument, networkOf, seenFrom, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
 const LONG_READING_BYTES = 2 ** 30;
 
-interface LaunchFlags extends Pick<WorkersFlags, 'nprocPerNode'> {
+interface LaunchFlags extends HostFlags {
   nodes: NodeRange;
   minWorkers?: number;
   maxRestarts: number;
@@ -51,15 +47,15 @@ interface LaunchFlags extends Pick<WorkersFlags, 'nprocPerNode'> {
   dryRun?: true;
   json?: true;
   cache: boolean;
-  listen?: string;
-  advertise?: string;
   prometheusTargets?: string;
 }
 
 export function register(program: Command): void {
   const command = program
     .command('launch')
-    .description('train on this machine: start a coordinator and its workers, one process each');
+    .description(
+      'train: start a coordinator on this machine, and its workers here or on other hosts, one process each',
+    );
   workersPerNodeOption(
     configArgument(command).addOption(
       new Option(
@@ -102,6 +98,23 @@ export function register(program: Command): void {
       'host under which they reach this machine (default: that of --listen)',
       advertisedHost,
     )
+    .option(
+      '--hosts <list>',
+      'hosts on which workers are started by ssh, such as a,b:2,localhost: names, and behind a colon how many workers',
+    )
+    .option(
+      '--hostfile <file>',
+      'the same as a file with a line for each, such as "user@b:22 slots=2 dir=FOLDER data=FOLDER"',
+    )
+    .option(
+      '--remote-dir <folder>',
+      'folder of the other hosts in which the command runs (default: the same as here)',
+    )
+    .option(
+      '--port <n>',
+      'port of the coordinator, for workers of other hosts; those of each host take N + 1 and following (default: any free ones)',
+      portNumber,
+    )
     .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
     .option(
       '--prometheus-targets <file>',
@@ -116,31 +129,32 @@ export function register(program: Command): void {
           'A run writes its numbers into metrics.jsonl; `orchestrator status RUN --json` prints its state';
         throw new OrchestratorError('ERR_USAGE', '--json needs --dry-run', hint);
       }
-      const network = networkOf(flags.listen, flags.advertise);
       const given = loadConfigWithSources(configPath, flags.set);
+      const { nodes, maxRestarts } = flags;
+      const { hosts, perNode } = await hostsOf(flags, given.config);
+      const isRemote = hosts.some(({ ssh }) => ssh !== null);
+      const network = isRemote
+        ? await networkOfHosts(hosts, flags)
+        : networkOf(flags.listen, flags.advertise);
       // Workers of other machines hold the whole state, too.
       const isGrpc = network !== null && given.config.exchange === 'auto';
       const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
       const loaded = isGrpc ? loadConfigWithSources(configPath, overrides) : given;
       const { config } = loaded;
-      const { nodes, nprocPerNode, maxRestarts } = flags;
-      const perNode = await workersPerNode(native(), config, {
-        nodes: nodes.max,
-        ...(nprocPerNode === undefined ? {} : { nprocPerNode }),
-      });
-      const workers = nodes.max * perNode;
+      const workers = workersOf({ hosts });
       const { minWorkers = nodes.min === null ? 1 : nodes.min * perNode } = flags;
       checkFewest(workers, minWorkers);
       if (network !== null && nodes.max > 1) {
         throw new OrchestratorError(
           'ERR_USAGE',
           '--nodes with --listen: the nodes that `launch` starts are all this machine',
-          'Use --nproc-per-node for the workers of this machine; those of others join with what `invite` prints',
+          'Use --nproc-per-node for the workers of this machine; --hosts starts those of others, or they join with what `invite` prints',
         );
       }
       const options: LaunchOptions = {
-        nodes: nodes.max,
-        workersPerNode: perNode,
+        hosts,
+        workerPort: flags.port === undefined ? 0 : flags.port + 1,
+        environment: isRemote ? travelling(process.env) : {},
         minWorkers,
         maxRestarts,
         device: config.device,
@@ -152,6 +166,7 @@ export function register(program: Command): void {
         network,
         prometheusTargets: flags.prometheusTargets ?? null,
       };
+      const launcher = isRemote ? LAUNCHERS.ssh : LAUNCHERS.local;
       const { memory = null, dryRun: dry = false } = flags;
       if (!dry) onStopSignals(stopEarly);
       checkWorkers(config, workers);
@@ -165,6 +180,7 @@ export function register(program: Command): void {
       };
       const found = await preflight(native(), loaded, {
         ...{ workers, runDir, resume, allowDataChange },
+        spread: { together: mostTogether({ hosts }), here: workersHere({ hosts }) },
         ...{ memory, dry, identify },
       });
       // In a launch the coordinator says so, after it has read every byte of the checkpoint.
@@ -176,17 +192,18 @@ export function register(program: Command): void {
       }
       if (dry) {
         const { config: effective, step } = found.resolved;
-        const here = memory === null && effective.device === 'cpu';
+        const here = memory === null && effective.device === 'cpu' && !isRemote;
         const time = here ? await forecastRunTime(native(), effective, found.figures, step) : null;
-        printResult(dryRunData(options, LAUNCHERS.local, found, time), flags.json, () =>
-          renderDryRun(options, LAUNCHERS.local, found, time),
+        printResult(dryRunData(options, launcher, found, time), flags.json, () =>
+          renderDryRun(options, launcher, found, time),
         );
       } else for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       refuse(found.problems);
       if (dry) return;
+      const environment = isRemote ? await examineHosts(options, found) : options.environment;
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.
-      process.exit(await superviseRun(options, LAUNCHERS.local));
+      process.exit(await superviseRun({ ...options, environment }, launcher));
     });
 }

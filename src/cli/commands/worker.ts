@@ -17,6 +17,7 @@ interface WorkerFlags {
   credential?: string;
   join?: string;
   port: number;
+  data?: string;
   advertise?: string;
 }
 
@@ -52,6 +53,7 @@ export function register(program: Command): void {
     )
     .option('--join <run>', `a run of this machine and user: ${RUN}`)
     .option('--credential <file|->', 'file with the credential of a run elsewhere; - = standard input')
+    .option('--data <folder>', 'where this machine has the data set (default: data.path of the run)')
     .option('--port <n>', 'port on which workers of other machines reach this one; 0 = any', portNumber, 0)
     .option(
       '--advertise <host>',
@@ -71,6 +73,7 @@ export function register(program: Command): void {
         ownAccord: started === undefined,
         workerId: started ?? `${hostname()}-${process.pid}`,
         port: flags.port,
+        data: flags.data ?? null,
         advertise: flags.advertise ?? null,
         // On another machine it is alone unless somebody says otherwise.
         localWorkers: localWorldSize(process.env) ?? (flags.join === undefined ? 1 : null),

@@ -1,0 +1,103 @@
+/** The options of `launch` that name hosts: what they mean, and whether the hosts are fit for the run. */
+import type { Config } from '../config/schema.js';
+import type { NetworkAddress } from '../coordinator/network-address.js';
+import { OrchestratorError, refuse } from '../errors.js';
+import { canonicalJson } from '../files/json.js';
+import { askHosts, judgeHosts } from '../launch/check-hosts.js';
+import { destinationOf, type HostEntry, isHere, nameOf, parseHosts, readHostfile } from '../launch/hosts.js';
+import { ownAddress } from '../launch/own-address.js';
+import type { Preflight } from '../launch/preflight.js';
+import { type LaunchOptions, type RunHost, thisMachine } from '../launch/processes.js';
+import { native } from '../native/load.js';
+import { hostInAddress } from '../rpc/address.js';
+import { networkOf, workersPerNode } from './options.js';
+
+export interface HostFlags {
+  nodes: { max: number };
+  nprocPerNode?: number;
+  hosts?: string;
+  hostfile?: string;
+  remoteDir?: string;
+  listen?: string;
+  advertise?: string;
+  port?: number;
+}
+
+/**
+ * The hosts of a run, and how many workers one has where nothing else is said.
+ *
+ * @throws OrchestratorError ERR_USAGE
+ */
+export async function hostsOf(
+  flags: HostFlags,
+  config: Config,
+): Promise<{ hosts: RunHost[]; perNode: number }> {
+  const { nodes, nprocPerNode, hosts, hostfile, remoteDir, listen, port } = flags;
+  if (hosts === undefined && hostfile === undefined) {
+    if (port !== undefined && listen === undefined)
+      throw usage('--port needs --listen, --hosts or --hostfile');
+    if (remoteDir !== undefined) throw usage('--remote-dir needs --hosts or --hostfile');
+    const perNode = await workersPerNode(native(), config, {
+      nodes: nodes.max,
+      ...(nprocPerNode === undefined ? {} : { nprocPerNode }),
+    });
+    return { hosts: Array.from({ length: nodes.max }, () => thisMachine(perNode)), perNode };
+  }
+  if (hosts !== undefined && hostfile !== undefined) throw usage('Either --hosts or --hostfile, not both');
+  if (nodes.max > 1) throw usage('--nodes with --hosts: the hosts are the nodes of the run');
+  const entries = hosts === undefined ? readHostfile(hostfile!) : parseHosts(hosts);
+  const here = entries.filter((entry) => isHere(entry)).map(nameOf);
+  if (here.length > 1)
+    throw usage(`${here.join(' and ')} are both this machine; say how many workers it has`);
+  const unknown = entries.find(({ workers }) => workers === null);
+  if (config.device === 'cuda' && nprocPerNode === undefined && unknown !== undefined) {
+    throw usage(`How many GPUs ${nameOf(unknown)} has is not said: add :N or slots=N, or --nproc-per-node N`);
+  }
+  const perNode = nprocPerNode ?? 1;
+  return { hosts: entries.map((entry) => runHost(entry, perNode, remoteDir ?? process.cwd())), perNode };
+}
+
+function runHost(entry: HostEntry, perNode: number, folder: string): RunHost {
+  const workers = entry.workers ?? perNode;
+  if (isHere(entry)) return thisMachine(workers, entry.data);
+  return {
+    name: nameOf(entry),
+    ssh: { destination: destinationOf(entry), port: entry.port },
+    workers,
+    folder: entry.folder ?? folder,
+    data: entry.data,
+  };
+}
+
+/** Where the coordinator of a run on several hosts listens: as it is said, or at this machine's address for them. */
+export async function networkOfHosts(
+  hosts: readonly RunHost[],
+  { listen, advertise, port = 0 }: Pick<HostFlags, 'listen' | 'advertise' | 'port'>,
+): Promise<NetworkAddress> {
+  const address = listen ?? `${hostInAddress(await ownAddress(hosts))}:${port}`;
+  return networkOf(address, advertise)!;
+}
+
+/**
+ * Asks all hosts, and refuses those that are not fit.
+ *
+ * @returns Variables that all workers must have, so that they compute alike.
+ * @throws OrchestratorError ERR_HOST, with a problem for each host.
+ */
+export async function examineHosts(
+  { hosts, environment }: LaunchOptions,
+  { resolved, figures }: Preflight,
+): Promise<Record<string, string>> {
+  const segment = resolved.segments.at(-1) ?? null;
+  const request = { config: canonicalJson(resolved.config), plan: segment?.version ?? null };
+  const asked = await askHosts(hosts, request, environment);
+  const needs = { dataset: segment?.datasetHash ?? null, workerBytes: Math.max(...figures.rankLeast) };
+  const { problems, warnings, isa } = judgeHosts(asked, needs);
+  for (const warning of warnings) process.stderr.write(`warn ${warning}\n`);
+  refuse(problems);
+  return isa === null ? environment : { ...environment, ORCHESTRATOR_ISA: isa };
+}
+
+function usage(message: string): OrchestratorError {
+  return new OrchestratorError('ERR_USAGE', message);
+}

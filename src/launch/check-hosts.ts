@@ -1,0 +1,190 @@
+/** Asks all hosts of a run what they have, and says what is wrong with each, before anything is started there. */
+import { OrchestratorError } from '../errors.js';
+import { reasonOf } from '../files/io.js';
+import { lowestCommonIsa } from '../native/isa.js';
+import { PROTOCOL } from '../rpc/proto.js';
+import type { ProcessEnd } from '../signals.js';
+import { printable } from '../text/printable.js';
+import { bytes, counted, timeSpan } from '../text/quantities.js';
+import { shellText } from '../text/shell.js';
+import { version } from '../version.js';
+import { signalGroup, startChild } from './children.js';
+import { type HostReport, type HostRequest, hostReport, hostReportSchema } from './host-report.js';
+import { programElsewhere, type RunHost } from './processes.js';
+import { commandFor, failedItself } from './ssh.js';
+
+/** Reading the data set may take its time. */
+const ANSWER_MS = 600_000;
+const MOST_OUTPUT = 65_536;
+/** Clocks that differ by more make times in logs and tokens hard to understand. */
+const CLOCK_MS = 60_000;
+/** Certificates are valid from a day before they are issued. */
+const CERTIFICATE_MS = 86_400_000;
+
+export interface HostNeeds {
+  /** The identity of the run's data set; null: it is not known. */
+  dataset: string | null;
+  /** The least memory of one worker. */
+  workerBytes: number;
+}
+
+/** A host and what it has answered, or why it has not. */
+export interface Asked {
+  host: RunHost;
+  answer: HostReport | OrchestratorError;
+  /** When it came, by the clock of this machine. */
+  receivedMs: number;
+}
+
+/** Asks all hosts at the same time. */
+export async function askHosts(
+  hosts: readonly RunHost[],
+  request: Omit<HostRequest, 'data' | 'workers'>,
+  environment: Readonly<Record<string, string>>,
+): Promise<Asked[]> {
+  return await Promise.all(
+    hosts.map(async (host) => {
+      const { data, workers } = host;
+      const answer = await answerOf(host, { ...request, data, workers }, environment);
+      return { host, answer, receivedMs: Date.now() };
+    }),
+  );
+}
+
+async function answerOf(
+  host: RunHost,
+  request: HostRequest,
+  environment: Readonly<Record<string, string>>,
+): Promise<HostReport | OrchestratorError> {
+  if (host.ssh === null) return await hostReport(request);
+  const command = commandFor({ host, command: [programElsewhere(), 'host-report'], environment });
+  try {
+    const { ended, output, errors } = await runToEnd(command, `${JSON.stringify(request)}\n`);
+    const report = hostReportSchema.safeParse(jsonOf(output));
+    return report.success ? report.data : silence(host, ended, errors || output);
+  } catch (error) {
+    return new OrchestratorError('ERR_HOST', `${host.name} cannot be reached: ${reasonOf(error)}`);
+  }
+}
+
+interface Ran {
+  ended: ProcessEnd;
+  output: string;
+  errors: string;
+}
+
+async function runToEnd(command: readonly string[], input: string): Promise<Ran> {
+  const child = await startChild(command[0]!, command, {}, ['pipe', 'pipe', 'pipe'], input);
+  const texts = ['', ''];
+  for (const [index, stream] of [child.process.stdout, child.process.stderr].entries()) {
+    stream!.setEncoding('utf8');
+    stream!.on('data', (text: string) => {
+      texts[index] = (texts[index] + text).slice(0, MOST_OUTPUT);
+    });
+  }
+  const timer = setTimeout(() => signalGroup(child, 'SIGKILL'), ANSWER_MS);
+  const kill = () => signalGroup(child, 'SIGKILL');
+  process.once('exit', kill);
+  const ended = await child.exited;
+  process.off('exit', kill);
+  clearTimeout(timer);
+  return { ended, output: texts[0]!, errors: texts[1]! };
+}
+
+/** Why a host gave no report. */
+function silence({ name, ssh, folder }: RunHost, ended: ProcessEnd, text: string): OrchestratorError {
+  const last = printable(text.trim().split('\n').at(-1) ?? '', 300);
+  const how = ended.signal === null ? `exit code ${ended.code}` : ended.signal;
+  const why = last === '' ? how : last;
+  if (failedItself(ended)) {
+    const port = ssh!.port === null ? [] : ['-p', String(ssh!.port)];
+    const attempt = shellText(['ssh', '-o', 'BatchMode=yes', ...port, ssh!.destination, 'true']);
+    const hint = `This must work without a question: ${attempt}`;
+    return new OrchestratorError('ERR_HOST', `${name} cannot be reached by ssh: ${why}`, hint);
+  }
+  return new OrchestratorError(
+    'ERR_HOST',
+    `${name} cannot run this program in ${folder}: ${why}`,
+    `It needs this version of the program, set up (npm run setup), at the same path, or in --remote-dir; ssh's shell must find node`,
+  );
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    // A login script may have printed something before.
+    return JSON.parse(text.trim().split('\n').at(-1)!);
+  } catch {
+    return null;
+  }
+}
+
+export interface Judgement {
+  problems: OrchestratorError[];
+  warnings: string[];
+  /** The highest instruction set that all have, where some have a higher one; null: all compute alike. */
+  isa: string | null;
+}
+
+/** What is wrong with each host, and what they do not have in common. */
+export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement {
+  const problems = asked.flatMap((one) => problemsOf(one, needs));
+  const warnings = asked.flatMap(clockOf);
+  const answers = asked.flatMap(({ host: { name }, answer }) =>
+    answer instanceof OrchestratorError || answer.problems.length > 0 ? [] : [{ name, ...answer.arithmetic }],
+  );
+  const [first, ...others] = answers;
+  if (first === undefined) return { problems, warnings, isa: null };
+  for (const other of others) {
+    for (const [key, what] of [
+      ['kernels', 'kernels of version'],
+      ['gpus', 'other GPUs or libraries:'],
+    ] as const) {
+      if (other[key] === first[key]) continue;
+      const message = `${other.name} computes with ${what} ${other[key] || 'none'}, and ${first.name} with ${first[key] || 'none'}`;
+      problems.push(new OrchestratorError('ERR_HOST', message, 'The bits would depend on who computes what'));
+    }
+  }
+  const isas = answers.map(({ isa }) => isa);
+  if (first.gpus !== '' || new Set(isas).size === 1) return { problems, warnings, isa: null };
+  const isa = lowestCommonIsa(isas);
+  const list = answers.map(({ name, isa }) => `${name} ${isa}`).join(', ');
+  if (isa === null) {
+    const message = `The hosts have no instruction set in common: ${list}`;
+    const hint = 'ORCHESTRATOR_ISA=generic is slow, and the same everywhere';
+    problems.push(new OrchestratorError('ERR_HOST', message, hint));
+  } else warnings.push(`all workers compute with ${isa}, which every host has: ${list}`);
+  return { problems, warnings, isa };
+}
+
+function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds): OrchestratorError[] {
+  if (answer instanceof OrchestratorError) return [answer];
+  const { name, workers } = host;
+  const problem = (message: string, hint: string | null = null) =>
+    new OrchestratorError('ERR_HOST', `${name}: ${message}`, hint);
+  if (answer.version !== version() || answer.protocol !== PROTOCOL) {
+    const [theirs, own] = [answer, { version: version(), protocol: PROTOCOL }].map(
+      ({ version, protocol }) => `version ${version} (protocol ${protocol})`,
+    );
+    return [problem(`it has ${theirs} of this program, and this machine ${own}`, 'Set up the same version')];
+  }
+  const found = answer.problems.map((message) => problem(printable(message)));
+  if (dataset !== null && answer.dataset !== '' && answer.dataset !== dataset) {
+    const message = `its data set is another one: its hash is ${answer.dataset}, the run's is ${dataset}`;
+    found.push(problem(message, 'data=FOLDER in a hostfile says where a host has it'));
+  }
+  const need = workers * workerBytes;
+  if (host.ssh !== null && need > answer.memoryBytes) {
+    const has = `and it has ${bytes(answer.memoryBytes)}`;
+    found.push(problem(`its ${counted(workers, 'worker')} need at least ${bytes(need)} of memory, ${has}`));
+  }
+  return found;
+}
+
+function clockOf({ host: { name }, answer, receivedMs }: Asked): string[] {
+  if (answer instanceof OrchestratorError) return [];
+  const ms = answer.unixMs - receivedMs;
+  if (Math.abs(ms) <= CLOCK_MS) return [];
+  const off = `${timeSpan(Math.abs(ms) / 1000)} ${ms > 0 ? 'ahead of' : 'behind'} that of this machine`;
+  const worse = ms < -CERTIFICATE_MS ? ': it will not believe the certificates of the run' : '';
+  return [`${name}: its clock is ${off}${worse}`];
+}

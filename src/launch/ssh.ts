@@ -1,0 +1,64 @@
+/**
+ * Starts workers on other hosts with the system's ssh, which knows the user's keys, aliases and known hosts. Without a
+ * terminal at the other end nothing there depends on the connection: a worker goes on without it.
+ */
+import { dirname } from 'node:path';
+import type { ProcessEnd } from '../signals.js';
+import { shellText } from '../text/shell.js';
+import { type Child, startChild } from './children.js';
+import type { Launcher } from './launcher.js';
+import { local } from './local.js';
+import type { ProcessSpec } from './processes.js';
+
+/** It asks nothing, passes nothing on, and notices within half a minute that a host is gone. */
+const OPTIONS = [
+  '-T',
+  '-a',
+  '-x',
+  ...['-o', 'BatchMode=yes'],
+  ...['-o', 'ConnectTimeout=15'],
+  ...['-o', 'ServerAliveInterval=10'],
+];
+/** The exit code of ssh itself, and of a process that a signal has ended. */
+const SSH_FAILED = 255;
+/** Variables that every worker must have alike, or that are about the network of GPUs. */
+const TRAVELS = /^(ORCHESTRATOR_ISA|ORCHESTRATOR_CUDA_ALGORITHMS|ORCHESTRATOR_CUDA_ATTENTION|NCCL_\w+)$/;
+
+/** The variables of this process's environment that workers of other hosts get. */
+export function travelling(environment: NodeJS.ProcessEnv): Record<string, string> {
+  const entries = Object.entries(environment) as [string, string][];
+  return Object.fromEntries(entries.filter(([name]) => TRAVELS.test(name)));
+}
+
+/** The command that runs a process's command on its host; on this machine the command itself. */
+export function commandFor({ host, command, environment }: Omit<ProcessSpec, 'name'>): readonly string[] {
+  const { ssh, folder } = host;
+  if (ssh === null) return command;
+  const { destination, port } = ssh;
+  const remote = shellText(command, environment);
+  // Shells that are not interactive may not know where Node.js is. csh and fish understand the line, too.
+  const path = `PATH="$PATH":${shellText([dirname(process.execPath)])}`;
+  const line = `cd ${shellText([folder])} && exec env ${path} ${remote}`;
+  return ['ssh', ...OPTIONS, ...(port === null ? [] : ['-p', String(port)]), '--', destination, line];
+}
+
+function start(spec: ProcessSpec, input: string): Promise<Child> {
+  if (spec.host.ssh === null) return local.start(spec, input);
+  const name = `${spec.name} on ${spec.host.name}`;
+  return startChild(name, commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], input);
+}
+
+function shellLine(spec: ProcessSpec): string {
+  return spec.host.ssh === null ? local.shellLine(spec) : shellText(commandFor(spec));
+}
+
+function hasEnded({ host: { ssh } }: ProcessSpec, ended: ProcessEnd): boolean {
+  return ssh === null || !failedItself(ended);
+}
+
+/** Whether ssh has ended so because it did not get through or lost its connection, as far as it tells. */
+export function failedItself({ code }: ProcessEnd): boolean {
+  return code === null || code === SSH_FAILED;
+}
+
+export const ssh = { start, shellLine, hasEnded } satisfies Launcher;

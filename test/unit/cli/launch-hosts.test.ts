@@ -1,0 +1,57 @@
+import { writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { type HostFlags, hostsOf, networkOfHosts } from '../../../src/cli/launch-hosts.js';
+import { loadConfig } from '../../../src/config/load.js';
+import { temporaryFolder } from '../../support/folders.js';
+import { TRAINING } from '../../support/launched.js';
+
+const CONFIG = loadConfig(TRAINING);
+const hosts = async (flags: Partial<HostFlags>, config = CONFIG) =>
+  (await hostsOf({ nodes: { max: 1 }, ...flags }, config)).hosts;
+
+test('hosts have the workers, the folder and the data that are said, and otherwise those of the command', async () => {
+  const hostfile = join(temporaryFolder(), 'hosts');
+  writeFileSync(hostfile, 'localhost slots=2\nb\nroot@c:2222 slots=3 dir=/opt/run data=/mnt\n');
+  expect(await hosts({ hostfile, nprocPerNode: 4, remoteDir: '/srv' })).toEqual([
+    { name: 'localhost', ssh: null, workers: 2, folder: process.cwd(), data: null },
+    { name: 'b', ssh: { destination: 'b', port: null }, workers: 4, folder: '/srv', data: null },
+    {
+      name: 'root@c:2222',
+      ssh: { destination: 'root@c', port: 2222 },
+      ...{ workers: 3, folder: '/opt/run', data: '/mnt' },
+    },
+  ]);
+  expect(await hosts({ nodes: { max: 2 }, nprocPerNode: 3 })).toMatchObject([{ workers: 3 }, { workers: 3 }]);
+});
+
+test.each<[string, Partial<HostFlags>, string]>([
+  ['both', { hosts: 'a', hostfile: 'b' }, 'Either --hosts or --hostfile, not both'],
+  ['nodes', { hosts: 'a', nodes: { max: 2 } }, '--nodes with --hosts'],
+  ['a folder without hosts', { remoteDir: '/srv' }, '--remote-dir needs --hosts or --hostfile'],
+  ['a port without a network', { port: 29_500 }, '--port needs --listen, --hosts or --hostfile'],
+  ['this machine twice', { hosts: `localhost,${hostname()}` }, 'are both this machine'],
+])('%s is refused', async (_, flags, message) => {
+  await expect(hosts(flags)).rejects.toThrow(message);
+});
+
+test('on GPUs the number of workers of a host must be said', async () => {
+  const gpu = { ...CONFIG, device: 'cuda' as const };
+  await expect(hosts({ hosts: 'a:2,b' }, gpu)).rejects.toThrow('How many GPUs b has is not said');
+  expect(await hosts({ hosts: 'a:2,b', nprocPerNode: 8 }, gpu)).toMatchObject([
+    { workers: 2 },
+    { workers: 8 },
+  ]);
+});
+
+test('an address for all of this machine is never told to hosts', async () => {
+  const remote = await hosts({ hosts: 'a' });
+  await expect(networkOfHosts(remote, { listen: '0.0.0.0:29500' })).rejects.toThrow(
+    'nobody can connect to it',
+  );
+  expect(await networkOfHosts(remote, { listen: '0.0.0.0:29500', advertise: 'head' })).toEqual({
+    listen: '0.0.0.0:29500',
+    advertise: 'head',
+  });
+});

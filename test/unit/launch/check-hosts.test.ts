@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest';
+import { OrchestratorError } from '../../../src/errors.js';
+import { type Asked, judgeHosts } from '../../../src/launch/check-hosts.js';
+import type { HostReport } from '../../../src/launch/host-report.js';
+import { PROTOCOL } from '../../../src/rpc/proto.js';
+import { version } from '../../../src/version.js';
+
+const NOW = Date.UTC(2026, 0, 1);
+const GIB = 2 ** 30;
+const NEEDS = { dataset: 'd1', workerBytes: 3 * GIB };
+const GOOD: HostReport = {
+  version: version(),
+  protocol: PROTOCOL,
+  unixMs: NOW,
+  arithmetic: { isa: 'avx512', kernels: '3', gpus: '' },
+  dataset: 'd1',
+  memoryBytes: 16 * GIB,
+  problems: [],
+};
+
+/** Hosts that have answered as a good one does, but for this. */
+function judge(...differences: (Partial<HostReport> | OrchestratorError)[]) {
+  const asked = differences.map((difference, index): Asked => {
+    const name = `node${index + 1}`;
+    const host = { name, ssh: { destination: name, port: null }, workers: 2, folder: '/opt', data: null };
+    const answer = difference instanceof OrchestratorError ? difference : { ...GOOD, ...difference };
+    return { host, answer, receivedMs: NOW };
+  });
+  const { problems, ...rest } = judgeHosts(asked, NEEDS);
+  return { problems: problems.map(({ message }) => message), ...rest };
+}
+
+describe('before a run starts workers on hosts', () => {
+  test('nothing is said of hosts that are alike', () => {
+    expect(judge({}, {})).toEqual({ problems: [], warnings: [], isa: null });
+  });
+
+  test.each<[string, Partial<HostReport>, string]>([
+    ['version', { version: '0.0.9' }, `node2: it has version 0.0.9 (protocol ${PROTOCOL}) of this program`],
+    ['protocol', { protocol: 1 }, `node2: it has version ${version()} (protocol 1) of this program`],
+    ['data', { dataset: 'd2' }, "node2: its data set is another one: its hash is d2, the run's is d1"],
+    [
+      'memory',
+      { memoryBytes: 5 * GIB },
+      'node2: its 2 workers need at least 6.0 GiB of memory, and it has 5.0 GiB',
+    ],
+    ['what it says itself', { problems: ['its disk: full'] }, 'node2: its disk: full'],
+    [
+      'kernels',
+      { arithmetic: { ...GOOD.arithmetic, kernels: '2' } },
+      'node2 computes with kernels of version 2',
+    ],
+    [
+      'GPUs',
+      { arithmetic: { ...GOOD.arithmetic, gpus: 'H100' } },
+      'node2 computes with other GPUs or libraries: H100, and node1 with none',
+    ],
+  ])('another %s is told in one line with the name of the host', (_, difference, message) => {
+    const { problems } = judge({}, difference);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(message);
+  });
+
+  test('all hosts are told of at once, those that did not answer as well', () => {
+    const gone = new OrchestratorError('ERR_HOST', 'node1 cannot be reached by ssh: refused');
+    expect(
+      judge(gone, { dataset: 'd2' }, { version: '9' }).problems.map((text) => text.split(/[ :]/)[0]),
+    ).toEqual(['node1', 'node2', 'node3']);
+  });
+
+  test('where instruction sets differ, the highest that all have is taken', () => {
+    const arithmetic = (isa: string) => ({ arithmetic: { ...GOOD.arithmetic, isa } });
+    const { problems, warnings, isa } = judge(arithmetic('avx512bf16'), arithmetic('avx2'), {});
+    expect({ problems, isa }).toEqual({ problems: [], isa: 'avx2' });
+    expect(warnings).toEqual([
+      'all workers compute with avx2, which every host has: node1 avx512bf16, node2 avx2, node3 avx512',
+    ]);
+    const mixed = judge(arithmetic('avx2'), arithmetic('neon'));
+    expect(mixed.isa).toBeNull();
+    expect(mixed.problems).toEqual(['The hosts have no instruction set in common: node1 avx2, node2 neon']);
+  });
+
+  test('a clock that is off is told, not one that is a moment late', () => {
+    const clock = (ms: number) => judge({}, { unixMs: NOW + ms }).warnings;
+    expect(clock(-20_000)).toEqual([]);
+    expect(clock(3_600_000)).toEqual(['node2: its clock is 1 h ahead of that of this machine']);
+    expect(clock(-2 * 86_400_000)[0]).toMatch(/behind .*: it will not believe the certificates of the run$/);
+  });
+});

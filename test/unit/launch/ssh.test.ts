@@ -1,0 +1,92 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { LAUNCHERS } from '../../../src/launch/launcher.js';
+import {
+  type LaunchOptions,
+  mostTogether,
+  type RunHost,
+  thisMachine,
+  WORKER_OPTIONS,
+  workerProcess,
+  workersHere,
+} from '../../../src/launch/processes.js';
+import { commandFor, travelling } from '../../../src/launch/ssh.js';
+
+const B: RunHost = {
+  name: 'root@b:2222',
+  ssh: { destination: 'root@b', port: 2222 },
+  workers: 2,
+  folder: '/opt/my run',
+  data: "/mnt/it's here",
+};
+
+const RUN: LaunchOptions = {
+  hosts: [thisMachine(1), B],
+  workerPort: 29_501,
+  environment: { NCCL_DEBUG: 'INFO' },
+  minWorkers: 1,
+  maxRestarts: 3,
+  device: 'cpu',
+  configPath: 'run.yaml',
+  runDir: '/runs/a',
+  resume: 'auto',
+  overrides: [],
+  network: { listen: '10.0.0.1:29500', advertise: '10.0.0.1' },
+  prometheusTargets: null,
+};
+
+describe('a worker of another host', () => {
+  const spec = workerProcess(RUN, 2);
+
+  test('has its rank, its share of the host, and its port', () => {
+    expect(spec.environment).toEqual({
+      NCCL_DEBUG: 'INFO',
+      ORCHESTRATOR_WORKER_ID: 'root@b:2222-2',
+      LOCAL_RANK: '1',
+      LOCAL_WORLD_SIZE: '2',
+    });
+    expect(spec.command.slice(1)).toEqual([
+      ...['worker', '--credential', '-', '--port', '29502'],
+      ...['--data', "/mnt/it's here"],
+    ]);
+    expect(workersHere(RUN)).toBe(1);
+    expect(mostTogether(RUN)).toBe(2);
+  });
+
+  test('is started by ssh without questions, and a shell understands the line', () => {
+    const command = commandFor(spec);
+    expect(command.slice(0, -1)).toEqual([
+      ...['ssh', '-T', '-a', '-x', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=15'],
+      ...['-o', 'ServerAliveInterval=10', '-p', '2222', '--', 'root@b'],
+    ]);
+    const line = command.at(-1)!;
+    // The same words reach the program, which is not here.
+    const printed = line.replace(/^cd .* && exec env .* \.\/orchestrator/, 'printf "%s\\n"');
+    const words = execFileSync('sh', ['-c', printed], { encoding: 'utf8' }).split('\n').slice(0, -1);
+    expect(words).toEqual(spec.command.slice(1));
+    expect(line).toMatch(/^cd '\/opt\/my run' && exec env PATH=/);
+    expect(line).toContain(`PATH="$PATH":${dirname(process.execPath)} `);
+  });
+
+  test('may live on when its connection has ended, but not when it has ended itself', () => {
+    const hasEnded = (code: number | null, signal: NodeJS.Signals | null = null) =>
+      LAUNCHERS.ssh.hasEnded(spec, { code, signal });
+    expect([hasEnded(0), hasEnded(1), hasEnded(70)]).toEqual([true, true, true]);
+    expect([hasEnded(255), hasEnded(null, 'SIGKILL')]).toEqual([false, false]);
+    expect(LAUNCHERS.ssh.hasEnded(workerProcess(RUN, 0), { code: 255, signal: null })).toBe(true);
+  });
+});
+
+test('only these variables travel: what all workers must have alike, and what is about the network of GPUs', () => {
+  const environment = {
+    ...{ ORCHESTRATOR_ISA: 'avx2', NCCL_SOCKET_IFNAME: 'eth0', HOME: '/root', AWS_SECRET_ACCESS_KEY: 'x' },
+    ...{ ORCHESTRATOR_TOKEN: 'x', ORCHESTRATOR_ISABEL: 'x', LD_PRELOAD: 'x', PATH: '/bin' },
+  };
+  expect(travelling(environment)).toEqual({ ORCHESTRATOR_ISA: 'avx2', NCCL_SOCKET_IFNAME: 'eth0' });
+});
+
+test("the command of a checkout starts a worker with the launcher's options of Node.js", () => {
+  expect(readFileSync('orchestrator', 'utf8')).toContain(`options+=(${WORKER_OPTIONS.join(' ')})`);
+});
