@@ -58,6 +58,20 @@ export interface Settings {
   resumePath: string;
   /** Step of that checkpoint; 0 = none. Below `steps`. */
   resumeStep: number;
+  /** What the coordinator before this one has left; absent where this one begins or resumes a run. */
+  former?: Former;
+}
+
+/** A coordinator that has died, as its records tell of it. Its workers may live, and hold a newer state than files. */
+export interface Former {
+  /** The workers that are waited for, by their ids: those of the generation that started last, if they may return. */
+  members: readonly string[];
+  /** The last step in the ledger. */
+  committed: number;
+  /** The last step whose validation was recorded; 0: none was. */
+  validated: number;
+  /** The digest of what a committed step gave; null: the ledger does not have it. */
+  digestOf: (step: number) => string | null;
 }
 
 /** A worker that has joined. */
@@ -104,7 +118,8 @@ export function isCurrent({ type }: MessageEvent, generation: number, current: n
 export type Event =
   | MessageEvent
   | { type: 'listening' }
-  | ({ type: 'joined' } & Member)
+  /** A worker joins; `newest` is the newest generation that it has heard of. */
+  | ({ type: 'joined'; newest?: number } & Member)
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** A launcher reports that the worker's process has ended, perhaps before it joined. */
@@ -115,6 +130,8 @@ export type Event =
       /** Whether the launcher will start the worker again. */
       again: boolean;
     }
+  /** The launcher reports that the worker had ended for good before this coordinator was started. */
+  | { type: 'gone'; id: string }
   /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** The staged checkpoint of the step has its final name. */
@@ -137,9 +154,18 @@ export type Action =
   /** Write the new generation to the journal. */
   | { type: 'journal'; generation: number; workers: readonly Place[]; step: number }
   /** All workers of the generation have the same state; its first step begins. */
-  | { type: 'started'; firstStep: number; ready: readonly Ready[] }
+  | {
+      type: 'started';
+      firstStep: number;
+      ready: readonly Ready[];
+      /**
+       * How many steps are run again that the former coordinator had committed; null: there was none, or no worker
+       * has kept its state.
+       */
+      again: number | null;
+    }
   /** The step is committed: write it to the ledger. */
-  | { type: 'commit'; step: number; prepared: readonly Prepared[] }
+  | { type: 'commit'; step: number; prepared: readonly Prepared[]; digest: string }
   /** Record the step's metrics. */
   | {
       type: 'record';

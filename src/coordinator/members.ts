@@ -27,7 +27,7 @@ interface Joined {
   standby: boolean;
   /** It reads and writes the files of the run folder. */
   seesFolder: boolean;
-  /** It was ready in a generation, and so it holds the state. */
+  /** It was ready in a generation, of this coordinator or the one before, and so it holds the state. */
   holds: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
   leaving: number | null;
@@ -56,6 +56,11 @@ export class Members {
     return this.#all()
       .filter(({ standby, leaving }) => standby && leaving === null)
       .map(({ member }) => member);
+  }
+
+  /** Whether one of them holds the state of the run. */
+  get anyHolds(): boolean {
+    return this.#all().some(({ holds }) => holds);
   }
 
   /** Those that have joined and are still building. */
@@ -115,8 +120,9 @@ export class Members {
     });
   }
 
-  standBy(id: string, seesFolder: boolean): void {
-    Object.assign(this.#joined.get(id)!, { standby: true, seesFolder });
+  /** @param holds Whether it has kept the state of the coordinator before this one. */
+  standBy(id: string, seesFolder: boolean, holds: boolean): void {
+    Object.assign(this.#joined.get(id)!, { standby: true, seesFolder, holds });
   }
 
   seesFolder(id: string): boolean {

@@ -21,6 +21,10 @@ export class Membership {
   readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
+  /** The newest generation that a worker has heard of, from this coordinator or the one before. */
+  #newest = 0;
+  /** Whether this coordinator has formed a generation. */
+  #hasFormed = false;
   /** What the bits of the run depend on besides its configuration: that of the first worker that stood by. */
   #arithmetic: string | null = null;
   #generation: Generation | null = null;
@@ -60,7 +64,8 @@ export class Membership {
     return { type: 'send', to, message: { generation: this.#number, ...message } };
   }
 
-  join(member: Member, now: number): Action[] {
+  /** @param newest The newest generation that it has heard of. */
+  join(member: Member, newest: number, now: number): Action[] {
     const { id } = member;
     const { workers, maxWorkers, welcome } = this.#settings;
     if (this.members.size >= maxWorkers) {
@@ -68,19 +73,19 @@ export class Membership {
       return [{ type: 'refuse', id, message }];
     }
     this.members.join(member, now);
+    this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
     return [this.send([id], { welcome })];
   }
 
-  standBy(id: string, { withoutRunFolder, arithmetic }: Standby, now: number): Action[] {
-    if (this.#number === this.#settings.lastGeneration && this.members.standby.length === 0) {
-      this.#arithmetic = null;
-    }
+  standBy(id: string, { withoutRunFolder, arithmetic, holds }: Standby, now: number): Action[] {
+    if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic = null;
     const others = this.#arithmetic ?? arithmetic;
     this.#arithmetic = others;
     if (arithmetic !== others) return this.#refuse(id, otherArithmetic(arithmetic, others), now);
-    this.members.standBy(id, !withoutRunFolder);
+    this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
+    if (holds) this.#steps.recover();
     const generation = this.#generation;
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
@@ -171,7 +176,7 @@ export class Membership {
   }
 
   formIfFull(now: number): Action[] {
-    return this.rendezvous.isFull(now) ? this.form(now) : [];
+    return this.rendezvous.isFull(now, this.stopping) ? this.form(now) : [];
   }
 
   /** Begins the next generation, which ends the one before. */
@@ -179,8 +184,11 @@ export class Membership {
     const { committed, checkpoints } = this.#steps;
     const { totalSlots } = this.#settings;
     const lost = checkpoints.regroup(committed);
-    const follows = this.#number > this.#settings.lastGeneration;
-    const generation = new Generation(++this.#number, this.rendezvous.next, totalSlots, follows, now);
+    // Those that hold the state may have to finish what they compute for the generation before.
+    const follows = this.#hasFormed || this.members.anyHolds;
+    this.#number = Math.max(this.#number, this.#newest) + 1;
+    this.#hasFormed = true;
+    const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;
@@ -240,8 +248,9 @@ export class Membership {
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);
+    const again = this.#steps.begun ? null : this.#steps.begin(from);
     const start = this.#steps.start(generation, from, this.stopping, now);
-    return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
+    return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];
   }
 }
 

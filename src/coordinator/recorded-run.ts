@@ -62,7 +62,7 @@ function parsed(text: string, path: string): unknown {
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
-  const { lastGeneration, workers, metrics } = journalOf(runDir);
+  const { lastGeneration, workers, metrics, coordinatorRestarts } = journalOf(runDir);
   const path = join(runDir, METRICS);
   let clock = Date.now();
   const progress = new RunProgress(
@@ -76,6 +76,7 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
       runDir,
       checkpoint: null,
       restarts: Math.max(0, lastGeneration - 1),
+      coordinatorRestarts,
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     },
@@ -199,7 +200,8 @@ function validationOf(line: Mapping): ValidationLoss | null {
 
 /** Of half a million lines of steps, none is parsed for the two numbers that are needed. */
 const STEP_LOSS = /^{"type":"step","step":(\d+),"loss":(-?[\d.e+-]+),/;
-const STEP_LINE = /^{"type":"step","step":(\d+),/;
+/** A line of metrics.jsonl that begins a step; its group is the step. */
+export const STEP_LINE = /^{"type":"step","step":(\d+),/;
 
 /**
  * The mean loss of the last steps up to a step, and the last validation up to it; null if there are none.

@@ -76,6 +76,10 @@ export class RunState {
       if (!event.again) this.#membership.rendezvous.gone(event.id);
       return this.#exited(event.id, event.exit, now);
     }
+    if (event.type === 'gone') {
+      this.#membership.rendezvous.gone(event.id);
+      return [];
+    }
     const { members } = this.#membership;
     if ('id' in event && event.type !== 'joined') {
       if (!members.has(event.id)) return [];
@@ -215,10 +219,10 @@ export class RunState {
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
-    const { type: _, ...member } = event;
+    const { type: _, newest = 0, ...member } = event;
     const { id } = member;
     const former = this.#membership.members.has(id) ? this.#lost(id, 'it has joined again', now) : [];
-    return this.#over === null ? [...former, ...this.#membership.join(member, now)] : former;
+    return this.#over === null ? [...former, ...this.#membership.join(member, newest, now)] : former;
   }
 
   /** It stays until it is released, so that a signal to all workers still ends with a checkpoint. */
@@ -278,13 +282,24 @@ export class RunState {
       if (exitCode === SIGNAL_EXIT.SIGTERM) Object.assign(this.#stop, { exitCode, reason });
       return [];
     }
-    if (phase !== 'RUNNING' && !this.#canSave) return this.#stopped(exitCode, reason);
+    if (phase !== 'RUNNING' && !this.#canSave) {
+      if (!this.#mayReturn(now)) return this.#stopped(exitCode, reason);
+      this.#stop = { exitCode, reason, fault: null };
+      this.#membership.stopping = true;
+      return [{ type: 'stopping', reason }];
+    }
     return this.#save({ exitCode, reason, fault: null }, now);
   }
 
   /** Whether there is a state that is newer than the last checkpoint, and somebody who may hold it. */
   get #canSave(): boolean {
     return this.#steps.unsaved && this.#membership.rendezvous.next.length > 0;
+  }
+
+  /** Whether workers may return that hold a newer state than the last checkpoint. */
+  #mayReturn(now: number): boolean {
+    const { former, resumeStep } = this.#settings;
+    return (former?.committed ?? 0) > resumeStep && this.#membership.rendezvous.awaitsReturn(now);
   }
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
@@ -329,6 +344,9 @@ export class RunState {
       return fault === null ? this.#standing(now) : this.#fail(fault);
     }
     if (!this.#listening) return [];
+    if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
+      return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
+    }
     const forms = this.#membership.formIfFull(now);
     const wait = forms.length > 0 ? null : rendezvous.check(now);
     if (wait === null) return forms;

@@ -68,6 +68,12 @@ interface Records {
   journal: JsonlFile;
 }
 
+/** What is kept of the records where the workers have kept the state of a coordinator that has died. */
+export interface KeptRecords extends Pick<Begun, 'losses' | 'validations'> {
+  bytes: { ledger: number; metrics: number };
+  totals: MetricsTotals;
+}
+
 interface Begun {
   notes: string[];
   warnings: string[];
@@ -142,6 +148,8 @@ export class RunDir {
   readonly lastGeneration: number;
   /** When the run was started for the first time, in seconds since 1970. */
   readonly started: number;
+  /** How often a coordinator has taken the place of one that had died. */
+  readonly coordinatorRestarts: number;
   readonly #unlock: () => void;
   /** Folders that did not exist before, the outermost first. */
   readonly #made: readonly string[];
@@ -150,8 +158,9 @@ export class RunDir {
   private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
     this.path = path;
     this.notes = notes;
-    const { lastGeneration, started } = journalOf(path);
+    const { lastGeneration, started, coordinatorRestarts } = journalOf(path);
     this.lastGeneration = lastGeneration;
+    this.coordinatorRestarts = coordinatorRestarts;
     this.started = started ?? Date.now() / 1000;
     this.#made = made;
     this.#unlock = unlock;
@@ -166,7 +175,7 @@ export class RunDir {
     let unlock = () => {};
     try {
       unlock = lockFile(join(path, LOCK));
-      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS)));
+      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS), true));
     } catch (error) {
       unlock();
       removeEmpty(made);
@@ -186,7 +195,6 @@ export class RunDir {
 
   /**
    * Makes the folder that of a run which goes on from a step; see above for the order.
-   *
    * @returns messages about what was done, and about damage that does not affect training.
    */
   begin({ config, own, step }: Pick<ResolvedRun, 'config' | 'own' | 'step'>): Begun {
@@ -251,6 +259,23 @@ export class RunDir {
       losses,
       validations,
     };
+  }
+
+  /** Makes the folder that of a run that continues after the death of a coordinator. */
+  continue({ config }: Pick<ResolvedRun, 'config'>, { bytes, totals, ...kept }: KeptRecords): Begun {
+    const journal = join(this.path, JOURNAL);
+    const records = {
+      ledger: new JsonlFile(join(this.path, LEDGER)),
+      metrics: new MetricsFile(join(this.path, METRICS), totals),
+      journal: new JsonlFile(journal),
+    };
+    records.ledger.cutTo(bytes.ledger);
+    records.metrics.cutTo(bytes.metrics);
+    records.journal.cutTo(leadingLines(journal, () => true).bytes);
+    this.#records = records;
+    this.#writeConfig(stringify(config));
+    syncFolderNow(this.path);
+    return { notes: [], warnings: [], ...kept };
   }
 
   /** The configuration of an earlier generation G stays as config.G.yaml. */
@@ -319,6 +344,8 @@ interface JournalRecord {
   workers: readonly RecordedPlace[];
   /** With how many of them the run goes on. */
   minWorkers: number;
+  /** How often a coordinator has taken the place of one that had died. */
+  coordinatorRestarts: number;
   /** When the run was first started; null: not known. */
   started: number | null;
   /** The segments of the sample plan; null: an earlier version wrote the journal. */
@@ -333,6 +360,7 @@ export function journalOf(runDir: string): JournalRecord {
   let workers: readonly RecordedPlace[] = [];
   let minWorkers = 0;
   let started: number | null = null;
+  let coordinatorRestarts = 0;
   let segments: JournalRecord['segments'] = null;
   let metrics: RecordedTotals | null = null;
   leadingLines(join(runDir, JOURNAL), (line) => {
@@ -343,6 +371,7 @@ export function journalOf(runDir: string): JournalRecord {
       // Journals of earlier versions do not say it: all were needed.
       minWorkers = typeof line.min_workers === 'number' ? line.min_workers : members.length;
     }
+    if (typeof line.coordinator_restarts === 'number') coordinatorRestarts = line.coordinator_restarts;
     if (line.segments !== undefined) segments = segmentsSchema.safeParse(line.segments).data ?? null;
     metrics = totalsIn(line) ?? metrics;
     // Journals of earlier versions do not say it; their first line was written when the workers were ready.
@@ -350,5 +379,5 @@ export function journalOf(runDir: string): JournalRecord {
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, workers, minWorkers, started, segments, metrics };
+  return { lastGeneration, workers, minWorkers, coordinatorRestarts, started, segments, metrics };
 }

@@ -75,9 +75,13 @@ export class Sessions {
     this.#listener.expect(workers);
   }
 
-  /** Listens within the machine and returns the address. */
-  listenLocally(): Promise<string> {
-    return this.#listener.listenLocally();
+  /**
+   * Listens within the machine and returns the address.
+   *
+   * @param former An address that is taken if nobody else has it; null: any.
+   */
+  listenLocally(former: string | null = null): Promise<string> {
+    return this.#listener.listenLocally(former);
   }
 
   /** Listens on a network and returns the port. */
@@ -169,7 +173,8 @@ export class Sessions {
     this.#sessions.set(id, session);
     this.#options.onMember?.(id, true);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
-    this.#options.onEvent({ type: 'joined', id, ...join });
+    const newest = Number.isSafeInteger(message.generation) ? message.generation : 0;
+    this.#options.onEvent({ type: 'joined', id, newest, ...join });
     return id;
   }
 

@@ -33,6 +33,11 @@ export class Sharing {
    * @param holds Whether a member has the state.
    */
   judge(places: readonly Place[], formed: readonly Formed[], holds: (id: string) => boolean): Verdict {
+    // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
+    const holders = places.filter(({ id }) => holds(id));
+    if (this.#shared === null && holders.length > 0) {
+      this.#shared = holders.every(({ rank }) => !formed[rank]!.held);
+    }
     const isWanted = formed.every(({ sharing }) => sharing !== null);
     if (!isWanted || this.#shared === false) {
       this.#shared = false;

@@ -1,5 +1,6 @@
 /** A worker's part in one generation: it connects to its peers, gets the state, and trains. */
 import { wantedExchange } from '../config/derived.js';
+import { faultPoint } from '../fault-points.js';
 import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
 import type { Link } from '../rpc/links.js';
@@ -10,7 +11,6 @@ import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { reachMemory } from './collective/shared.js';
-import { faultPoint } from './fault-points.js';
 import type { Reachable } from './reachable.js';
 import { aborted } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';
@@ -83,7 +83,9 @@ export async function takePart(
     faultPoint('synced', generation);
     await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
-    await train({ ...worker, form, collective }, await session.next('start'));
+    const start = await session.next('start');
+    held.isRun = true;
+    await train({ ...worker, form, collective }, start);
     session.send({ finished: {} });
   } finally {
     collective.close();
@@ -137,8 +139,7 @@ async function takeState(
   const { config, engine, held, saver, session } = worker;
   await saver.copied();
   if (!holders || !(collective instanceof GrpcCollective)) return await load(worker, sync, true, log);
-  held.step = null;
-  held.isUsed = true;
+  Object.assign(held, { step: null, isUsed: true, isRun: false });
   const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
   await Promise.race([received, aborted(session.regrouped)]);
   held.step = holders.step;
@@ -152,8 +153,7 @@ async function load(
   log: (note: string) => void,
 ): Promise<void> {
   const { held } = worker;
-  held.step = null;
   const { isUsed } = held;
-  held.isUsed = true;
+  Object.assign(held, { step: null, isUsed: true, isRun: false });
   held.step = await loadState(worker, checkpoint, writes, isUsed, log);
 }

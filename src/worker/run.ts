@@ -1,13 +1,13 @@
 /** The worker process: it joins, builds its engine, and takes part in one generation after another. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { seesRunFolder } from '../coordinator/secrets.js';
+import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { planFault } from '../fault-points.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { offerSharedMemory } from './collective/shared.js';
-import { planFault } from './fault-points.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
@@ -42,8 +42,10 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   const reachable = await becomeReachable(options, note);
   const { id, coordinator, own, peers, addresses } = reachable;
-  const session = new CoordinatorSession(coordinator, (reason) => {
-    note(`on standby: ${reason}; this worker takes part when one of them is free`);
+  const session = new CoordinatorSession(coordinator, {
+    onWaiting: (reason) => note(`on standby: ${reason}; this worker takes part when one of them is free`),
+    note,
+    addressOf: ({ runDir }) => localCredential(runDir),
   });
   const group = offerSharedMemory();
   try {
@@ -59,7 +61,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     if (options.ownAccord) note(`worker ${id} has joined the run in ${welcome.runDir}`);
     peers.expect(welcome.workers);
     // The coordinator decides whether this worker or the whole run stops. Until now a signal ended this process.
-    onStopSignals((signal) => session.send({ leave: { exitCode: SIGNAL_EXIT[signal] } }));
+    onStopSignals((signal) => session.leave(SIGNAL_EXIT[signal]));
     return await Promise.race([session.over, work()]);
 
     async function work(): Promise<never> {
@@ -68,9 +70,10 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const setup = await buildSetup(welcome, sharing, options.data);
       startWatchdog();
       const saver = new CheckpointSaver(setup, session);
-      const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
+      const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
-      session.send({ standby: { withoutRunFolder, arithmetic: describeArithmetic(setup) } });
+      const standing = { withoutRunFolder, arithmetic: describeArithmetic(setup) };
+      session.standBy(() => ({ ...standing, holds: worker.held.isRun }));
       for (;;) {
         const form = await session.formation();
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
@@ -94,7 +97,14 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
 async function regroupedAfter(error: Error, session: CoordinatorSession): Promise<void> {
   const { regrouped, over } = session;
   if (!regrouped.aborted && faultOf(error).code === 'ERR_EXCHANGE') {
-    await Promise.race([over, aborted(regrouped).catch(() => {}), sleep(PEER_LOST_MS, null, { ref: false })]);
+    // Without a coordinator nobody forms the next generation: this worker waits for its return.
+    do {
+      await Promise.race([
+        over,
+        aborted(regrouped).catch(() => {}),
+        sleep(PEER_LOST_MS, null, { ref: false }),
+      ]);
+    } while (!regrouped.aborted && session.unsettled);
   }
   if (!regrouped.aborted) throw error;
 }
@@ -102,7 +112,8 @@ async function regroupedAfter(error: Error, session: CoordinatorSession): Promis
 /** Reports an error to the coordinator, which prints it. Where an exchange broke, others may go on. */
 async function report(session: CoordinatorSession, error: Error): Promise<number> {
   const { code } = faultOf(error);
-  if (code === 'ERR_COORDINATOR_LOST' || code === 'ERR_TOKEN' || code === 'ERR_PROTOCOL') throw error;
+  // Without a coordinator nobody else can tell the user.
+  if (!session.present || code === 'ERR_PROTOCOL') throw error;
   try {
     session.fail(error, code !== 'ERR_EXCHANGE');
     return await Promise.race([session.over, sleep(REPORT_MS, EXIT.failed)]);

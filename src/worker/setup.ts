@@ -34,6 +34,8 @@ export interface Held {
   step: number | null;
   /** Whether any state was ever written there. */
   isUsed: boolean;
+  /** Whether it is that of the run, its own or shared with others: the worker was in a generation that started. */
+  isRun: boolean;
 }
 
 /** What stays with a worker: its setup, its session, the state that it holds, and what saves it. */

@@ -36,7 +36,7 @@ function settingsOf(text: string): Settings {
     minWorkers: numbers.min ?? 1,
     maxWorkers: 99,
     patienceMs: 60_000,
-    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 },
     mustShare: false,
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
@@ -146,7 +146,7 @@ class Script {
           sharedMemory: '',
         };
       case 'standby':
-        return { type: 'standby', id, standby: { withoutRunFolder: false, arithmetic: '' } };
+        return { type: 'standby', id, standby: { withoutRunFolder: false, arithmetic: '', holds: false } };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
         const holds = what !== 'nothing' && held !== null;

@@ -9,7 +9,7 @@ export const SETTINGS: Settings = {
   minWorkers: 1,
   maxWorkers: 2,
   patienceMs: 60_000,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]' },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 },
   mustShare: false,
   totalSlots: 3,
   steps: 6,
@@ -77,7 +77,7 @@ export class Script {
   }
 
   standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {
-    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic } });
+    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic, holds: false } });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */

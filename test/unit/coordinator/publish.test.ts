@@ -42,6 +42,8 @@ async function training(validateEvery = 0, minWorkers = 2) {
     minWorkers,
     runDir,
     resume: 'auto',
+    patienceSeconds: 60,
+    again: false,
     network: null,
     prometheusTargets: null,
     launcher: null,

@@ -240,7 +240,7 @@ describe('the step rule', () => {
 
   test('a step is in the ledger before its commit is sent, and only when all have prepared', () => {
     const actions = new Script().running().step(1);
-    expect(actions.map(({ type }) => type)).toEqual(['commit', 'send', 'record']);
+    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'send']);
     expect(actions[0]).toMatchObject({ step: 1 });
     expect(sent(actions)[0]?.message.commit).toEqual({
       step: 1,
@@ -336,8 +336,8 @@ describe('the step rule', () => {
     expect(script.event({ type: 'prepared', id: 'a', prepared: prepared(1, [0]) })).toEqual([]);
     expect(script.event({ type: 'prepared', id: 'b', prepared: prepared(1, [1, 2]) })).toMatchObject([
       { type: 'commit', step: 1 },
-      { type: 'send' },
       { type: 'record' },
+      { type: 'send' },
     ]);
   });
 

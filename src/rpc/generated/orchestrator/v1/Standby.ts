@@ -13,6 +13,10 @@ export interface Standby {
    * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
    */
   'arithmetic'?: (string);
+  /**
+   * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
+   */
+  'holds'?: (boolean);
 }
 
 /**
@@ -27,4 +31,8 @@ export interface Standby__Output {
    * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
    */
   'arithmetic': (string);
+  /**
+   * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
+   */
+  'holds': (boolean);
 }

@@ -12,6 +12,10 @@ export interface Welcome {
    * the segments of the sample plan, JSON (src/step/segment.ts)
    */
   'planJson'?: (string);
+  /**
+   * how long a worker waits for a coordinator that is gone
+   */
+  'patienceSeconds'?: (number | string);
 }
 
 export interface Welcome__Output {
@@ -25,4 +29,8 @@ export interface Welcome__Output {
    * the segments of the sample plan, JSON (src/step/segment.ts)
    */
   'planJson': (string);
+  /**
+   * how long a worker waits for a coordinator that is gone
+   */
+  'patienceSeconds': (number);
 }
