@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Tests and measures the CUDA backend on a machine with a Hopper GPU; Node.js is not needed.
+# Tests and measures the CUDA backend on a machine with an NVIDIA GPU; Node.js is not needed.
 #   bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]
 #   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM for a machine where nothing can be installed:
 #                                 TO is its build folder
-# With ORCHESTRATOR_CUDA_ATTENTION=cudnn, compare runs cuDNN's attention in our steps too; with
+# Attention is cuDNN's where it is there, with ORCHESTRATOR_CUDA_ATTENTION=own our own; with
 # ORCHESTRATOR_CUDA_ALGORITHMS=FILE, cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt). RESULTS
 # is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build
 # folder (build-cuda); it is built where it has no programs that run here: CMAKE_ARGS may say where libraries
@@ -52,7 +52,7 @@ export ORCHESTRATOR_TEST_CUDA=1
 
 tests() {
   ORCHESTRATOR_TEST_VERBOSE=1 part "$build/orch_test" device:
-  ORCHESTRATOR_CUDA_ATTENTION=cudnn part "$build/orch_test" "device: operations"
+  ORCHESTRATOR_CUDA_ATTENTION=own part "$build/orch_test" "device: operations"
 }
 sanitize() {
   # Small shapes: every access is followed.
@@ -71,7 +71,7 @@ sanitize() {
 bench() {
   part "$build/orch_bench" --cuda ceilings
   for shape in 24,256,32 24,512,8 24,1024,2; do part "$build/orch_bench" --cuda profile $shape; done
-  for shape in 24,512,8 24,1024,2; do ORCHESTRATOR_CUDA_ATTENTION=cudnn part "$build/orch_bench" --cuda profile $shape; done
+  for shape in 24,512,8 24,1024,2; do ORCHESTRATOR_CUDA_ATTENTION=own part "$build/orch_bench" --cuda profile $shape; done
 }
 tune() {
   rm -f "$results/algorithms.txt"

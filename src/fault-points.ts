@@ -5,6 +5,10 @@
  * nothing.
  */
 
+import { OrchestratorError } from './errors.js';
+
+/** In the place of a worker: the fault is the coordinator's. */
+const COORDINATOR = 'coordinator';
 /** The points in the order in which a worker comes to them; those of a generation have its number for a step. */
 export const FAULT_POINTS = [
   'formed',
@@ -58,11 +62,20 @@ let planned: Fault | null = null;
  * @param name Its worker id, or `coordinator`.
  */
 export function planFault(name: string, text = process.env.ORCHESTRATOR_FAULT): void {
-  const [, of, point = '', step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text ?? '') ?? [];
   planned = null;
+  if (text === undefined || text === '') return;
+  const [, of, point, step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text) ?? [];
+  const points: readonly string[] = of === COORDINATOR ? COORDINATOR_POINTS : FAULT_POINTS;
+  if (point === undefined || !points.includes(point)) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop or hang`,
+      `Unset it: it is for tests. The points are ${points.join(', ')}`,
+    );
+  }
   if (of !== name) return;
   planned = { point, step: Number(step), how: how as How };
-  const who = name === 'coordinator' ? 'the coordinator' : 'this worker';
+  const who = name === COORDINATOR ? 'the coordinator' : 'this worker';
   process.stderr.write(`warn ORCHESTRATOR_FAULT: ${who} ${EFFECTS[planned.how]} at ${point} ${step}\n`);
 }
 

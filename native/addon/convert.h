@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -115,8 +116,8 @@ std::vector<T> copy_integers(const Napi::Object& o, const char* name) {
   return integers<T>(typed_array<double>(o.Get(name), name), name);
 }
 
-// Results as JavaScript values: booleans, numbers, strings, typed arrays of float and double, arrays of
-// anything else.
+// Results as JavaScript values: booleans, numbers, strings, values that may be absent (null), typed arrays of
+// float and double, arrays of anything else.
 
 template <class T>
 requires std::is_arithmetic_v<T> Napi::Value to_value(Napi::Env env, T v) {
@@ -128,6 +129,10 @@ requires std::is_arithmetic_v<T> Napi::Value to_value(Napi::Env env, T v) {
 inline Napi::Value to_value(Napi::Env env, const std::string& v) { return Napi::String::New(env, v); }
 inline Napi::Value to_value(Napi::Env env, const char* v) { return Napi::String::New(env, v); }
 inline Napi::Value to_value(Napi::Env, Napi::Value v) { return v; }
+template <class T>
+Napi::Value to_value(Napi::Env env, const std::optional<T>& v) {
+  return v ? to_value(env, *v) : env.Null();
+}
 template <class T>
 Napi::Value to_value(Napi::Env env, const std::vector<T>& v) {
   if constexpr (std::is_floating_point_v<T>) {

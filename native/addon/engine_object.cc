@@ -328,6 +328,7 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   add("profile", profile);
   add("memory", memory);
   add_run("digest", &Engine::digest);
+  add_run("attentionBy", &Engine::attention_by);
   add("close", close);
   return o;
 }

@@ -14,11 +14,13 @@ Napi::Value create_group(const Napi::CallbackInfo& info) {
   o.Set("native", tagged(info.Env(), kTag, group));
   o.Set("address", group->address());
   method(o, "form", [group](const Napi::CallbackInfo& info) -> Napi::Value {
+    if (!info[0].IsArray()) wrong(info.Env(), "the addresses", "an array");
     auto list = info[0].As<Napi::Array>();
     std::vector<std::string> addresses;
     for (uint32_t i = 0; i < list.Length(); ++i) addresses.push_back(list.Get(i).ToString());
+    const int rank = static_cast<int>(integer(info[1], "the rank", 0, Group::kMaxMembers - 1));
     const int64_t generation = integer(info[2], "the generation", 1, int64_t{1} << 53);
-    group->form(addresses, info[1].ToNumber().Int32Value(), static_cast<uint64_t>(generation));
+    group->form(addresses, rank, static_cast<uint64_t>(generation));
     return info.Env().Undefined();
   });
   method(o, "abort", [group](const Napi::CallbackInfo& info) -> Napi::Value {

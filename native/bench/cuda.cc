@@ -114,6 +114,7 @@ class Noting final : public graph::Backend {
     row.second += 1;
     return device_.matmul(name, spec);
   }
+  DType bias_type(const graph::MatmulSpec& spec) const override { return device_.bias_type(spec); }
   bool sums_with(const graph::MatmulSpec& spec) const override { return device_.sums_with(spec); }
   mutable std::map<std::string, std::pair<graph::MatmulSpec, int>> seen;
 

@@ -22,7 +22,7 @@ class Standing {
   /// Returns whether it has stood for too long.
   bool too_long(uint64_t count, bool counts, int64_t passed_ms, const Patience& patience) {
     if (count != last_ || !counts) {
-      if (counts) longest_ms_ = std::max(longest_ms_, stood_ms_);
+      longest_ms_ = std::max(longest_ms_, stood_ms_);
       last_ = count;
       stood_ms_ = 0;
       return false;

@@ -217,13 +217,14 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
     std::lock_guard lock(snapshot_mutex_);
     snapshot_running_ = true;
   }
-  const auto end = [this, done = std::move(done)](std::exception_ptr failure) {
+  // Once it does not run any more, the driver may join a group.
+  const auto end = [this, group = group_, done = std::move(done)](std::exception_ptr failure) {
+    if (group) group->release();
     {
       std::lock_guard lock(snapshot_mutex_);
       snapshot_running_ = false;
     }
     snapshot_done_.notify_all();
-    if (group_) group_->release();
     done(failure);
   };
   try {

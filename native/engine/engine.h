@@ -165,6 +165,9 @@ class Engine {
   /// Bytes of device memory held by this process; 0 on the CPU. May be called from any thread.
   size_t device_bytes() const { return device_.held_bytes(); }
 
+  /// What computes the attention of its model: a library, or the own kernels and why; none on the CPU.
+  std::optional<std::string> attention_by();
+
   /// The states that it has.
   const std::vector<State>& states() const { return states_; }
   bool has(State s) const { return std::find(states_.begin(), states_.end(), s) != states_.end(); }

@@ -77,7 +77,9 @@ void Group::abort() {
   std::lock_guard lock(mutex_);
   const auto leave = [](Formation& formation) {
     formation.aborted = true;
-    if (formation.control.load() != nullptr) formation.me().left = 1;
+    if (formation.control.load() == nullptr) return;
+    formation.me().left = 1;
+    formation.announce();
   };
   if (formed_) leave(*formed_);
   for (const auto& formation : entered_) leave(*formation);

@@ -34,6 +34,22 @@ std::vector<ProfileRow> profile_rows(const graph::Graph& g, std::vector<size_t>&
   return rows;
 }
 
+std::optional<std::string> Engine::attention_by() {
+  if (device_.is_cpu()) return std::nullopt;
+  if (spec_.compute != DType::BF16) return "own kernels (fp32)";
+  const auto& g = graph_->graph;
+  const auto all = [&](bool backward) {
+    std::string text;
+    for (int i = 0; i < g.attentions(); ++i) {
+      const std::string by = device_.attention_by(g.attention(i), backward);
+      if (text.find(by) == std::string::npos) text += (text.empty() ? "" : " and ") + by;
+    }
+    return text;
+  };
+  const std::string forward = all(false), backward = spec_.training ? all(true) : forward;
+  return forward == backward ? forward : forward + ", backward by " + backward;
+}
+
 std::vector<ProfileRow> Engine::profile(int repeats) {
   const auto& g = graph_->graph;
   Lane& lane = this->lane(training_lanes_, *graph_, 0);

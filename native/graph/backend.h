@@ -20,7 +20,7 @@ inline std::string key_of(const MatmulSpec& s) {
                     name_of(s.a) + "," + name_of(s.c) + ",";
   key += letter(s.transpose_a);
   key += letter(s.transpose_b);
-  if (s.bias) key += ",bias";
+  if (s.bias) key += s.bias_type == DType::F32 ? ",bias" : std::string(",bias-") + name_of(s.bias_type);
   if (s.accumulate) key += ",add";
   if (s.sums) key += ",sums";
   return key;
@@ -30,6 +30,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual const kernels::Table& kernels() const = 0;
+  /// The type in which matmul() reads the bias of a product.
+  virtual DType bias_type(const MatmulSpec&) const { return DType::F32; }
   /// Whether matmul() supports a product with sums.
   virtual bool sums_with(const MatmulSpec&) const { return false; }
   /// An operation with inputs A, B and the bias (or none), and outputs C and the sums (if the spec asks for

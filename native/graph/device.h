@@ -72,6 +72,9 @@ class Device : public Backend {
   /// blocks.
   virtual double time(const std::function<void()>& work) = 0;
 
+  /// What computes the attention of this shape in bf16, forward or backward: a library, or "own kernels" and
+  /// why no library serves. Blocks: plans are made and checked.
+  virtual std::string attention_by(const kernels::AttentionDims&, bool /*backward*/) { return "own kernels"; }
   /// Seconds of one product with each algorithm that the library proposes, its best guess first; empty on the
   /// CPU, which has one.
   virtual std::vector<double> matmul_times(const MatmulSpec&) { return {}; }
@@ -102,7 +105,11 @@ Device& cpu_device();
 class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
-    if (!std::exchange(ran_, true)) return work();
+    if (!ran_) {
+      work();
+      ran_ = true;  // not if it failed: what never ran cannot be captured
+      return;
+    }
     if (!replay_) replay_ = device.record(work);
     replay_();
   }

@@ -159,8 +159,13 @@ class Graph {
   const std::vector<Value>& values() const { return values_; }
   const std::vector<Node>& nodes() const { return nodes_; }
   Reverse& reverse() { return reverse_; }
-  int next_attention() { return attentions_++; }
-  int attentions() const { return attentions_; }
+  /// Adds an attention; returns its index.
+  int add_attention(const kernels::AttentionDims& d) {
+    attentions_.push_back(d);
+    return attentions() - 1;
+  }
+  int attentions() const { return static_cast<int>(attentions_.size()); }
+  const kernels::AttentionDims& attention(int index) const { return attentions_[index]; }
   /// Model FLOPs of the nodes that were appended before differentiate().
   double forward_flops() const;
   /// Nodes of the forward pass, which come first.
@@ -187,7 +192,7 @@ class Graph {
   size_t forward_nodes_ = 0;
   int recompute_level_ = 0;
   size_t arena_bytes_ = 0;
-  int attentions_ = 0;
+  std::vector<kernels::AttentionDims> attentions_;
 };
 
 }  // namespace orch::graph

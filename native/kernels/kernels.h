@@ -112,11 +112,12 @@ struct NoiseMix {
 struct MatmulSpec {
   int64_t m, n, k;
   DType a, b, c;
-  bool transpose_a;   ///< A is stored [k, m]
-  bool transpose_b;   ///< B is stored [n, k]
-  bool bias;          ///< fp32 [n]
-  bool accumulate;    ///< adds the product to C, which must be fp32
-  bool sums = false;  ///< also writes the sums of op(A) over k, fp32 [m]; on devices only
+  bool transpose_a;              ///< A is stored [k, m]
+  bool transpose_b;              ///< B is stored [n, k]
+  bool bias;                     ///< [n], of type bias_type
+  bool accumulate;               ///< adds the product to C, which must be fp32
+  bool sums = false;             ///< also writes the sums of op(A) over k, fp32 [m]; on devices only
+  DType bias_type = DType::F32;  ///< another one on devices only
   double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n * k); }
 };
 

@@ -114,7 +114,7 @@ std::vector<Ref> joint_attention(Graph& g, const std::vector<AttentionStream>& s
   Ref out0 = split && !queries_of_last_only ? g.activation("attention", t, {samples * split, width}) : Ref{};
   Ref out1 = g.activation("attention", t, {samples * (tokens - split), width});
   Ref lse = g.activation("log-sum-exp", DType::F32, {samples, heads, tokens});
-  const int index = g.next_attention();
+  const int index = g.add_attention(d);
   const auto& k = g.backend().kernels();
   const size_t scratch =
       t == DType::F32 ? k.f32.attention_scratch_bytes(d) : k.b16.attention_scratch_bytes(d);

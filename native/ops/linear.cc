@@ -40,8 +40,12 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
   if (graph::elements(g[w.weight].shape) != in * width || g[w.weight].dtype != t)
     throw Error("ERR_INTERNAL", "linear: " + g[w.weight].name + " does not fit its input " + g[x].name);
   Ref y = g.activation(g[w.weight].name + " y", out, {rows, width});
-  g.append(g.backend().matmul("linear", {rows, width, in, t, t, out, false, true, bool(w.bias), false}),
-           {x, w.weight, w.bias}, {y});
+  MatmulSpec product{rows, width, in, t, t, out, false, true, bool(w.bias), false};
+  Ref bias = w.bias;
+  if (bias) product.bias_type = g.backend().bias_type(product);
+  if (product.bias_type != DType::F32)  // the copy of the weights in this type has the biases, too
+    bias = g.parameter(g[bias].name, product.bias_type, g[bias].shape, g[bias].offset);
+  g.append(g.backend().matmul("linear", product), {x, w.weight, bias}, {y});
   g.on_reverse([=, &g](graph::Reverse& d) {
     Ref dy = d.of(y);
     if (!dy) return;

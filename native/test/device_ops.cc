@@ -1,10 +1,12 @@
 // One table of operations and shapes: forward and backward on a device against the same graph on the CPU, for
-// every pair of storage types, with random operands and memory filled with NaN; twice, with equal bits.
+// every pair of storage types, with random operands and memory filled with NaN; twice, with equal bits, and
+// without statistics, which must change none.
 #include <cstring>
 #include <functional>
 
 #include "devices.h"
 #include "graph/executor.h"
+#include "kernels/cuda/device.h"
 #include "kernels_support.h"
 #include "ops/ops.h"
 
@@ -78,8 +80,8 @@ struct Place {
   }
 };
 
-/// Outputs, gradients of inputs and weights, and statistics.
-std::vector<Result> run(const OpCase& c, graph::Device* device) {
+/// Outputs, gradients of inputs and weights, and statistics if they are asked for.
+std::vector<Result> run(const OpCase& c, graph::Device* device, bool statistics = true) {
   Graph g(device ? *static_cast<const graph::Backend*>(device) : graph::cpu_backend());
   std::vector<Ref> inputs, weights;
   for (size_t i = 0; i < c.inputs.size(); ++i)
@@ -123,7 +125,7 @@ std::vector<Result> run(const OpCase& c, graph::Device* device) {
               static_cast<bf16*>(place.put(storage(w, DType::BF16))), gradient);
   const size_t stats_bytes = sizeof(kernels::AttentionStats) * static_cast<size_t>(g.attentions());
   auto* stats = static_cast<kernels::AttentionStats*>(place.poisoned(stats_bytes));
-  e.run(stats, nullptr);
+  e.run(statistics ? stats : nullptr, nullptr);
 
   std::vector<Result> results;
   const auto read = [&](std::string name, Ref r) {
@@ -140,7 +142,7 @@ std::vector<Result> run(const OpCase& c, graph::Device* device) {
     results.push_back({"d weight", {at, at + graph::elements(g[weight].shape)}});
   }
   const auto raw = place.get(stats, stats_bytes);
-  for (int i = 0; i < g.attentions(); ++i) {
+  for (int i = 0; statistics && i < g.attentions(); ++i) {
     kernels::AttentionStats s;
     std::memcpy(&s, raw.data() + i * sizeof s, sizeof s);
     for (const auto& of : s.streams)
@@ -278,27 +280,85 @@ std::vector<OpCase> table(DType residual, DType t, bool large) {
   return all;
 }
 
+void check_same(const std::vector<Result>& a, const std::vector<Result>& b, const std::string& at) {
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i)
+    CHECK(a[i].values.size() == b[i].values.size() &&
+              std::memcmp(a[i].values.data(), b[i].values.data(), sizeof(float) * a[i].values.size()) == 0,
+          at, ", ", a[i].name);
+}
+
+/// Compares with the CPU, two runs with each other, and one without statistics.
+void check_case(const OpCase& c, graph::Device& device, DType t, const std::string& at) {
+  const auto want = run(c, nullptr), got = run(c, &device);
+  emulate::backwards = true;  // exposes dependence on the order of threads, if emulated
+  const auto again = run(c, &device);
+  emulate::backwards = false;
+  CHECK(got.size() == want.size() && again.size() == want.size(), at);
+  check_same(got, again, at + ": two runs differ");
+  if (got.back().name == "statistics")
+    check_same(run(c, &device, false), got, at + ": statistics change the result");
+  for (size_t i = 0; i < want.size() && i < got.size(); ++i) {
+    const int64_t n = static_cast<int64_t>(want[i].values.size());
+    CHECK(got[i].values.size() == want[i].values.size(), at);
+    // Both round to bf16 at the same places; if their sums differ in the last bits, so may a rounding.
+    CHECK_CLOSE(relative_error(got[i].values, want[i].values, n), t == DType::F32 ? 2e-5 : 6e-3, at, ", ",
+                want[i].name);
+  }
+}
+
 TEST("device: operations against the CPU") {
   for (const TestedDevice& d : devices())
     for (auto [residual, t] :
          {std::pair{DType::F32, DType::F32}, {DType::BF16, DType::BF16}, {DType::F32, DType::BF16}})
-      for (const OpCase& c : table(residual, t, d.large)) {
-        const std::string at = text(d.name, ", residual ", name_of(residual), ", ", name_of(t), ": ", c.name);
-        const auto want = run(c, nullptr), got = run(c, &d.device);
-        emulate::backwards = true;  // exposes dependence on the order of threads, if emulated
-        const auto again = run(c, &d.device);
-        emulate::backwards = false;
-        CHECK(got.size() == want.size(), at);
-        for (size_t i = 0; i < want.size() && i < got.size(); ++i) {
-          const int64_t n = static_cast<int64_t>(want[i].values.size());
-          CHECK(got[i].values.size() == want[i].values.size(), at);
-          CHECK(std::memcmp(got[i].values.data(), again[i].values.data(), sizeof(float) * n) == 0, at, ", ",
-                want[i].name, ": two runs differ");
-          // Both round to bf16 at the same places; if their sums differ in the last bits, so may a rounding.
-          CHECK_CLOSE(relative_error(got[i].values, want[i].values, n), t == DType::F32 ? 2e-5 : 6e-3, at,
-                      ", ", want[i].name);
-        }
-      }
+      for (const OpCase& c : table(residual, t, d.large))
+        check_case(c, d.device, t,
+                   text(d.name, ", residual ", name_of(residual), ", ", name_of(t), ": ", c.name));
+}
+
+/// Chooses the library of the emulated device.
+struct Emulated {
+  explicit Emulated(emulate::Library l) { emulate::library = l; }
+  ~Emulated() { emulate::library = emulate::Library::None; }
+};
+
+std::vector<OpCase> attentions() {
+  auto all = table(DType::BF16, DType::BF16, false);
+  std::erase_if(all, [](const OpCase& c) { return !c.name.starts_with("joint_attention"); });
+  return all;
+}
+
+TEST("device: attention by a library against the CPU") {
+  const Emulated library(emulate::Library::Right);
+  graph::Device& device = kernels::cuda::emulated_device();
+  for (const OpCase& c : attentions()) check_case(c, device, DType::BF16, "by a library: " + c.name);
+  for (bool backward : {false, true})
+    CHECK(device.attention_by({2, 2, 14, 0, 5}, backward) == "an emulated library");
+}
+
+TEST("device: a library without a plan, or whose results are not right, does not serve") {
+  graph::Device& device = kernels::cuda::emulated_device();
+  const auto own = [](const std::string& why) { return "own kernels (" + why + ")"; };
+  const kernels::AttentionDims d{2, 2, 14, 0, 5};
+  CHECK(device.attention_by(d, true) == own("no library is emulated"));
+  const OpCase c = attentions()[1];
+  const auto want = run(c, &device);
+  for (auto [fault, why] : {std::pair{emulate::Library::NoPlan, "no engine supports this graph"},
+                            {emulate::Library::Wrong, "its results differ from those of the own kernels"},
+                            {emulate::Library::Unsteady, "its bits differ from run to run"}}) {
+    const Emulated library(fault);
+    check_same(run(c, &device), want, text("with a library that is refused: ", why));
+    for (bool backward : {false, true}) {
+      const std::string by = device.attention_by(d, backward);
+      CHECK(by == own(text("an emulated library: ", why)), by);
+    }
+  }
+}
+
+TEST("device: GPUs on which kernels run that were built for others") {
+  using kernels::cuda::runs_on;
+  CHECK(runs_on("90 80-ptx", 90) && runs_on("90 80-ptx", 86) && runs_on("90 80-ptx", 120));
+  CHECK(!runs_on("90 80-ptx", 75) && !runs_on("90", 86) && !runs_on("86", 80) && !runs_on("90", 100));
+  CHECK(runs_on("80", 86) && runs_on("86 90", 89));
 }
 
 }  // namespace

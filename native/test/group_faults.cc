@@ -3,10 +3,12 @@
 // processes of their own. This one does what the coordinator of a run does.
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <map>
 #include <sstream>
@@ -27,7 +29,8 @@ EngineSpec spec(DType compute, int threads) {
   return {kModel, {2, 4, 4, 5}, compute, compute, threads, true, true};
 }
 
-/// How many updates are to be torn in each training: a few, more in .ci/run, and as many as one asks for.
+/// How many members are lost in the middle of an update in each training: a few, more in .ci/run, and as many
+/// as one asks for.
 int wanted_faults() {
   if (const char* wanted = std::getenv("ORCHESTRATOR_TEST_FAULTS")) return std::atoi(wanted);
   const char* full = std::getenv("ORCHESTRATOR_TEST_FULL");
@@ -50,7 +53,8 @@ void update(Engine& e, int64_t step) {
 
 /// "generation rank address..." lets the member leave the generation before, and enter this one; it answers
 /// with the generation, the step after which it found the state, how many pieces had to be completed, and the
-/// digest. Then it makes a gradient, says that it updates with it, and does so until the next command. ""
+/// digest. Then it makes a gradient, says that it updates with it, and does so until the next command.
+/// "fault signal microseconds" sends it a signal after so much processor time. "leave" makes it leave. ""
 /// ends it.
 class Member {
  public:
@@ -66,7 +70,14 @@ class Member {
     char* line = nullptr;
     size_t size = 0;
     while (getline(&line, &size, commands_) > 1) {
+      int signal, microseconds;
+      if (std::sscanf(line, "fault %d %d", &signal, &microseconds) == 2) {
+        arm(signal, microseconds);
+        continue;
+      }
       group_->abort();
+      wanted_ = 0;
+      if (std::strcmp(line, "leave\n") == 0) continue;
       std::istringstream words(line);
       uint64_t generation;
       int rank;
@@ -111,6 +122,18 @@ class Member {
     }
   }
 
+  /// While a member waits for others it takes no processor time, so the signal finds it at work.
+  static void arm(int signal, int microseconds) {
+    sigevent event{};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = signal;
+    timer_t timer;
+    const itimerspec after{{0, 0}, {0, 1'000 * microseconds}};
+    if (timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &timer) != 0 ||
+        timer_settime(timer, 0, &after, nullptr) != 0)
+      throw std::runtime_error("no timer");
+  }
+
   void say(const std::string& line) {
     std::fprintf(answers_, "%s\n", line.c_str());
     std::fflush(answers_);
@@ -127,6 +150,11 @@ struct Process {
   pid_t pid;
   FILE *commands, *answers;
   std::string address;
+
+  void command(const std::string& line) const {
+    std::fprintf(commands, "%s\n", line.c_str());
+    std::fflush(commands);
+  }
 
   std::string answer() const {
     char* line = nullptr;
@@ -176,13 +204,9 @@ struct Training {
 
   void ask() {
     ++generation;
-    for (size_t r = 0; r < members.size(); ++r) {
-      FILE* const to = members[r].commands;
-      std::fprintf(to, "%d %zu", static_cast<int>(generation), r);
-      for (const Process& p : members) std::fprintf(to, " %s", p.address.c_str());
-      std::fprintf(to, "\n");
-      std::fflush(to);
-    }
+    std::string addresses;
+    for (const Process& p : members) addresses += " " + p.address;
+    for (size_t r = 0; r < members.size(); ++r) members[r].command(text(generation, " ", r, addresses));
   }
 
   /// Waits until all update in this generation. Some may have begun those before, which others could not.
@@ -206,11 +230,26 @@ struct Training {
       }
   }
 
-  Process lose(size_t rank, int signal) {
-    const Process gone = members[rank];
-    kill(gone.pid, signal);
-    members.erase(members.begin() + static_cast<long>(rank));
+  /// One is ended or stopped by a signal after some of its processor time.
+  Process lose(size_t rank, int signal, int microseconds) {
+    const Process gone = take(rank);
+    gone.command(text("fault ", signal, " ", microseconds));
+    siginfo_t info;
+    waitid(P_PID, static_cast<id_t>(gone.pid), &info, WEXITED | WSTOPPED | WNOWAIT);
     return gone;
+  }
+
+  /// One is killed now, whatever it is at.
+  Process end(size_t rank) {
+    const Process gone = take(rank);
+    kill(gone.pid, SIGKILL);
+    return gone;
+  }
+
+  Process take(size_t rank) {
+    const Process taken = members[rank];
+    members.erase(members.begin() + static_cast<long>(rank));
+    return taken;
   }
 };
 
@@ -223,10 +262,17 @@ void bury(const Process& p) {
   std::fclose(p.answers);
 }
 
+bool has_ended(const Process& p) {
+  siginfo_t info{};
+  waitid(P_PID, static_cast<id_t>(p.pid), &info, WEXITED | WNOHANG | WNOWAIT);
+  return info.si_pid != 0;
+}
+
 enum class Fault { Kill, StopAndContinue };
 
-/// Runs a training in which one member after the other is lost and replaced, until it has come in the middle
-/// of an update so many times, and compares the state at each loss with that of an undisturbed engine.
+/// Runs a training in which one member after the other is lost and replaced, until as many were lost as are
+/// wanted, and compares the state at each loss with that of an undisturbed engine. One that is killed only
+/// counts where it leaves an update to be completed.
 void disturbed(DType compute, int threads, Fault fault) {
   const TrainingSet set(4 * 4 * 4);
   std::mt19937 random(static_cast<unsigned>(threads));
@@ -241,17 +287,25 @@ void disturbed(DType compute, int threads, Fault fault) {
     while (members.size() < 3)
       members.insert(draw(2) == 0 ? members.begin() : members.end(), start(compute, threads, set, members));
   };
+  const auto next_generation = [&] {
+    training.ask();
+    training.await();
+  };
   fill();
-  training.ask();
-  training.await();
-  int torn = 0;
-  while (torn < wanted_faults()) {
-    sleep(draw(4'000));
+  next_generation();
+  const int wanted = wanted_faults();
+  int lost = 0, torn = 0;
+  while (fault == Fault::Kill ? torn < wanted : lost < wanted || torn == 0) {
+    const bool stopped = fault == Fault::StopAndContinue;
     const Process gone =
-        training.lose(static_cast<size_t>(draw(3)), fault == Fault::Kill ? SIGKILL : SIGSTOP);
+        training.lose(static_cast<size_t>(draw(3)), stopped ? SIGSTOP : SIGKILL, 1 + draw(4'000));
+    ++lost;
+    // One that wakes up early enough leaves by itself, and comes back.
+    const bool may_return = stopped && draw(2) == 0;
+    if (may_return) gone.command("leave");
     std::thread waking;
-    if (fault == Fault::StopAndContinue)
-      waking = std::thread([=, after = draw(30'000)] {
+    if (stopped)
+      waking = std::thread([=, after = draw(50'000)] {
         sleep(after);
         kill(gone.pid, SIGCONT);
       });
@@ -263,16 +317,23 @@ void disturbed(DType compute, int threads, Fault fault) {
       sleep(draw(6'000));
       size_t rank = 0;
       while (members[rank].pid != other) ++rank;
-      bury(training.lose(rank, SIGKILL));
+      bury(training.end(rank));
     }
-    fill();
-    training.ask();
-    training.await();
-    if (waking.joinable()) waking.join();
-    bury(gone);
+    if (!may_return) fill();
+    next_generation();
     if (training.begun.rbegin()->second.completed > 0) ++torn;
+    if (waking.joinable()) waking.join();
+    if (!may_return || has_ended(gone)) {
+      bury(gone);
+    } else {
+      members.push_back(gone);
+    }
+    if (may_return) {
+      fill();
+      next_generation();
+    }
   }
-  while (!members.empty()) bury(training.lose(0, SIGKILL));
+  while (!members.empty()) bury(training.end(0));
 
   Engine alone(spec(compute, 2));
   alone.attach(set.data, kText);

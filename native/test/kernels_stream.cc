@@ -8,8 +8,8 @@ using kernels::HeadDims;
 using kernels::StreamDims;
 using kernels::Table;
 
-const StreamDims kStreams[] = {
-    {1, 1, 64, 64}, {2, 7, 128, 768}, {3, 24, 192, 1152}, {1, 33, 320, 640}, {2, 100, 384, 384}};
+const StreamDims kStreams[] = {{1, 1, 64, 64},     {2, 7, 128, 768},   {3, 24, 192, 1152}, {1, 33, 320, 640},
+                               {2, 100, 384, 384}, {1, 2, 4160, 4160}, {1, 2, 8320, 8320}};
 const HeadDims kHeads[] = {
     {1, 1, 1, 1, 0}, {2, 7, 2, 9, 2}, {3, 24, 3, 24, 0}, {1, 33, 1, 100, 67}, {2, 16, 6, 24, 8}};
 

@@ -21,12 +21,12 @@ constexpr int kExitCode = 70, kLeastMs = 300;
 void sleep_ms(int64_t milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
 
 /// A process with a watchdog, a driver that runs the job, and an event loop that beats, or does not.
-pid_t start(const std::function<void()>& job, bool beats) {
+pid_t start(const std::function<void()>& job, bool beats, int times = 1) {
   const pid_t pid = fork();
   if (pid != 0) return pid;
   // What it says is not of this test.
   close(STDERR_FILENO);
-  start_watchdog({kLeastMs, 1}, kExitCode);
+  start_watchdog({kLeastMs, times}, kExitCode);
   Pool pool(1);
   pool.post(job);
   for (;; sleep_ms(5))
@@ -67,6 +67,24 @@ TEST("watchdog: ends who hangs in a job or in its event loop, and not who works 
   CHECK(ended(blocked) == kExitCode);
   CHECK(lives(working), "it worked all the time");
   CHECK(lives(waiting), "it waited all the time");
+}
+
+TEST("watchdog: the longest time without progress counts, also where the work ended with it") {
+  // 360 ms are more than the least patience, and less than four times the 180 ms before.
+  const pid_t slow = start(
+      [] {
+        {
+          const InStage now_at(Stage::Compute);
+          sleep_ms(180);
+        }
+        const InStage now_at(Stage::Wait);
+        sleep_ms(50);
+        const InStage then_at(Stage::Compute);
+        sleep_ms(360);
+        _exit(0);
+      },
+      true, 4);
+  CHECK(ended(slow) == 0);
 }
 
 TEST("watchdog: time in which the process is stopped does not count") {

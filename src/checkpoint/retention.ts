@@ -105,11 +105,15 @@ export function setAsideLater(root: string, step: number): string[] {
   return renamed;
 }
 
-/** Removes what is staged, or is being written, of a step and those before it: the run has a newer checkpoint. */
-export async function removeStaged(root: string, upTo: number): Promise<void> {
+/** Removes checkpoints that are staged or being written, by their steps and the names of their folders. */
+export async function removeStaged(
+  root: string,
+  removes: (step: number, name: string) => boolean,
+): Promise<void> {
   for (const name of await entries(root)) {
     const staged = stagedIn(name);
-    if (staged !== null && staged.step <= upTo) await rm(join(root, name), { recursive: true, force: true });
+    if (staged === null || !removes(staged.step, name)) continue;
+    await rm(join(root, name), { recursive: true, force: true });
   }
 }
 

@@ -215,6 +215,9 @@ const telemetry = z.strictObject({
       'Port of /metrics, /healthz and /readyz on the coordinator, or the next free one; 0 = any, null = off.',
     ),
   metrics_host: text().default('127.0.0.1').describe('Address that the metrics port listens on.'),
+  metrics_token_file: optional(text()).describe(
+    'File with the bearer token that a request for /metrics must have; relative to the working directory; null = none is needed.',
+  ),
 });
 
 const checkpoint = z.strictObject({

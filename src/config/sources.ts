@@ -60,6 +60,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'RESULTS',
   'RUN',
   'TEST_CUDA',
+  'FUZZ_SECONDS',
   'TEST_FAULTS',
   'TEST_FULL',
   'TEST_SMALL',
@@ -174,7 +175,7 @@ export class Sources {
 
   #add(source: Override['source'], place: string, path: string[], text: string): void {
     try {
-      const value: unknown = parse(text, { prettyErrors: false }) ?? null;
+      const value: unknown = parse(text, { prettyErrors: false, logLevel: 'error' }) ?? null;
       this.#overrides.push({ source, place, path, value });
     } catch (error) {
       const message = error instanceof Error ? error.message.split('\n')[0] : String(error);

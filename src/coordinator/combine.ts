@@ -89,8 +89,9 @@ export function validationSummary(
   return kinds.map((weights) => {
     const bins = new Map<string, { sum: number; count: number }>();
     for (const loss of losses) {
-      if (loss.weights !== weights) continue;
-      const name = names[loss.slot]!;
+      const name = names[loss.slot];
+      // A worker may say anything; what is no slot of the validation counts nowhere.
+      if (loss.weights !== weights || name === undefined) continue;
       const bin = bins.get(name) ?? { sum: 0, count: 0 };
       for (const value of loss.losses) bin.sum += value;
       bin.count += loss.losses.length;

@@ -149,10 +149,17 @@ export type Action =
   | { type: 'refuse'; id: string; message: string }
   /** The worker is not a member any more: end its session, if there is one. */
   | { type: 'cut'; id: string; reason: string }
-  /** Tell the user. */
-  | { type: 'note'; message: string }
+  /** Tell the user; as a warning what costs time or workers. */
+  | { type: 'note' | 'warn'; message: string }
   /** Write the new generation to the journal. */
-  | { type: 'journal'; generation: number; workers: readonly Place[]; step: number }
+  | {
+      type: 'journal';
+      generation: number;
+      workers: readonly Place[];
+      step: number;
+      /** It goes on after a fault, or where another process has ended: not with workers that come or leave in order. */
+      isRestart: boolean;
+    }
   /** All workers of the generation have the same state; its first step begins. */
   | {
       type: 'started';
@@ -180,6 +187,8 @@ export type Action =
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
   | { type: 'publish'; saved: Saved }
+  /** The worker that wrote a checkpoint is gone: remove what is staged, except these folders. */
+  | { type: 'sweep'; keep: readonly string[] }
   /** The checkpoint can be resumed from. */
   | { type: 'saved'; checkpoint: CheckpointRecord }
   /** The checkpoint of the step failed or was left out, and the run goes on. */

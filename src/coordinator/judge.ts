@@ -48,6 +48,7 @@ export function judgeReady(
       return new OrchestratorError(
         'ERR_STATE_MISMATCH',
         `The ${what} of ${name} is ${value(answer)}, that of ${whose} ${reference}`,
+        'All workers need the same version of orchestrator, the same data set, and processors that compute alike (orchestrator doctor); otherwise the memory or the processor of one of the machines may be faulty',
       );
     }
   }
@@ -56,7 +57,35 @@ export function judgeReady(
 
 /** A step is committed if every slot was computed once, and all workers have the same finite gradient. */
 export function judgePrepared(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
-  return judgeSlots(answers, totalSlots) ?? judgeFinite(answers) ?? judgeNorms(answers);
+  return (
+    judgeSlots(answers, totalSlots) ?? judgeReports(answers) ?? judgeFinite(answers) ?? judgeNorms(answers)
+  );
+}
+
+/** Every slot has as many rows, each with a loss, and every worker that looked at attention looked at the same. */
+function judgeReports(answers: readonly Answer<Prepared>[]): Fault | null {
+  const count = answers.flatMap(({ answer }) => answer.slots)[0]?.samples.length ?? 0;
+  const isRow = (row: number) => Number.isSafeInteger(row) && row >= 0;
+  const kinds = ({ attention }: Prepared) =>
+    JSON.stringify(attention.map(({ name, stream }) => [name, stream]));
+  const sampled = answers.filter(({ answer }) => answer.attention.length > 0);
+  const bad =
+    answers.find(({ answer }) =>
+      answer.slots.some(
+        ({ samples, losses }) =>
+          samples.length === 0 ||
+          samples.length !== count ||
+          losses.length !== count ||
+          !samples.every(isRow),
+      ),
+    ) ?? sampled.find(({ answer }) => kinds(answer) !== kinds(sampled[0]!.answer));
+  if (bad === undefined) return null;
+  const message = `The answer of ${bad.name} to step ${bad.answer.step} is malformed`;
+  return new OrchestratorError(
+    'ERR_PROTOCOL',
+    message,
+    'It is not of this version of orchestrator, or is damaged',
+  );
 }
 
 function judgeSlots(answers: readonly Answer<Prepared>[], totalSlots: number): Fault | null {
@@ -65,6 +94,7 @@ function judgeSlots(answers: readonly Answer<Prepared>[], totalSlots: number): F
   return new OrchestratorError(
     'ERR_PROTOCOL',
     `Slots 0 to ${totalSlots - 1} were expected once each, in order, but the workers reported ${slots.join(', ')}`,
+    'All workers need the same version of orchestrator',
   );
 }
 
@@ -104,5 +134,6 @@ function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
     'ERR_STATE_MISMATCH',
     `The gradient's norm at step ${first.answer.step} is ${first.answer.gradientNorm} on ${first.name} ` +
       `but ${other.answer.gradientNorm} on ${other.name}`,
+    'One of the machines may have faulty memory or a faulty processor',
   );
 }

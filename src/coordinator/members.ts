@@ -77,6 +77,12 @@ export class Members {
     );
   }
 
+  /** Those that stay, except this one, and whether one of them was ready in a generation. */
+  othersOf(id: string): { others: number; othersHold: boolean } {
+    const others = this.#all().filter(({ member, leaving }) => member.id !== id && leaving === null);
+    return { others: others.length, othersHold: others.some(({ holds }) => holds) };
+  }
+
   /** The number of those that stay. */
   get staying(): number {
     return this.#all().filter(({ leaving }) => leaving === null).length;
@@ -92,16 +98,17 @@ export class Members {
 
   /**
    * The members of the next generation, in the order of their ids; those that see the run folder come first, because
-   * rank 0 writes checkpoints. Those that hold the state are taken if there are more than `most`. One that wants to leave is needed as long as nobody else holds it.
+   * rank 0 writes checkpoints. Those that hold the state are taken if there are more than `most`. As long as nobody
+   * else holds it, one that wants to leave is needed, to give it to those that stay.
    */
   choose(most: number): Member[] {
     const ready = this.#all().filter(({ standby }) => standby);
     const staying = ready.filter(({ leaving }) => leaving === null);
-    const suffices = staying.some(({ holds }) => holds) || !ready.some(({ holds }) => holds);
-    const candidates = suffices ? staying : ready;
+    const candidates = staying.length > 0 ? staying : ready;
     const holders = candidates.filter(({ holds }) => holds);
+    const needed = holders.length > 0 ? holders : ready.filter(({ holds }) => holds).slice(0, 1);
     const others = candidates.filter(({ holds }) => !holds);
-    const chosen = [...holders, ...others].slice(0, most);
+    const chosen = [...needed, ...others].slice(0, most);
     const inOrder = chosen.sort(
       (a, b) => Number(b.seesFolder) - Number(a.seesFolder) || compare(a.member.id, b.member.id),
     );
@@ -145,6 +152,16 @@ export class Members {
 
   leave(id: string): void {
     this.#joined.delete(id);
+  }
+
+  /** When it was last heard. */
+  heardAt(id: string): number {
+    return this.#joined.get(id)?.seen ?? 0;
+  }
+
+  /** Of these, the one that has joined last. */
+  youngest(ids: readonly string[]): string {
+    return [...this.#joined.keys()].findLast((id) => ids.includes(id))!;
   }
 
   heard(id: string, now: number): void {

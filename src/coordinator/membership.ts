@@ -1,6 +1,6 @@
 /** The workers of a run and its generations: who has a place, who waits for one, and what follows when one is gone. */
 import type { Fault } from '../fault.js';
-import type { Formed, FromCoordinator, Ready, Standby } from '../rpc/proto.js';
+import type { Formed, FromCoordinator, Ready, Standby, Suspect } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
 import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
@@ -10,6 +10,9 @@ import { Rendezvous } from './rendezvous.js';
 import { Sharing } from './sharing.js';
 import { loaded, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
+
+/** A link that breaks again so soon is broken: one of its ends is left out. */
+const LINK_MS = 60_000;
 
 export class Membership {
   readonly rendezvous: Rendezvous;
@@ -28,6 +31,8 @@ export class Membership {
   /** What the bits of the run depend on besides its configuration: that of the first worker that stood by. */
   #arithmetic: string | null = null;
   #generation: Generation | null = null;
+  /** When the members last connected again, because a link between two of them broke. */
+  #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
   readonly #waiting = new Set<string>();
 
@@ -127,8 +132,8 @@ export class Membership {
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
-    const tell = (what: string): Action[] => [{ type: 'note', message: `${message}${what}` }, ...lost];
-    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
+    const tell = (what: string): Action[] => [{ type: 'warn', message: `${message}${what}` }, ...lost];
+    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: null };
     if (generation === null) {
       this.rendezvous.lose(id, fault);
       return [...tell(''), ...this.formIfFull(now)];
@@ -137,11 +142,11 @@ export class Membership {
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
-      return [...tell(`; ${others}`), ...this.form(now)];
+      return [...tell(`; ${others}`), ...this.form(now, { isRestart: true })];
     }
     this.#generation = null;
     this.rendezvous.lose(id, fault);
-    this.rendezvous.resume(now);
+    this.rendezvous.begin(now);
     if (this.stopping) return tell('; nobody is left who could save');
     const { minWorkers, patienceMs } = this.#settings;
     return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
@@ -150,6 +155,30 @@ export class Membership {
   /** Whether the member has something to do for the run that is not done. */
   #isNeeded(id: string): boolean {
     return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
+  }
+
+  /** A member's exchange broke; `rank` is that of the peer that it cannot reach, if it is one. */
+  suspect(generation: Generation, id: string, { rank, why }: Suspect, now: number): Action[] {
+    const peer = generation.places[rank] ?? null;
+    generation.suspicions.add(id, peer === null || peer.id === id ? null : peer.id, now);
+    return [{ type: 'warn', message: `${this.name(id)}: ${why}` }];
+  }
+
+  /**
+   * Where links broke and both ends live, the members connect again; where that is of no use, the one with most broken
+   * links is left out, and of several the one that has joined last.
+   */
+  decideSuspicions(generation: Generation, now: number): Action[] {
+    const suspects = generation.suspicions.suspects(now, (id) => this.members.heardAt(id));
+    if (suspects === null) return [];
+    const isNew = now - this.#reconnectedAt > LINK_MS && generation.stage !== 'FORMING';
+    if (isNew) {
+      this.#reconnectedAt = now;
+      const message = 'All workers live, so they connect to each other again';
+      return [{ type: 'warn', message }, ...this.form(now, { isRestart: true })];
+    }
+    const place = generation.place(this.members.youngest(suspects));
+    return place === null ? [] : this.fence([place], () => 'cannot exchange gradients with the others', now);
   }
 
   /** These members cannot go on with the others, who form the next generation. */
@@ -179,8 +208,12 @@ export class Membership {
     return this.rendezvous.isFull(now, this.stopping) ? this.form(now) : [];
   }
 
-  /** Begins the next generation, which ends the one before. */
-  form(now: number): Action[] {
+  /**
+   * Begins the next generation, which ends the one before.
+   *
+   * @param isRestart Whether a fault has ended the one before, and not workers that have come or leave in order.
+   */
+  form(now: number, { isRestart = false } = {}): Action[] {
     const { committed, checkpoints } = this.#steps;
     const { totalSlots } = this.#settings;
     const lost = checkpoints.regroup(committed);
@@ -189,6 +222,7 @@ export class Membership {
     this.#number = Math.max(this.#number, this.#newest) + 1;
     this.#hasFormed = true;
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
+    const continues = this.#generation === null && this.#number > 1;
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;
@@ -196,8 +230,14 @@ export class Membership {
     const without = this.members.standby.filter(({ id }) => generation.place(id) === null);
     return [
       ...lost,
-      { type: 'journal', generation: number, workers: places, step: committed },
-      ...places.map(({ id, rank }) => generation.send({ form: { members: [...places], rank } }, [id])),
+      {
+        type: 'journal',
+        generation: number,
+        workers: places,
+        step: committed,
+        isRestart: isRestart || continues,
+      },
+      generation.send({ form: { members: [...places] } }),
       ...without.flatMap(({ id }) => this.#waits(id)),
       ...this.release(),
     ];
@@ -229,7 +269,7 @@ export class Membership {
       : sourceOf(held, see, committed, checkpoints.last);
     generation.sync(step, now);
     return [
-      ...(note === null ? [] : [{ type: 'note' as const, message: note }]),
+      ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
       ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
     ];
   }

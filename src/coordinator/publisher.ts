@@ -48,8 +48,15 @@ export class Publisher {
       this.#warn(`Old checkpoints in ${this.#root} could not be removed: ${reasonOf(error)}`);
     });
     // Nobody else knows of those that an earlier coordinator has ordered.
-    await removeStaged(this.#root, step).catch(() => []);
+    await removeStaged(this.#root, (staged) => staged <= step).catch(() => {});
     return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
+  }
+
+  /** Removes what workers had staged that are gone. What cannot be removed is removed when the run ends. */
+  sweep(keep: readonly string[]): void {
+    removeStaged(this.#root, (_, name) => !keep.includes(name)).catch((error) => {
+      this.#warn(`What was left of a checkpoint in ${this.#root} could not be removed: ${reasonOf(error)}`);
+    });
   }
 
   /**

@@ -53,7 +53,7 @@ export function recordedConfig(runDir: string): Config {
 
 function parsed(text: string, path: string): unknown {
   try {
-    return parse(text, { prettyErrors: false });
+    return parse(text, { prettyErrors: false, logLevel: 'error' });
   } catch (error) {
     throw new OrchestratorError('ERR_CONFIG', `${path} is no YAML: ${(error as Error).message}`);
   }
@@ -62,7 +62,7 @@ function parsed(text: string, path: string): unknown {
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
-  const { lastGeneration, workers, metrics, coordinatorRestarts } = journalOf(runDir);
+  const { restarts, workers, metrics, coordinatorRestarts } = journalOf(runDir);
   const path = join(runDir, METRICS);
   let clock = Date.now();
   const progress = new RunProgress(
@@ -75,7 +75,7 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
       resumedStep: 0,
       runDir,
       checkpoint: null,
-      restarts: Math.max(0, lastGeneration - 1),
+      restarts,
       coordinatorRestarts,
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,

@@ -41,13 +41,11 @@ export class Rendezvous {
     this.#former = new Set(settings.former?.members);
   }
 
-  /** Workers may join from now on; or all have joined, and from now on they have the time to build. */
+  /**
+   * The time of waiting counts from now on: workers may join; or all have joined, and have the time to build; or too
+   * few are left.
+   */
   begin(now: number): void {
-    this.#since = now;
-  }
-
-  /** Too few workers are left: others are waited for. */
-  resume(now: number): void {
     this.#since = now;
     this.#nextNote = SLOW_BUILD_MS;
   }

@@ -10,6 +10,7 @@ import { type Fault, isErrorCode } from '../fault.js';
 import type { Prepared } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
+import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { judgePrepared, oddOnes } from './judge.js';
 import { Membership } from './membership.js';
@@ -99,14 +100,8 @@ export class RunState {
         return this.#onLeave(event.id, event.leave.exitCode, now);
       case 'lost':
         return this.#lost(event.id, event.reason, now);
-      case 'failure': {
-        const { code, message, hint } = faultFrom(event.failure);
-        if (!event.failure.fatal) {
-          const cut: Action = { type: 'cut', id: event.id, reason: message };
-          return [cut, ...this.#lost(event.id, message, now)];
-        }
-        return this.#fail({ code, message: `${this.#membership.name(event.id)}: ${message}`, hint });
-      }
+      case 'failure':
+        return this.#onFailure(event.id, faultFrom(event.failure), now);
       case 'heartbeat':
         members.beats(event.id, event.heartbeat, now);
         return [];
@@ -128,7 +123,7 @@ export class RunState {
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
       case 'actionFailed':
-        return this.#fail(this.#steps.checkpoints.resumable(event.fault));
+        return this.#fail(event.fault);
       case 'tick':
         return this.#tick(now);
       default: {
@@ -141,7 +136,10 @@ export class RunState {
 
   /** An answer of a member of the generation. */
   #onAnswer(
-    event: Extract<Event, { type: 'formed' | 'ready' | 'prepared' | 'applied' | 'validated' | 'finished' }>,
+    event: Extract<
+      Event,
+      { type: 'formed' | 'ready' | 'prepared' | 'applied' | 'validated' | 'finished' | 'suspect' }
+    >,
     generation: Generation,
     now: number,
   ): Action[] {
@@ -171,6 +169,8 @@ export class RunState {
         generation.finished.add(id, true);
         return this.#endIfDone();
       }
+      case 'suspect':
+        return this.#membership.suspect(generation, id, event.suspect, now);
     }
   }
 
@@ -239,6 +239,17 @@ export class RunState {
     return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
   }
 
+  /** The error of a worker ends the worker, or the run. */
+  #onFailure(id: string, { code, message, hint }: Fault, now: number): Action[] {
+    const { members } = this.#membership;
+    const standing = { begun: this.#begun, holds: members.holds(id), ...members.othersOf(id) };
+    if (endsRun(code, standing)) {
+      return this.#fail({ code, message: `${this.#membership.name(id)}: ${message}`, hint });
+    }
+    const reason = `${code}: ${message}${hint === null ? '' : ` (${hint})`}`;
+    return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
+  }
+
   #lost(id: string, reason: string, now: number): Action[] {
     const name = this.#membership.name(id);
     this.#lostOnes.set(id, { name, where: this.#where });
@@ -253,11 +264,11 @@ export class RunState {
     if (!isMember && lost !== undefined) {
       const message = `${lost.name} ${describeExit(exit, lost.where)}`;
       this.#membership.rendezvous.explain(id, message);
-      return [{ type: 'note', message }];
+      return [{ type: 'warn', message }];
     }
     const name = this.#membership.name(id);
     if (!isMember && this.#generation !== null) {
-      return [{ type: 'note', message: `${name} ${describeExit(exit)}` }];
+      return [{ type: 'warn', message: `${name} ${describeExit(exit)}` }];
     }
     // Before the first step there is nothing to save.
     const stopCode = this.#begun ? null : stopCodeOf(exit);
@@ -340,8 +351,7 @@ export class RunState {
       return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
     }
     if (this.#generation !== null) {
-      const fault = this.#generation.overdue(now, (id) => members.gotOn(id));
-      return fault === null ? this.#standing(now) : this.#fail(fault);
+      return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
     if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
@@ -353,11 +363,23 @@ export class RunState {
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
   }
 
+  /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
+  #watch(generation: Generation, now: number): Action[] {
+    const overdue = generation.overdue(now, (id) => this.#membership.members.gotOn(id));
+    if (overdue === null) {
+      const decided = this.#settled(this.#membership.decideSuspicions(generation, now));
+      return [...decided, ...this.#standing(now)];
+    }
+    const { late, reason, fault } = overdue;
+    if (late.length === 0 || late.length === generation.places.length) return this.#fail(fault);
+    return this.#settled(this.#membership.fence(late, () => reason, now));
+  }
+
   /** Workers that hang, or are slow: their watchdog knows which, and ends those that hang. */
   #standing(now: number): Action[] {
     return this.#membership.members.standing(now).map(({ id, work, ms }) => {
       const message = `${this.#membership.name(id)} has not got on with ${work} for ${(ms / 1000).toFixed(0)} s; if it hangs, its watchdog ends it`;
-      return { type: 'note', message };
+      return { type: 'warn', message };
     });
   }
 
@@ -395,9 +417,9 @@ export class RunState {
     if (fault !== null) this.#over = 'FAILED';
     else this.#over = exitCode === EXIT.done ? 'DONE' : 'STOPPED';
     const stop = this.#membership.send(null, { stop: { exitCode } });
-    // What it goes on from may be newer than when it failed.
-    const told =
-      fault?.code === 'ERR_WORKER_LOST' ? this.#steps.checkpoints.resumable({ ...fault, hint: null }) : fault;
+    // Before the first step there is nothing to go on from, but a worker that was lost may have had no fault.
+    const isResumable = fault !== null && (this.#begun || fault.code === 'ERR_WORKER_LOST');
+    const told = isResumable ? this.#steps.checkpoints.resumable(fault) : fault;
     return [stop, { type: 'end', exitCode, reason, fault: told }];
   }
 

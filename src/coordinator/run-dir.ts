@@ -146,6 +146,8 @@ export class RunDir {
   readonly notes: readonly string[];
   /** The last generation in the journal, or 0. */
   readonly lastGeneration: number;
+  /** How many of them followed a fault, or the end of another process. */
+  readonly restarts: number;
   /** When the run was started for the first time, in seconds since 1970. */
   readonly started: number;
   /** How often a coordinator has taken the place of one that had died. */
@@ -158,8 +160,9 @@ export class RunDir {
   private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
     this.path = path;
     this.notes = notes;
-    const { lastGeneration, started, coordinatorRestarts } = journalOf(path);
+    const { lastGeneration, restarts, started, coordinatorRestarts } = journalOf(path);
     this.lastGeneration = lastGeneration;
+    this.restarts = restarts;
     this.coordinatorRestarts = coordinatorRestarts;
     this.started = started ?? Date.now() / 1000;
     this.#made = made;
@@ -340,6 +343,8 @@ export interface RecordedPlace {
 interface JournalRecord {
   /** 0: none. */
   lastGeneration: number;
+  /** Generations that were formed after a fault, or when the run was resumed. */
+  restarts: number;
   /** The workers of the generation that formed last, by rank; empty: none did. */
   workers: readonly RecordedPlace[];
   /** With how many of them the run goes on. */
@@ -357,6 +362,7 @@ interface JournalRecord {
 /** What a run's journal says. */
 export function journalOf(runDir: string): JournalRecord {
   let lastGeneration = 0;
+  let restarts = 0;
   let workers: readonly RecordedPlace[] = [];
   let minWorkers = 0;
   let started: number | null = null;
@@ -367,6 +373,8 @@ export function journalOf(runDir: string): JournalRecord {
     const { generation, workers: members, started_unix_seconds: first, unix_seconds: written } = line;
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
     if (Array.isArray(members)) {
+      // Journals of earlier versions do not say it: every generation after the first was one.
+      if (line.restart === true || (line.restart === undefined && lastGeneration > 1)) restarts++;
       workers = members as RecordedPlace[];
       // Journals of earlier versions do not say it: all were needed.
       minWorkers = typeof line.min_workers === 'number' ? line.min_workers : members.length;
@@ -379,5 +387,5 @@ export function journalOf(runDir: string): JournalRecord {
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, workers, minWorkers, coordinatorRestarts, started, segments, metrics };
+  return { lastGeneration, restarts, workers, minWorkers, coordinatorRestarts, started, segments, metrics };
 }

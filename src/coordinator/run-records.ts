@@ -104,9 +104,9 @@ export class RunRecords {
    * A generation forms. Its line is in the journal once it has started: until the first one has, the run folder is
    * not changed. The number of a later one is there before any worker hears of it, so that it is not used twice.
    */
-  generation({ generation, step, workers }: ActionOf<'journal'>, minWorkers: number): void {
+  generation({ generation, step, workers, isRestart }: ActionOf<'journal'>, minWorkers: number): void {
     this.#recorder.generation(generation);
-    if (generation > 1) this.#recorder.count('restarts', 1);
+    if (isRestart) this.#recorder.count('restarts', 1);
     this.#generation = {
       generation,
       step,
@@ -114,6 +114,7 @@ export class RunRecords {
       segments: this.#resolved.segments,
       started_unix_seconds: this.#dir.started,
       workers,
+      restart: isRestart,
       min_workers: minWorkers,
       coordinator_restarts: this.#coordinatorRestarts,
       unix_seconds: Date.now() / 1000,

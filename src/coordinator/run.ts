@@ -280,10 +280,13 @@ export class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'cut':
-        this.#sessions.refuse(action.id, action.reason);
+        this.#sessions.cut(action.id, action.reason);
         break;
       case 'note':
         this.#recorder.note('info', action.message);
+        break;
+      case 'warn':
+        this.#recorder.note('warn', action.message);
         break;
       case 'journal':
         this.#records.generation(action, this.#options.minWorkers);
@@ -310,6 +313,9 @@ export class Run {
         break;
       case 'publish':
         this.#publisher.publish(action.saved, (event) => this.#handle(event));
+        break;
+      case 'sweep':
+        this.#publisher.sweep(action.keep);
         break;
       case 'saved':
         this.#records.checkpoint(action.checkpoint);

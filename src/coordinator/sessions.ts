@@ -4,6 +4,7 @@
 import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  type handleUnaryCall,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
@@ -23,7 +24,7 @@ import {
 import { controlOptions } from '../rpc/transport.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
-import { allPrintable } from '../text/printable.js';
+import { allPrintable, printableLine } from '../text/printable.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
@@ -38,6 +39,11 @@ const MOST_SECONDS = 30 * 86_400;
 const MAX_TEXT = 256;
 /** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
+/** Longest text of what has failed. */
+const MAX_MESSAGE = 4_096;
+
+/** The service, with messages that are encoded once however many workers get them. */
+const SERVICE = encodedOnce(Coordinator.service);
 
 interface SessionsOptions {
   /** The most workers of the run. */
@@ -57,21 +63,32 @@ interface SessionsOptions {
 export class Sessions {
   readonly #options: SessionsOptions;
   readonly #listener: Listener;
-  readonly #server: Server;
+  /** One for connections within the machine, and one for those that are known by their certificate. */
+  readonly #servers: readonly Server[];
   readonly #sessions = new Map<string, Session>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
     const { workers, onRefused } = options;
-    const limits = { 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION };
-    this.#server = new Server({ ...controlOptions, ...limits });
-    this.#server.addService(Coordinator.service, {
-      Session: (session: Session) => this.#open(session),
-      Invite: (call: InviteCall, answer: sendUnaryData<Credential>) => this.#invite(call, answer),
+    const within = this.#serve(
+      (session) => this.#open(session, null),
+      (call, answer) => this.#invite(call, answer),
+    );
+    const network = this.#serve(
+      (session) => {
+        const id = certifiedId(session);
+        // A connection that has ended meanwhile has none any more, and is not taken for one within the machine.
+        if (id === null) refuse(session, status.UNAUTHENTICATED, 'the connection has no certificate');
+        else this.#open(session, id);
+      },
+      (_, answer) =>
+        answer({ code: status.PERMISSION_DENIED, details: 'only the user of the run may invite workers' }),
+    );
+    this.#servers = [within.server, network.server];
+    this.#listener = new Listener({
+      admit: (socket, peer) => (peer === null ? within : network).injector.injectConnection(socket),
+      onRefused,
     });
-    const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
-    const admit = injector.injectConnection.bind(injector);
-    this.#listener = new Listener({ admit, onRefused });
     this.#listener.expect(workers);
   }
 
@@ -94,26 +111,38 @@ export class Sessions {
     for (const id of to ?? this.#sessions.keys()) this.#sessions.get(id)?.write(message);
   }
 
+  /** The worker cannot take part. */
   refuse(id: string, message: string): void {
+    this.#end(id, status.FAILED_PRECONDITION, message);
+  }
+
+  /** The others go on without the worker. */
+  cut(id: string, reason: string): void {
+    this.#end(id, status.ABORTED, reason);
+  }
+
+  #end(id: string, code: status, details: string): void {
     const session = this.#sessions.get(id);
     this.#leave(id);
-    if (session !== undefined) refuse(session, status.FAILED_PRECONDITION, message);
+    if (session !== undefined) refuse(session, code, details);
   }
 
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
   async close(timeoutMs: number): Promise<void> {
     const closed = this.#listener.close();
     for (const session of this.#sessions.values()) session.end();
-    this.#server.tryShutdown(() => {});
+    for (const server of this.#servers) server.tryShutdown(() => {});
     await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
-    this.#server.forceShutdown();
+    for (const server of this.#servers) server.forceShutdown();
+  }
+
+  #serve(Session: (session: Session) => void, Invite: handleUnaryCall<Invitation, Credential>) {
+    const server = new Server({ ...controlOptions, 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION });
+    server.addService(SERVICE, { Session, Invite });
+    return { server, injector: server.createConnectionInjector(ServerCredentials.createInsecure()) };
   }
 
   #invite(call: InviteCall, answer: sendUnaryData<Credential>): void {
-    if (certifiedId(call) !== null) {
-      answer({ code: status.PERMISSION_DENIED, details: 'only the user of the run may invite workers' });
-      return;
-    }
     const { worker, uses, seconds } = call.request;
     if (uses < 1 || !(seconds > 0 && seconds <= MOST_SECONDS)) {
       const details = `expected at least one use within ${MOST_SECONDS / 86_400} days`;
@@ -130,7 +159,8 @@ export class Sessions {
     }
   }
 
-  #open(session: Session): void {
+  /** @param certified The id in the worker's certificate; null within the machine. */
+  #open(session: Session, certified: string | null): void {
     let id: string | null = null;
     const timer = setTimeout(() => {
       this.#listener.refused(`a connection from ${session.getPeer()} that did not join`);
@@ -143,13 +173,15 @@ export class Sessions {
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
-      const message = allPrintable(received);
+      // Heartbeats come often, and have no text.
+      const message = received.heartbeat ? received : allPrintable(received);
+      if (message.join) message.join = namesOf(message.join);
       if (id !== null) {
         if (this.#sessions.get(id) === session) this.#receive(id, message);
         return;
       }
       clearTimeout(timer);
-      id = this.#join(session, message);
+      id = this.#join(session, message, certified);
     });
     session.on('error', (error: Error) => lost(error.message));
     session.on('cancelled', () => lost('its connection was reset'));
@@ -160,8 +192,8 @@ export class Sessions {
   }
 
   /** The worker's id, or null if it was refused. */
-  #join(session: Session, message: WorkerMessage): string | null {
-    const fault = this.#joinFault(message, certifiedId(session));
+  #join(session: Session, message: WorkerMessage, certified: string | null): string | null {
+    const fault = this.#joinFault(message, certified);
     if (fault !== null) {
       const [code, details] = fault;
       this.#listener.refused(`a connection from ${session.getPeer()}: ${details}`);
@@ -208,22 +240,48 @@ export class Sessions {
   }
 }
 
+/** The texts of a Join are names, which stand in the middle of lines. */
+function namesOf<T extends object>(join: T): T {
+  const fields = Object.entries(join).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? printableLine(value) : value,
+  ]);
+  return Object.fromEntries(fields) as T;
+}
+
 /** Null for a message that does not belong here. */
 function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
-  const { message: type, formed } = message;
+  const { message: type, formed, failure, notSaved, suspect } = message;
   if (type === undefined || type === 'join') return null;
+  for (const texts of [failure, notSaved?.failure, suspect]) if (texts) shorten(texts, MAX_MESSAGE);
   // The texts of a Formed go to all workers.
-  for (const [key, text] of Object.entries(formed?.device ?? {}))
-    Object.assign(formed!.device!, { [key]: text.slice(0, MAX_DEVICE) });
+  for (const texts of [formed?.device, formed?.sharing]) if (texts) shorten(texts, MAX_DEVICE);
   return { type, id, [type]: message[type] } as unknown as MessageEvent;
 }
 
-/** The worker's id in the certificate with which it has connected; null within the machine, where there is none. */
-function certifiedId(call: Pick<Session, 'getAuthContext'>): string | null {
-  const raw = call.getAuthContext().sslPeerCertificate?.raw;
-  return raw === undefined ? null : identityOf(new X509Certificate(raw))!.id;
+/** Cuts off what is too long of the texts of a message. */
+function shorten(message: object, most: number): void {
+  for (const [key, value] of Object.entries(message)) {
+    if (typeof value === 'string') Object.assign(message, { [key]: value.slice(0, most) });
+  }
+}
+
+/** The worker's id in the certificate with which it has connected; null if the connection has ended. */
+function certifiedId(session: Session): string | null {
+  const raw = session.getAuthContext().sslPeerCertificate?.raw;
+  return raw === undefined ? null : (identityOf(new X509Certificate(raw))?.id ?? null);
 }
 
 function refuse(session: Session, code: status, details: string): void {
   session.emit('error', { code, details });
+}
+
+function encodedOnce({ Session, ...others }: typeof Coordinator.service): typeof Coordinator.service {
+  const encoded = new WeakMap<FromCoordinator, Buffer>();
+  const responseSerialize = (message: FromCoordinator) => {
+    const bytes = encoded.get(message) ?? Session.responseSerialize(message);
+    encoded.set(message, bytes);
+    return bytes;
+  };
+  return { ...others, Session: { ...Session, responseSerialize } };
 }

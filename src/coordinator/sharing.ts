@@ -53,12 +53,12 @@ export class Sharing {
     }
     const why = `${nameOf(unable[0]!.place)}: ${unable[0]!.problem}`;
     if (this.#shared ? unable.length === places.length : this.#must) {
+      // A run that has begun to share memory does not change to gRPC; the next start of its command may.
+      const hint = this.#must
+        ? 'exchange: auto uses gRPC when memory cannot be shared'
+        : 'exchange: grpc needs no shared memory';
       return {
-        fault: new OrchestratorError(
-          'ERR_SHARED_MEMORY',
-          `The workers cannot share memory. ${why}`,
-          'exchange: auto uses gRPC when memory cannot be shared',
-        ),
+        fault: new OrchestratorError('ERR_SHARED_MEMORY', `The workers cannot share memory. ${why}`, hint),
       };
     }
     if (this.#shared) {

@@ -5,6 +5,7 @@ import type { Config } from '../config/schema.js';
 import { freeBytes } from '../files/io.js';
 import { plainConsole } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
+import { isLoopback, readMetricsToken } from '../telemetry/metrics-access.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { standardOutput } from '../telemetry/output.js';
 import { prometheusTargets } from '../telemetry/prometheus-targets.js';
@@ -39,7 +40,7 @@ export async function openRecorder(
     checkpoint: own && checkpoint !== null ? { step, path: checkpoint.path } : null,
     validatedWeights: comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     // Without a journal no generation was formed; else the first one was no restart.
-    restarts: Math.max(0, dir.lastGeneration - 1),
+    restarts: dir.restarts,
     coordinatorRestarts,
   };
   const progress = new RunProgress(header);
@@ -71,7 +72,7 @@ interface Served {
 
 /** The server of the metrics and the file that names its address, as far as they are wanted. */
 async function serve(
-  { metrics_port: port, metrics_host: host }: Config['telemetry'],
+  { metrics_port: port, metrics_host: host, metrics_token_file: tokenFile }: Config['telemetry'],
   header: RunHeader,
   runDir: string,
   targets: string | null,
@@ -84,8 +85,15 @@ async function serve(
   const measure = async () => ({ diskFree: await freeBytes(runDir).catch(() => null) });
   // Its libraries are loaded only where it is wanted.
   const { serveMetrics } = await import('../telemetry/prometheus.js');
-  const server = await serveMetrics(host, port, header, measure);
-  const notes = [['info', `metrics at ${server.address}/metrics${elsewhere(port, server.address)}`] as const];
+  const token = tokenFile === null ? null : readMetricsToken(tokenFile);
+  const server = await serveMetrics(host, port, header, measure, token);
+  const notes: Served['notes'] = [
+    ['info', `metrics at ${server.address}/metrics${elsewhere(port, server.address)}`],
+  ];
+  if (token === null && !isLoopback(host)) {
+    const way = 'telemetry.metrics_token_file asks for a token';
+    notes.push(['warn', `everybody who reaches ${server.address} can read the metrics of the run; ${way}`]);
+  }
   if (targets === null) return { sinks: [server], notes };
   try {
     return { sinks: [server, await prometheusTargets(targets, server.address, header.run)], notes };

@@ -5,7 +5,6 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { readFailure, reasonOf } from '../files/io.js';
 import type { Sink } from '../telemetry/record.js';
@@ -16,6 +15,8 @@ const MAX_CONNECTIONS = 16;
 /** A client that has not read the answer by then is cut off. */
 const CLIENT_MS = 5_000;
 const ANSWER_MS = 2_000;
+/** Characters. */
+const MAX_ANSWER = 1 << 20;
 
 /**
  * The socket's name by an open folder: the path of a socket may have 107 bytes, that of a run folder any number.
@@ -94,7 +95,13 @@ export async function askStatus(runDir: string): Promise<RunView | 'other versio
   const socket = connect(inFolder(folder));
   socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')));
   try {
-    const answer: unknown = JSON.parse(await text(socket));
+    let text = '';
+    for await (const piece of socket.setEncoding('utf8')) {
+      text += piece;
+      // Whoever may write in the folder may have put another socket there.
+      if (text.length > MAX_ANSWER) return null;
+    }
+    const answer: unknown = JSON.parse(text);
     return answerSchema.safeParse(answer).success ? (answer as RunView) : 'other version';
   } catch {
     // Nobody listens, on this machine, or the coordinator stands still.

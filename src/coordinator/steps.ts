@@ -92,7 +92,7 @@ export class Steps {
   ): Action[] | Fault {
     const { step } = generation;
     const entered = this.#ledger.enter(step, prepared);
-    if ('fault' in entered) return this.checkpoints.resumable(entered.fault);
+    if ('fault' in entered) return entered.fault;
     const { validate } = this.#ordersAfter(step, stopping);
     const { isNew, digest } = entered;
     const commit: Action[] = isNew ? [{ type: 'commit', step, prepared, digest }] : [];
@@ -115,7 +115,7 @@ export class Steps {
       return new OrchestratorError(
         'ERR_STATE_MISMATCH',
         `The state of ${nameOf(generation.place(id)!)} and of ${nameOf(other)} differ after step ${step}; its checkpoint is discarded`,
-        `${this.checkpoints.resumption()}. One of the machines may have faulty memory or a faulty processor`,
+        'One of the machines may have faulty memory or a faulty processor',
       );
     }
     if (applied.add(id, stateHash) === null) return [];
@@ -160,7 +160,7 @@ export class Steps {
    */
   get outcome(): 'open' | 'done' | Fault {
     if (this.checkpoints.writing !== null) return 'open';
-    return this.#lastFailure === null ? 'done' : this.checkpoints.resumable(this.#lastFailure);
+    return this.#lastFailure ?? 'done';
   }
 
   #ordersAfter(step: number, stopping: boolean): Orders {

@@ -16,6 +16,7 @@ import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor, type Spread } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
 import { averageWarning } from '../step/ema.js';
+import { readMetricsToken } from '../telemetry/metrics-access.js';
 import { checkMetricsAddress } from '../telemetry/metrics-address.js';
 import { counted } from '../text/quantities.js';
 import { cannotConnect, sharedGpu } from '../worker/collective/nccl.js';
@@ -175,6 +176,7 @@ function exchangeProblems(
 async function addressProblems({ telemetry }: Config): Promise<OrchestratorError[]> {
   if (telemetry.metrics_port === null) return [];
   try {
+    if (telemetry.metrics_token_file !== null) readMetricsToken(telemetry.metrics_token_file);
     await checkMetricsAddress(telemetry.metrics_host, telemetry.metrics_port);
     return [];
   } catch (error) {

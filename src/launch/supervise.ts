@@ -187,7 +187,11 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
           await Promise.race([sleep(delayMs, null, { ref: false }), kept]);
           if (goesOn()) await startWorker(index, restarts);
         };
-        again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
+        again().catch((error) => {
+          // It could not be started, which counts as a start.
+          tell(coordinator, `${worker.name}: ${faultLines(faultOf(error)).join('\n')}`, print);
+          onEnd({ code: EXIT.failed, signal: null });
+        });
       };
       worker.process.once('exit', (code, signal) => void endOf({ code, signal }).then(onEnd));
     };
@@ -333,7 +337,7 @@ function listening(coordinator: Child): Promise<string | null> {
   });
 }
 
-/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end is not. */
+/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end, or cannot start, is not. */
 function hasDied(ended: ProcessEnd): boolean {
-  return ended.code !== EXIT.done && stopCodeOf(ended) === null;
+  return ended.code !== EXIT.done && ended.code !== EXIT.usage && stopCodeOf(ended) === null;
 }

@@ -20,7 +20,10 @@ const FIXES: readonly [RegExp, string][] = [
   ],
   [/(lib\S+\.so\S*): cannot open/, 'put the folder of that library into LD_LIBRARY_PATH'],
   [/insufficient/, 'install the NVIDIA driver, 580 or newer'],
-  [/compute capability/, 'use a GPU of the Hopper generation, or device: cpu'],
+  [
+    /compute capability/,
+    'build for this GPU: npm run build:cuda on its machine, or with ORCH_CUDA_ARCHITECTURES=all; GPUs below 8.0 cannot be used',
+  ],
   [/no CUDA-capable device|There is no CUDA device/, 'see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES'],
 ];
 

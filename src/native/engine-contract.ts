@@ -371,6 +371,11 @@ export interface Engine {
    * machine and device. It detects accidents, not attacks.
    */
   digest(): Promise<string>;
+  /**
+   * What computes the attention: "cuDNN 9.24.0", or "own kernels" and why it is not a library; null on the
+   * CPU. The first call makes and checks plans: seconds.
+   */
+  attentionBy(): Promise<string | null>;
   /** Forward pass only. Returns the unweighted mean squared error of each sample. */
   evaluate(
     batch: EvaluateBatch,

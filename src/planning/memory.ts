@@ -106,6 +106,7 @@ export function workerMemory(
   engine(`activations, ${lanes} x`, lanes * (arena + input));
   engine(`validation, ${validating} x`, validating * (forward.arenaBytes[0]! + input));
   engine('workspace of the matmuls', onGpu ? WORKSPACE_BYTES : 0);
+  engine('workspace of attention', onGpu ? attentionBytes(spec) : 0);
   host(onGpu ? "process, without CUDA's libraries" : 'process', PROCESS_BYTES);
   host('exchange', PEER_BYTES * peers);
   return memory;
@@ -126,6 +127,17 @@ export function machineParts(workers: readonly WorkerMemory[]): MemoryPart[] {
 function positionBytes({ model, latentHeight, latentWidth }: EngineSpec): number {
   const grid = (latentHeight / model.patch) * (latentWidth / model.patch);
   return 4 * hiddenOf(model) * (model.posEmbedMaxSize * model.posEmbedMaxSize + grid);
+}
+
+/**
+ * Bytes that cuDNN's backward pass of attention takes: the gradients of the logits and two copies of the output
+ * in bf16. The own kernels, which serve in fp32, need less.
+ */
+function attentionBytes({ model, microBatch, precision, ...slot }: EngineSpec): number {
+  if (precision !== 'bf16') return 0;
+  const image = (slot.latentHeight / model.patch) * (slot.latentWidth / model.patch);
+  const tokens = image + slot.contextTokens;
+  return 2 * microBatch * tokens * (model.heads * tokens + 2 * hiddenOf(model));
 }
 
 /** Bytes of a slot's input: latent, noised latent and target in fp32, text in the type of the matmuls. */

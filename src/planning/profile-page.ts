@@ -21,7 +21,7 @@ function facts({ spec, precision }: { spec: EngineSpec; precision: string }, whe
 }
 
 export function renderProfile(profile: Profile): string {
-  const { gpu, roofline, seconds, modelFlops } = profile;
+  const { gpu, attention, roofline, seconds, modelFlops } = profile;
   const ofModel = `${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`;
   const header = ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'];
   const rows = profile.ops.map((op) => [
@@ -39,6 +39,7 @@ export function renderProfile(profile: Profile): string {
   return `${[
     ...namedRows({
       ...facts(profile, `, ${gpu ?? 'one thread'}`),
+      ...(attention !== null && { attention }),
       roofline: `matmuls ${flopRate(roofline.flops)}, ${copies}, measured in this run`,
       pass: `${pass}, ${ofModel}`,
     }),

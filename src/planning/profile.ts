@@ -51,6 +51,8 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
       /** Name of the GPU; null on the CPU. */
       gpu: gpu?.name ?? null,
       precision: `${precision.compute} (${precision.reason})`,
+      /** What computes the attention; null on the CPU. */
+      attention: await engine.attentionBy(),
       /** What a large matmul and a large copy reach on one thread or the GPU. */
       roofline,
       repeats: count,

@@ -7,6 +7,7 @@
  */
 import { once } from 'node:events';
 import {
+  type ClientHttp2Session,
   type ClientHttp2Stream,
   connect,
   constants as http2,
@@ -19,6 +20,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { WrongPeer } from '../security/identity.js';
+import { printable } from '../text/printable.js';
 import { connectLink, type Link } from './links.js';
 import { Listener, type NetworkSocket } from './listener.js';
 
@@ -39,6 +41,9 @@ const QUEUED = 4;
 const MAX_CALLS = 8;
 /** Memory of a session. Queued messages are views, which take none. */
 const SESSION_MEGABYTES = 64;
+/** A connection over a network is asked so often whether it is alive, and given up after so many times in vain. */
+const PING_MS = 1_000;
+const PINGS = 3;
 /** Time between attempts to connect. */
 const RETRY_MS = 50;
 const CONTENT_TYPE = 'application/grpc+proto';
@@ -90,7 +95,8 @@ export class ServedCall {
 
   end(code: status = status.OK, details = ''): void {
     this.#code = code;
-    this.#details = details.slice(0, MAX_DETAILS);
+    // Half a character, which the cut may leave, cannot be encoded.
+    this.#details = printable(details, MAX_DETAILS);
     if (this.open) this.#stream.end();
   }
 }
@@ -190,14 +196,17 @@ export interface Receiver {
   ended(error: Error | null): void;
 }
 
-/** The text of a grpc-message, as it was sent if it is not encoded correctly. */
+/** The text of a grpc-message, as it was sent if it is not encoded correctly, but never with control characters. */
 function decoded(text: string): string {
   try {
-    return decodeURIComponent(text);
+    return printable(decodeURIComponent(text));
   } catch {
-    return text;
+    return printable(text);
   }
 }
+
+/** The other side was reached, and has answered that it cannot serve the call. */
+export class StatusError extends Error {}
 
 /** The receiving side of one call. */
 export class PulledCall {
@@ -275,7 +284,8 @@ export class PulledCall {
     this.#over = true;
     const code = this.#status?.['grpc-status'];
     if (code !== undefined && code !== String(status.OK)) {
-      this.#receiver.ended(new Error(decoded(String(this.#status?.['grpc-message'] ?? `status ${code}`))));
+      const details = decoded(String(this.#status?.['grpc-message'] ?? `status ${code}`));
+      this.#receiver.ended(new StatusError(details));
     } else {
       this.#receiver.ended(error ?? (code === undefined ? new Error('the stream ended early') : null));
     }
@@ -312,6 +322,8 @@ export async function connectStreams(
   session.setLocalWindowSize(WINDOW);
   // Each call reports a lost connection itself.
   session.on('error', () => {});
+  // Within a machine the kernel tells.
+  const heard = link.proof === null ? null : watchConnection(session);
   return {
     /**
      * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
@@ -320,10 +332,32 @@ export async function connectStreams(
     pull(request: Uint8Array, receiver: Receiver): PulledCall {
       if (session.closed || session.destroyed) throw new Error('the connection was lost');
       const headers = { ':method': 'POST', ':path': path, 'content-type': CONTENT_TYPE, te: 'trailers' };
-      return new PulledCall(session.request(headers), request, receiver);
+      const stream = session.request(headers);
+      if (heard !== null) stream.on('data', heard);
+      return new PulledCall(stream, request, receiver);
     },
     close: () => session.destroy(),
   };
+}
+
+/**
+ * Ends a connection from which nothing comes any more, because the network has lost it without a word. Turns are
+ * counted and not time, so that a pause of this process is not taken for one.
+ *
+ * @returns what is to be called when something has come.
+ */
+export function watchConnection(session: ClientHttp2Session, everyMs = PING_MS): () => void {
+  let unanswered = 0;
+  const heard = () => {
+    unanswered = 0;
+  };
+  const timer = setInterval(() => {
+    if (session.closed || session.destroyed) return;
+    if (unanswered++ < PINGS) session.ping((error) => error ?? heard());
+    else session.destroy(new Error(`it has not answered for ${(PINGS * everyMs) / 1000} s`));
+  }, everyMs).unref();
+  session.once('close', () => clearInterval(timer));
+  return heard;
 }
 
 /**

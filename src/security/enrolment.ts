@@ -8,16 +8,16 @@ import type { Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
-import { printable } from '../text/printable.js';
+import { printable, printableLine } from '../text/printable.js';
 import type { Authority } from './authority.js';
 import type { RemoteCredential } from './credential.js';
 import { type Certified, handshake, identityOf, VERSION } from './identity.js';
-import { isPublicKey, newKey } from './keys.js';
+import { isPublicKey, type KeyPair } from './keys.js';
 import type { Tokens } from './tokens.js';
 
 /** The protocol (ALPN) of enrolment. */
 export const ENROLMENT_PROTOCOL = 'orchestrator-enrolment';
-/** The longest request or answer, in bytes. */
+/** The longest request or answer, in characters. */
 const MAX_LINE = 4_096;
 const DEADLINE_MS = 5_000;
 const MAX_ID = 128;
@@ -50,10 +50,12 @@ class Refused extends OrchestratorError {}
 /**
  * Enrols this process at the coordinator, once. Errors of the network are passed on; what the coordinator
  * refuses, and another coordinator than the credential's, are OrchestratorErrors.
+ *
+ * @param key The same each time it is tried: a token that was used, but whose answer was lost, is used again.
  */
 export async function enrol(
   { address, enrolment: { token, fingerprint } }: RemoteCredential,
-  { worker, protocol, socket }: { worker: string; protocol: number; socket: Socket },
+  { worker, protocol, key, socket }: { worker: string; protocol: number; key: KeyPair; socket: Socket },
 ): Promise<Enrolled> {
   const secured = connectTls({
     socket,
@@ -73,7 +75,7 @@ export async function enrol(
         'The credential is of another run, or the address leads to another machine: `orchestrator invite RUN` prints a new one',
       );
     }
-    const { privateKey, publicKey } = newKey();
+    const { privateKey, publicKey } = key;
     secured.write(`${JSON.stringify({ protocol, token, worker, key: publicKey.toString('base64') })}\n`);
     const answer = answerSchema.safeParse(jsonOf(await readLine(secured)));
     if (!answer.success) throw new Error('the answer to the enrolment is malformed');
@@ -110,7 +112,6 @@ function strangerOf(socket: TLSSocket, fingerprint: string): string | null {
 /** The serving side. */
 export class Enrolments {
   readonly #options: { authority: Authority; tokens: Tokens; protocol: number };
-  readonly #named = new Set<string>();
 
   constructor(options: { authority: Authority; tokens: Tokens; protocol: number }) {
     this.#options = options;
@@ -121,7 +122,8 @@ export class Enrolments {
     const timer = setTimeout(() => socket.destroy(), DEADLINE_MS);
     try {
       const answer = await this.#answerTo(await readLine(socket));
-      socket.end(`${JSON.stringify(answer)}\n`);
+      // What else it sends is not read.
+      socket.end(`${JSON.stringify(answer)}\n`, () => socket.destroy());
       return 'refused' in answer ? answer.refused : null;
     } catch (error) {
       socket.destroy();
@@ -142,40 +144,35 @@ export class Enrolments {
     }
     const publicKey = Buffer.from(key, 'base64');
     if (!isPublicKey(publicKey)) throw new Error('a request to enrol without a P-256 key');
-    let owner: string | null;
+    const name = printableLine(wanted, MAX_ID);
+    if (name === '') throw new Error('a request to enrol under a name without a character');
+    let worker: string;
     try {
-      owner = tokens.use(token, publicKey);
+      worker = tokens.use(token, publicKey, name);
     } catch (error) {
       return { code: 'ERR_TOKEN', refused: (error as Error).message };
     }
-    const worker = owner ?? this.#free(printable(wanted, MAX_ID));
-    this.#named.add(worker);
     const certificate = await authority.issue({ role: 'worker', id: worker }, publicKey);
     return { worker, run: authority.run, certificate, authority: authority.stored.certificate };
   }
-
-  /** An id that no other process has got: a token without a name must not take the place of another worker. */
-  #free(wanted: string): string {
-    if (!this.#named.has(wanted)) return wanted;
-    let number = 2;
-    while (this.#named.has(`${wanted}-${number}`)) number++;
-    return `${wanted}-${number}`;
-  }
 }
 
-/** The first line that arrives. */
+/** The first line that arrives. Nothing after it is read, and so nothing else can fill the memory. */
 async function readLine(socket: TLSSocket): Promise<string> {
   return await new Promise((resolve, reject) => {
     let text = '';
+    const take = (piece: string) => {
+      text += piece;
+      const end = text.indexOf('\n');
+      if (end < 0 && text.length <= MAX_LINE) return;
+      socket.off('data', take).pause();
+      if (end >= 0 && end <= MAX_LINE) resolve(text.slice(0, end));
+      else reject(new Error(`a line of more than ${MAX_LINE} characters`));
+    };
     socket.setEncoding('utf8');
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('the connection ended before a line was complete')));
-    socket.on('data', (piece: string) => {
-      text += piece;
-      const end = text.indexOf('\n');
-      if (end >= 0) resolve(text.slice(0, end));
-      else if (text.length > MAX_LINE) reject(new Error(`a line of more than ${MAX_LINE} bytes`));
-    });
+    socket.on('data', take);
   });
 }
 

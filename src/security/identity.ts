@@ -69,6 +69,8 @@ export async function proveIdentity(socket: Socket, own: Certified, expected: Id
   const secured = connectTls({
     socket,
     ...tlsOptions(own),
+    // Said aloud, because NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes only the default.
+    rejectUnauthorized: true,
     ALPNProtocols: [MEMBER_PROTOCOL],
     // The address may be any; the certificate says who it is.
     checkServerIdentity: (_, { raw }) => {

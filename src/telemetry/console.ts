@@ -6,7 +6,8 @@ import type { Sink } from './record.js';
 
 /** Plain lines with the time of day before each, for people and for grep. */
 export function plainConsole(write: (text: string) => void) {
-  const say = (line: string) => write(`${timeOfDay(new Date())} ${line}\n`);
+  // Further lines of a message are indented, so that none of them looks like a message of its own.
+  const say = (text: string) => write(`${timeOfDay(new Date())} ${text.replaceAll('\n', '\n  ')}\n`);
   return {
     step: (record) => {
       if (record.logged) say(stepLine(record));

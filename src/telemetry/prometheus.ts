@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { NewestSockets } from '../rpc/newest-sockets.js';
 import { METRICS, type Metric, PREFIX, RUN_LABEL, type Surroundings } from './metrics.js';
+import { strangeHost, withoutToken } from './metrics-access.js';
 import { listen } from './metrics-address.js';
 import type { RunHeader, Sink } from './record.js';
 
@@ -39,12 +40,14 @@ export interface MetricsServer extends Sink {
  * the next free one is taken.
  *
  * @param measure called whenever metrics are rendered
+ * @param token which a request for /metrics must bear; null: none
  */
 export async function serveMetrics(
   host: string,
   port: number,
   header: RunHeader,
   measure: () => Promise<Surroundings>,
+  token: string | null = null,
 ): Promise<MetricsServer> {
   const registry = new Registry();
   registry.setDefaultLabels({ [RUN_LABEL]: header.run });
@@ -79,7 +82,10 @@ export async function serveMetrics(
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     const [path, parameters] = partsOf(request.url ?? '');
     const asked = parameters.get(RUN_LABEL);
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
+    const refusal = strangeHost(host, request) ?? (path === '/metrics' ? withoutToken(token, request) : null);
+    if (refusal !== null) {
+      response.writeHead(refusal.status, { ...TEXT, ...refusal.headers }).end(refusal.text);
+    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: METHODS }).end();
     } else if (path === '/metrics' && asked !== null && asked !== header.run) {
       // Prometheus still asks for a run that failed and had this address.

@@ -10,10 +10,17 @@ export function printable(text: string, limit = 4_096): string {
   return cut.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, '');
 }
 
-/** The same value, with every text in it made printable. */
+/** The same on one line, for names: in a log, what follows a line feed would look like a message of its own. */
+export function printableLine(text: string, limit?: number): string {
+  return printable(text, limit).replace(/[\n\t]/g, ' ');
+}
+
+/** The same value, with every text in it made printable, also the keys of maps. */
 export function allPrintable<T>(value: T): T {
   if (typeof value === 'string') return printable(value) as T;
   if (Array.isArray(value)) return (typeof value[0] === 'number' ? value : value.map(allPrintable)) as T;
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, allPrintable(inner)])) as T;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [printableLine(key), allPrintable(inner)]),
+  ) as T;
 }

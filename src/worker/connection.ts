@@ -98,6 +98,11 @@ export class Connection {
       this.#lost(new OrchestratorError('ERR_PROTOCOL', message), false);
       return;
     }
+    if (error?.code === status.ABORTED) {
+      const message = `The run goes on without this worker: ${error.details}`;
+      this.#lost(new OrchestratorError('ERR_WORKER_LOST', message), false);
+      return;
+    }
     const details = error === null ? 'it ended the session' : error.details;
     const message = `Lost the coordinator at ${this.#address}: ${details}`;
     this.#lost(new OrchestratorError('ERR_COORDINATOR_LOST', message), true);

@@ -8,6 +8,7 @@ import { socketAddress } from '../rpc/address.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import type { Credential, RemoteCredential } from '../security/credential.js';
 import { type Enrolled, enrol } from '../security/enrolment.js';
+import { newKey } from '../security/keys.js';
 
 /** A worker may start before its coordinator does. */
 const PATIENCE_MS = 30_000;
@@ -28,12 +29,13 @@ export async function becomeMember({ credential, workerId }: { credential: Crede
 
 async function patiently(credential: RemoteCredential, worker: string): Promise<Enrolled> {
   const until = performance.now() + PATIENCE_MS;
+  const key = newKey();
   for (let delay = FIRST_DELAY_MS; ; delay = Math.min(2 * delay, LONGEST_DELAY_MS)) {
     try {
       const socket = connect({ ...socketAddress(credential.address), noDelay: true, timeout: PATIENCE_MS });
       socket.once('timeout', () => socket.destroy(new Error('no answer')));
       await once(socket, 'connect');
-      return await enrol(credential, { worker, protocol: PROTOCOL, socket });
+      return await enrol(credential, { worker, protocol: PROTOCOL, key, socket });
     } catch (error) {
       if (error instanceof OrchestratorError) throw error;
       // OpenSSL's own messages name lines of its source.

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
-import { EXIT } from '../errors.js';
+import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { planFault } from '../fault-points.js';
 import { PROTOCOL } from '../rpc/proto.js';
@@ -11,15 +11,10 @@ import { offerSharedMemory } from './collective/shared.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
-import { aborted, CoordinatorSession, Stopped } from './session.js';
+import { CoordinatorSession, Stopped } from './session.js';
 import { buildSetup, describeArithmetic } from './setup.js';
 import { startWatchdog } from './watchdog.js';
 
-/**
- * A broken exchange usually means that a peer was lost. The coordinator knows it at once, or when that peer has
- * been silent for too long (rule.ts), and either ends the run or forms the next generation.
- */
-const PEER_LOST_MS = 5_000;
 /** Time for the coordinator to end the session of a worker that has failed. */
 const REPORT_MS = 2_000;
 
@@ -80,7 +75,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
         try {
           await takePart(worker, { ...reachable, group }, form, note);
         } catch (error) {
-          await regroupedAfter(error as Error, session);
+          if (!session.regrouped.aborted) throw error;
         }
       }
     }
@@ -93,29 +88,16 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   }
 }
 
-/** Resolves if the next generation forms, and so the error is none. A peer that was lost is known in moments. */
-async function regroupedAfter(error: Error, session: CoordinatorSession): Promise<void> {
-  const { regrouped, over } = session;
-  if (!regrouped.aborted && faultOf(error).code === 'ERR_EXCHANGE') {
-    // Without a coordinator nobody forms the next generation: this worker waits for its return.
-    do {
-      await Promise.race([
-        over,
-        aborted(regrouped).catch(() => {}),
-        sleep(PEER_LOST_MS, null, { ref: false }),
-      ]);
-    } while (!regrouped.aborted && session.unsettled);
-  }
-  if (!regrouped.aborted) throw error;
-}
+/** What the coordinator has told this worker: it is for this process to print. */
+const TOLD: ReadonlySet<ErrorCode> = new Set(['ERR_PROTOCOL', 'ERR_WORKER_LOST']);
 
-/** Reports an error to the coordinator, which prints it. Where an exchange broke, others may go on. */
+/** Reports an error to the coordinator, which prints it, and ends this worker or the run. */
 async function report(session: CoordinatorSession, error: Error): Promise<number> {
   const { code } = faultOf(error);
   // Without a coordinator nobody else can tell the user.
-  if (!session.present || code === 'ERR_PROTOCOL') throw error;
+  if (!session.present || TOLD.has(code)) throw error;
   try {
-    session.fail(error, code !== 'ERR_EXCHANGE');
+    session.fail(error);
     return await Promise.race([session.over, sleep(REPORT_MS, EXIT.failed)]);
   } catch (end) {
     return end instanceof Stopped ? end.exitCode : EXIT.failed;

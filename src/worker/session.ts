@@ -7,7 +7,7 @@ import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { native } from '../native/load.js';
 import type { Link } from '../rpc/links.js';
-import type { CoordinatorMessage, Form, FromWorker, Welcome } from '../rpc/proto.js';
+import type { CoordinatorMessage, Formation, FromWorker, Welcome } from '../rpc/proto.js';
 import { timeSpan } from '../text/quantities.js';
 import { Connection } from './connection.js';
 
@@ -264,23 +264,24 @@ export class CoordinatorSession {
   }
 
   /**
-   * Reports an error to the coordinator, which ends the run if it is fatal, and otherwise goes on without this
-   * worker.
+   * Reports an error to the coordinator, which ends the run if others would meet it, too, and otherwise goes on
+   * without this worker.
    */
-  fail(error: Error, fatal: boolean): void {
+  fail(error: Error): void {
     const { code, message, hint } = faultOf(error);
-    this.send({ failure: { code, message, hint: hint ?? '', fatal } });
+    this.send({ failure: { code, message, hint: hint ?? '' } });
   }
 
   /** Waits for the next generation and enters it. What is left of those before it is dropped. */
-  async formation(): Promise<Form> {
+  async formation(): Promise<Formation> {
     for (;;) {
       const last = this.#inbox.findLastIndex(({ form }) => form);
       if (last >= 0) {
         const { generation, form } = this.#inbox.splice(0, last + 1).at(-1)!;
         this.#generation = generation;
         this.#regrouping = new AbortController();
-        return form!;
+        const rank = form!.members.findIndex(({ id }) => id === this.#join!.workerId);
+        return { ...form!, rank };
       }
       this.#inbox.length = 0;
       await this.#arrival();

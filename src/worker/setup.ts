@@ -16,7 +16,7 @@ import { findGpu, type Gpu } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { objectiveOf } from '../objective/objective.js';
-import type { Form, Welcome } from '../rpc/proto.js';
+import type { Formation, Welcome } from '../rpc/proto.js';
 import { planStateOf, SamplePlan } from '../step/plan.js';
 import { type Segment, segmentsSchema } from '../step/segment.js';
 import { SlotBatches } from '../step/slot.js';
@@ -47,7 +47,7 @@ export interface WorkerRun extends WorkerSetup {
 
 /** A worker's place in a generation, and what sums its gradients with those of its peers. */
 export interface Generation extends WorkerRun {
-  form: Form;
+  form: Formation;
   collective: Collective;
 }
 
@@ -162,6 +162,8 @@ export async function loadState(
 export async function readiness(setup: WorkerSetup, step: number) {
   const { config, dataset, engine, gpu, training, validation, matmulPeak } = setup;
   const layout = engine.layout();
+  const attention = await engine.attentionBy();
+  const precision = `${training.precision.compute} (${training.precision.reason})`;
   return {
     step,
     configHash: canonicalHash(config),
@@ -169,7 +171,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     stateHash: await engine.digest(),
     parameters: layout.parameters,
     flopsPerSlot: layout.flopsPerSlot,
-    precision: `${training.precision.compute} (${training.precision.reason})`,
+    precision: attention === null ? precision : `${precision}, attention by ${attention}`,
     validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
     matmulPeak,

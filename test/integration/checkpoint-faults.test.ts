@@ -22,7 +22,7 @@ const writer = (runDir: string, count: number) => [
   `${count}`,
   JSON.stringify({ layout, metadata }),
 ];
-const KILLS = Number(process.env.CHECKPOINT_KILLS ?? (FULL ? 100 : 24));
+const KILLS = Number(process.env.ORCHESTRATOR_TEST_FAULTS ?? (FULL ? 100 : 24));
 
 let dir: string;
 beforeEach(() => {
@@ -112,7 +112,7 @@ test(`leaves a loadable checkpoint when killed at any of ${KILLS} moments`, asyn
   // The kills did fall within writes, and the writer did get on between them.
   expect(leftovers).toBeGreaterThan(KILLS / 4);
   expect(announced).toBeGreaterThan(KILLS / 4);
-}, 900_000);
+}, Math.max(900_000, KILLS * 15_000));
 
 describe('a write that fails', () => {
   test('at a limit of the file size leaves the checkpoint before and nothing else', async () => {

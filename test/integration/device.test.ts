@@ -117,13 +117,18 @@ test.skipIf(noFaultyDisk)(because(killed, noFaultyDisk), async () => {
   expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
 });
 
-test('bf16: two runs, one and two workers, have the same bits', async () => {
+test('bf16, attention by a library: one and two workers have the same bits, with and without statistics', async () => {
+  vi.stubEnv('ORCHESTRATOR_CUDA_ATTENTION', 'cudnn');
   const bf16 = [...TINY, ...CUDA, '--set', 'schedule.steps=2', '--set', 'precision.compute=auto'];
   const runs = [1, 2].map((nodes) => ({ nodes, runDir: join(folder, `bf16-${nodes}`) }));
   for (const { nodes, runDir } of runs) {
-    const { output } = await ends(launch(runDir, nodes, ...bf16), 0);
-    expect(output).toContain('in bf16 (auto: cuda multiplies bf16 at full speed)');
+    const statistics = ['--set', `telemetry.attention_every=${nodes - 1}`];
+    const { output } = await ends(launch(runDir, nodes, ...bf16, ...statistics), 0);
+    expect(output).toContain(
+      'in bf16 (auto: cuda multiplies bf16 at full speed), attention by an emulated library;',
+    );
   }
+  vi.unstubAllEnvs();
   const [first, second] = runs.map(({ runDir }) => fingerprint(runDir, 2));
   expect(first).toEqual(second);
 });
@@ -164,6 +169,7 @@ test('doctor, launch --dry-run, estimate and profile know the device', () => {
   expect(page).toContain('1 worker with a GPU each');
   const profile = JSON.parse(run('profile', TRAINING, '--json', '--repeats', '1', ...FP32, ...CUDA));
   expect(profile.gpu).toBe(NAME);
+  expect(profile.attention).toBe('own kernels (fp32)');
   expect(profile.seconds).toBeGreaterThan(0);
   expect(profile.roofline.flops).toBeGreaterThan(0);
 });

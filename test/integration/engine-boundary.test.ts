@@ -404,7 +404,15 @@ describe('what cannot be is refused', () => {
     await expect(async () => await asked.join(group())).rejects.toMatchObject({ code: 'ERR_INTERNAL' });
     expect(await view).toHaveLength(tensor!.length);
     const alone = await openEngine();
-    await expect(alone.join(native().createGroup())).rejects.toMatchObject({ code: 'ERR_SHARED_MEMORY' });
+    const unformed = native().createGroup();
+    await expect(alone.join(unformed)).rejects.toMatchObject({ code: 'ERR_SHARED_MEMORY' });
+    const argument = expect.objectContaining({ code: 'ERR_NATIVE_ARGUMENT' });
+    const { address } = unformed;
+    expect(() => unformed.form(address as never, 0, 1)).toThrowError(argument);
+    for (const rank of [-1, 0.5, Number.NaN, 64]) {
+      expect(() => unformed.form([address], rank, 1)).toThrowError(argument);
+    }
+    expect(() => unformed.form([address], 0, 0)).toThrowError(argument);
     // It waits for its peer, so that it is busy.
     const [busy, peer] = [await openEngine(), await openEngine()];
     const two = [native().createGroup(), native().createGroup()];

@@ -11,6 +11,7 @@ import { PROTOCOL } from '../../src/rpc/proto.js';
 import { parseCredential, type RemoteCredential } from '../../src/security/credential.js';
 import { enrol } from '../../src/security/enrolment.js';
 import type { Certified, Identity } from '../../src/security/identity.js';
+import { newKey } from '../../src/security/keys.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import { GARBAGE, noise } from '../support/garbage.js';
@@ -66,7 +67,7 @@ async function enrolAt(local: string): Promise<{ own: Certified; control: string
   const line = await invite(local, { uses: 1, seconds: 60, worker: null });
   const credential = parseCredential(line, 'the answer') as RemoteCredential;
   const socket = await open(credential.address);
-  const { own } = await enrol(credential, { worker: 'garbage', protocol: PROTOCOL, socket });
+  const { own } = await enrol(credential, { worker: 'garbage', protocol: PROTOCOL, key: newKey(), socket });
   return { own, control: credential.address };
 }
 

@@ -214,7 +214,10 @@ function describe(action: Action): string {
       return `journal: generation ${action.generation} after step ${action.step}: ${places.join(', ')}`;
     }
     case 'note':
-      return `note: ${action.message}`;
+    case 'warn':
+      return `${action.type}: ${action.message}`;
+    case 'sweep':
+      return `sweep, except ${action.keep.join(' ') || 'nothing'}`;
     case 'cut':
     case 'refuse':
       return `${action.type} ${action.id}`;
@@ -242,7 +245,7 @@ function describe(action: Action): string {
 function describeMessage({ welcome, waiting, form, sync, start, commit, stop }: FromCoordinator): string {
   if (welcome) return 'welcome';
   if (waiting) return `wait: ${waiting.reason}`;
-  if (form) return `form, as rank ${form.rank}`;
+  if (form) return 'form';
   if (sync?.keep) return 'keep the state';
   if (sync?.holders)
     return `take the state after step ${sync.holders.step} from ranks ${sync.holders.ranks?.join(' ')}`;

@@ -115,7 +115,7 @@ export class Script {
   }
 
   notSaved(step: number): Action[] {
-    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space', fatal: true };
+    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space' };
     return this.event({ type: 'notSaved', id: 'a', notSaved: { step, failure } });
   }
 

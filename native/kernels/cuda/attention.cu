@@ -1,6 +1,7 @@
 // Joint attention forward in bf16 for heads of 64 channels (Dao, "FlashAttention-2", ICLR 2024). A block
 // processes 128 queries of a head against all keys, 64 at a time; each warp has 32 queries. Products run on
-// tensor cores, the softmax in fp32 registers. Statistics use what the softmax computes anyway.
+// tensor cores, the softmax in fp32 registers. Statistics use what the softmax computes anyway; beside a
+// library's attention, which has none, the kernel computes them alone.
 #include "attention_parts.h"
 
 namespace orch::kernels::cuda {
@@ -13,7 +14,7 @@ constexpr int kKeys = 64;                       ///< keys per step
 constexpr int kQueryBytes = kQueries * kRowBytes, kKeyBytes = kKeys * kRowBytes;
 constexpr size_t kShared = kQueryBytes + 4 * kKeyBytes;  // queries; keys and values, double-buffered
 
-template <bool Stats>
+template <bool Output, bool Stats>
 __global__ void __launch_bounds__(kThreads, 2)
     forward(StreamRows<bf16> outputs, float* lse, StatsPart* parts, const bf16* q, const bf16* k,
             const bf16* v, AttentionDims d, unsigned blocks_of_head) {
@@ -30,7 +31,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   const auto load_keys = [&](int64_t start, int buffer) {
     const int64_t valid = d.tokens - start;
     copy_tile<kKeys, kThreads>(keys(buffer), valid, [&](int r) { return kh + (start + r) * kHeadDim; });
-    copy_tile<kKeys, kThreads>(values(buffer), valid, [&](int r) { return vh + (start + r) * kHeadDim; });
+    if constexpr (Output)
+      copy_tile<kKeys, kThreads>(values(buffer), valid, [&](int r) { return vh + (start + r) * kHeadDim; });
     commit_copies();
   };
   copy_tile<kQueries, kThreads>(queries, d.tokens - first, [&](int r) { return qh + r * kHeadDim; });
@@ -86,8 +88,10 @@ __global__ void __launch_bounds__(kThreads, 2)
         if constexpr (Stats) weighted[i][r] *= keep;
 #pragma unroll
         for (int n = 0; n < 8; ++n) {
-          out[i][n][2 * r] *= keep;
-          out[i][n][2 * r + 1] *= keep;
+          if constexpr (Output) {
+            out[i][n][2 * r] *= keep;
+            out[i][n][2 * r + 1] *= keep;
+          }
 #pragma unroll
           for (int e = 2 * r; e < 2 * r + 2; ++e) {
             const float x = s[i][n][e], p = fast_exp2(x * kScaleLog2e - base);
@@ -102,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
       }
 
-    accumulate<kTiles>(out, s, values(buffer));
+    if constexpr (Output) accumulate<kTiles>(out, s, values(buffer));
   }
 
   float largest[2] = {}, entropy[2] = {};  // by stream
@@ -125,7 +129,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             }
         }
       }
-      if (row >= d.tokens) continue;
+      if (!Output || row >= d.tokens) continue;
       if (t == 0) lse[bh * d.tokens + row] = row_lse;
       bf16* to = outputs.at(d, sample, head, row);
 #pragma unroll
@@ -156,21 +160,35 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-}  // namespace
-
-void attention_half(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
-                    const bf16* v, const AttentionDims& d, void*) {
-  // The library does not compute the entropy; steps with statistics are rare.
-  if (!stats && attention_by_library(out, lse, q, k, v, d)) return;
+/// Enqueues the kernel, which computes the outputs if there are any, and the statistics.
+template <bool Output>
+void run(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k, const bf16* v,
+         const AttentionDims& d) {
   const unsigned of_head = blocks(d.tokens - d.first_query, kQueries);
   const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);
   if (stats) {
     StatsPart* parts = workspace<StatsPart>(count);
-    launch(forward<true>, count, kThreads, kShared, out, lse, parts, q, k, v, d, of_head);
+    launch(forward<Output, true>, count, kThreads, kShared, out, lse, parts, q, k, v, d, of_head);
     sum_stats(stats, parts, count, d);
-  } else {
-    launch(forward<false>, count, kThreads, kShared, out, lse, nullptr, q, k, v, d, of_head);
+  } else if constexpr (Output) {
+    launch(forward<true, false>, count, kThreads, kShared, out, lse, nullptr, q, k, v, d, of_head);
   }
+}
+
+}  // namespace
+
+void own_attention(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+                   const bf16* v, const AttentionDims& d) {
+  run<true>(out, lse, stats, q, k, v, d);
+}
+
+void attention_half(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+                    const bf16* v, const AttentionDims& d, void*) {
+  // The result must not depend on whether there are statistics.
+  if (attention_by_library(out, lse, q, k, v, d))
+    run<false>({}, nullptr, stats, q, k, v, d);
+  else
+    own_attention(out, lse, stats, q, k, v, d);
 }
 
 }  // namespace orch::kernels::cuda

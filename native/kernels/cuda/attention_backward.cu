@@ -155,10 +155,9 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
-                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
-                             const bf16* v, const AttentionDims& d, void*) {
-  if (attention_backward_by_library(dq, dk, dv, dout, out, lse, q, k, v, d)) return;
+void own_attention_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                            StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                            const bf16* v, const AttentionDims& d) {
   const unsigned heads = static_cast<unsigned>(d.to - d.from);
   float* delta = workspace<float>(d.samples * d.heads * d.tokens);
   row_products(delta, dout, out, d);
@@ -167,6 +166,13 @@ void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16
          d, key_blocks);
   launch(of_queries, query_blocks * heads, kThreads, kTileShared, dq, dout, lse, delta, q, k, v, d,
          query_blocks);
+}
+
+void attention_half_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                             const bf16* v, const AttentionDims& d, void*) {
+  if (!attention_backward_by_library(dq, dk, dv, dout, out, lse, q, k, v, d))
+    own_attention_backward(dq, dk, dv, dout, out, lse, q, k, v, d);
 }
 
 }  // namespace orch::kernels::cuda

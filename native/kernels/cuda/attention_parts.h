@@ -25,7 +25,14 @@ void row_products(float* delta, StreamRows<const T> dout, StreamRows<const T> ou
 std::remove_pointer_t<decltype(Typed<bf16>::attention)> attention_half;
 std::remove_pointer_t<decltype(Typed<bf16>::attention_backward)> attention_half_backward;
 
-// In attention_library.cu; false if there is no library or no plan.
+// The kernels of this project alone.
+void own_attention(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
+                   const bf16* v, const AttentionDims& d);
+void own_attention_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
+                            StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
+                            const bf16* v, const AttentionDims& d);
+
+// In attention_library.cu; false if no library serves the shape.
 bool attention_by_library(StreamRows<bf16> out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                           const AttentionDims& d);
 bool attention_backward_by_library(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,

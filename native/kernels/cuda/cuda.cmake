@@ -43,6 +43,41 @@ else()
   endif()
 endif()
 
+# ORCH_CUDA_ARCHITECTURES (also in the environment): compute capabilities such as "86;90", "all", or "native",
+# which is the default: those of the GPUs here, and PTX, which every GPU from 8.0 on compiles for itself.
+set(ORCH_CUDA_ARCHITECTURES "" CACHE STRING "compute capabilities, all or native")
+set(architectures "$ENV{ORCH_CUDA_ARCHITECTURES}")
+if(architectures STREQUAL "")
+  set(architectures "${ORCH_CUDA_ARCHITECTURES}")
+endif()
+string(REPLACE "," ";" architectures "${architectures}")
+set(virtual "")
+if(architectures STREQUAL "" OR architectures STREQUAL "native")
+  set(virtual 80)
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+                  OUTPUT_VARIABLE architectures ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+  string(REGEX MATCHALL "[0-9]+\\.[0-9]+" architectures "${architectures}")
+  string(REPLACE "." "" architectures "${architectures}")
+  list(REMOVE_DUPLICATES architectures)
+  if(architectures STREQUAL "")
+    set(architectures 90)
+  endif()
+elseif(architectures STREQUAL "all")
+  set(architectures 80 86 89 90 100 120)
+  set(virtual 120)
+endif()
+set(CUDA_TARGETS "")
+set(CUDA_BUILT_FOR "")
+foreach(number ${architectures})
+  list(APPEND CUDA_TARGETS -gencode=arch=compute_${number},code=sm_${number})
+  string(APPEND CUDA_BUILT_FOR "${number} ")
+endforeach()
+if(virtual)
+  list(APPEND CUDA_TARGETS -gencode=arch=compute_${virtual},code=compute_${virtual})
+  string(APPEND CUDA_BUILT_FOR "${virtual}-ptx")
+endif()
+string(STRIP "${CUDA_BUILT_FOR}" CUDA_BUILT_FOR)
+
 set(ORCH_NVCC_MISSING "${missing}" CACHE INTERNAL "why there are no cuda_kernels")
 
 # The kernels need nvcc alone. They use custom commands, because the required CMake version is older than
@@ -58,7 +93,7 @@ if(missing STREQUAL "")
       OUTPUT ${object}
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
       COMMAND ${CUDA_COMPILER} -ccbin ${CMAKE_CXX_COMPILER} -std=c++20 -O3 -lineinfo
-              -gencode=arch=compute_90a,code=sm_90a -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off
+              ${CUDA_TARGETS} -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off
               -I${CMAKE_SOURCE_DIR}/native -c ${kernel} -o ${object}
       DEPENDS ${kernel} ${CUDA_HEADERS}
       COMMENT "nvcc ${name}.cu" VERBATIM)
@@ -81,6 +116,7 @@ print(';'.join(f for p in s.submodule_search_locations for f in sorted(glob.glob
   find_library(CUBLASLT_LIBRARY NAMES cublasLt libcublasLt.so.13 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   find_library(CUDART_LIBRARY NAMES cudart_static HINTS ${roots} PATH_SUFFIXES lib64 lib)
   find_path(CUDNN_INCLUDE cudnn_graph.h HINTS ${roots} PATH_SUFFIXES include)
+  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   find_path(NCCL_INCLUDE nccl.h HINTS ${roots} PATH_SUFFIXES include)
   find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${roots} PATH_SUFFIXES lib64 lib)
   if(NOT CUBLASLT_INCLUDE OR NOT CUBLASLT_LIBRARY OR NOT CUDART_LIBRARY)
@@ -91,9 +127,10 @@ endif()
 if(missing STREQUAL "")
   add_library(orchestrator_cuda SHARED EXCLUDE_FROM_ALL ${CUDA_OBJECTS} ${CUDA_SOURCES}/entry.cc ${CUDA_SOURCES}/device.cc
               ${CUDA_SOURCES}/matmul.cc ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc
-              ${CUDA_SOURCES}/nccl.cc)
+              ${CUDA_SOURCES}/cudnn.cc ${CUDA_SOURCES}/nccl.cc)
   add_dependencies(orchestrator_cuda cuda_kernels)
   target_include_directories(orchestrator_cuda PRIVATE native)
+  target_compile_definitions(orchestrator_cuda PRIVATE "ORCH_CUDA_BUILT_FOR=\"${CUDA_BUILT_FOR}\"")
   target_include_directories(orchestrator_cuda SYSTEM PRIVATE ${toolkit}/include ${CUBLASLT_INCLUDE})
   foreach(include CUDNN_INCLUDE NCCL_INCLUDE)  # opened at run time; without its header a library is off
     if(${include})
@@ -104,7 +141,7 @@ if(missing STREQUAL "")
                         ${CMAKE_DL_LIBS} rt)
   target_link_options(orchestrator_cuda PRIVATE -Wl,-Bsymbolic -Wl,--no-undefined)
   set(folders)
-  foreach(library ${CUBLASLT_LIBRARY} ${NCCL_LIBRARY})
+  foreach(library ${CUBLASLT_LIBRARY} ${CUDNN_LIBRARY} ${NCCL_LIBRARY})
     if(library)
       get_filename_component(folder ${library} DIRECTORY)
       list(APPEND folders ${folder})

@@ -19,7 +19,9 @@ namespace {
 
 struct Context {
   bool plan_only = false, recording = false;
+  bool workspace_recorded = false;  ///< a recording has the workspace's address
   int ordinal = 0;
+  size_t most_shared = kHopperShared;  ///< bytes of a block
   cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
@@ -34,6 +36,11 @@ char* planned_address(size_t bytes) {
   char* p = next;
   next += rounded(bytes);
   return p;
+}
+
+/// Nothing can be allocated during a capture.
+void refuse_capture() {
+  if (context.recording) throw Error("ERR_INTERNAL", "Work must run once before it can be captured");
 }
 
 }  // namespace
@@ -53,18 +60,38 @@ void synchronize() {
 
 void* workspace_bytes(size_t bytes) {
   context.launches->workspace = std::max(context.launches->workspace, bytes);
+  if (context.recording) context.workspace_recorded = true;
   if (bytes <= context.workspace_bytes) return context.workspace;
   if (context.plan_only) {
     context.workspace = planned_address(bytes);
   } else {
-    if (context.recording) throw Error("ERR_CUDA", "Work must run once before it can be captured");
-    // The previous workspace is not freed: recordings hold its address.
+    refuse_capture();
+    // Recordings hold the address of the previous workspace, and run again.
+    if (context.workspace && !context.workspace_recorded) {
+      check(cudaStreamSynchronize(context.compute_stream), "cudaStreamSynchronize");
+      check(cudaFree(context.workspace), "cudaFree");
+      *context.held -= context.workspace_bytes;
+    }
+    context.workspace = nullptr;
+    context.workspace_bytes = 0;
+    context.workspace_recorded = false;
     check(cudaMalloc(&context.workspace, rounded(bytes)), "cudaMalloc of the workspace");
     context.launches->allocations += 1;
   }
   context.workspace_bytes = rounded(bytes);
   *context.held += rounded(bytes);
   return context.workspace;
+}
+
+std::shared_ptr<void> device_memory(size_t bytes) {
+  refuse_capture();
+  void* p = nullptr;
+  check(cudaMalloc(&p, rounded(bytes)), "cudaMalloc");
+  count_held(rounded(bytes));
+  return {p, [bytes](void* memory) {
+            cudaFree(memory);
+            *context.held -= rounded(bytes);
+          }};
 }
 
 void count_held(size_t bytes) { *context.held += bytes; }
@@ -77,7 +104,8 @@ void download(void* to, const void* from, size_t bytes) {
 }
 
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
-  return count_launch(*context.launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared) &&
+  return count_launch(*context.launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared,
+                      context.most_shared) &&
          !context.plan_only;
 }
 
@@ -104,9 +132,11 @@ std::string nccl_version() {
 
 std::string libraries() {
   int runtime = 0;
-  cudaRuntimeGetVersion(&runtime);
+  check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+  const LibraryAttention* attention = library_attention();
   return "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
-         ", cuBLASLt " + matmul_version() + ", " + nccl_version();
+         ", cuBLASLt " + matmul_version() + ", " + (attention ? attention->name : "no cuDNN") + ", " +
+         nccl_version();
 }
 
 int device_count() {
@@ -119,9 +149,9 @@ graph::Device::Description describe_device(int ordinal) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
   std::string problem;
-  if (properties.major != 9)
+  if (!runs_on(ORCH_CUDA_BUILT_FOR, 10 * properties.major + properties.minor))
     problem = "compute capability " + std::to_string(properties.major) + "." +
-              std::to_string(properties.minor) + "; the kernels are built for 9.0 (Hopper)";
+              std::to_string(properties.minor) + "; the kernels are built for " ORCH_CUDA_BUILT_FOR;
   return {properties.name, libraries(), properties.totalGlobalMem, problem};
 }
 
@@ -138,6 +168,10 @@ class CudaDevice final : public TableDevice {
     if (!d.problem.empty()) throw Error("ERR_CUDA", d.name, ": ", d.problem);
     context.ordinal = ordinal;
     check(cudaSetDevice(ordinal), "cudaSetDevice");
+    int most_shared = 0;
+    check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal),
+          "cudaDeviceGetAttribute");
+    context.most_shared = static_cast<size_t>(most_shared);
     for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
       check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
@@ -150,6 +184,14 @@ class CudaDevice final : public TableDevice {
                              : describe_device(context.ordinal);
   }
 
+  std::string attention_by(const AttentionDims& d, bool backward) override {
+    enter();
+    return TableDevice::attention_by(d, backward);
+  }
+  DType bias_type(const graph::MatmulSpec& spec) const override {
+    enter();
+    return cuda::bias_type(spec);
+  }
   bool sums_with(const graph::MatmulSpec& spec) const override {
     enter();
     return cuda::sums_with(spec);
@@ -159,6 +201,7 @@ class CudaDevice final : public TableDevice {
     return make_matmul(name, spec);
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& spec) override {
+    enter();
     return time_algorithms(spec, [this](const std::function<void()>& work) { return time(work); });
   }
 
@@ -220,6 +263,7 @@ class CudaDevice final : public TableDevice {
   }
 
   uint64_t record_event() override {
+    enter();
     if (context.plan_only) return 0;
     cudaEvent_t event;
     check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
@@ -228,6 +272,7 @@ class CudaDevice final : public TableDevice {
     return first_event_ + events_.size();
   }
   void await_event(uint64_t event) override {
+    enter();
     for (; !events_.empty() && first_event_ < event; ++first_event_) {
       check(cudaEventSynchronize(events_.front()), "cudaEventSynchronize");
       cudaEventDestroy(events_.front());
@@ -253,11 +298,13 @@ class CudaDevice final : public TableDevice {
     context.recording = false;
     cudaGraph_t graph = nullptr;
     const cudaError_t ended = cudaStreamEndCapture(context.compute_stream, &graph);
+    const std::shared_ptr<std::remove_pointer_t<cudaGraph_t>> captured(graph, [](cudaGraph_t g) {
+      if (g) cudaGraphDestroy(g);
+    });
     if (failure) std::rethrow_exception(failure);
     check(ended, "cudaStreamEndCapture");
     cudaGraphExec_t executable = nullptr;
     const cudaError_t instantiated = cudaGraphInstantiate(&executable, graph, 0);
-    cudaGraphDestroy(graph);
     check(instantiated, "cudaGraphInstantiate");
     const std::shared_ptr<std::remove_pointer_t<cudaGraphExec_t>> owner(executable, cudaGraphExecDestroy);
     return [this, owner] {

@@ -7,6 +7,7 @@
 
 #include "../../graph/device.h"
 #include "../kernels.h"
+#include "attention_cudnn.h"
 
 namespace orch::kernels::cuda {
 
@@ -17,13 +18,21 @@ constexpr size_t kAlign = 256;
 /// The bytes that an allocation takes.
 constexpr size_t rounded(size_t bytes) { return (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign; }
 
-/// Checks a launch against the limits of sm_90 and counts it. False if the grid is empty. Throws
-/// Error(ERR_CUDA).
+/// Checks a launch against the limits of all GPUs, and of this one's shared memory for a block, and counts
+/// it. False if the grid is empty. Throws Error(ERR_CUDA).
 bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], unsigned threads,
-                  size_t shared);
+                  size_t shared, size_t most_shared);
+/// Whether kernels that were built for these architectures, such as "86 90 80-ptx", run on a GPU of this
+/// compute capability (10 major + minor): machine code within its major version, PTX on any newer GPU.
+bool runs_on(const std::string& built, int capability);
+/// Shared memory of a block in bytes: on the smallest GPUs from compute capability 8.0 on, and on Hopper.
+constexpr size_t kLeastShared = 99 * 1024, kHopperShared = 227 * 1024;
 
 class TableDevice : public graph::Device {
  public:
+  std::string attention_by(const AttentionDims& d, bool backward) override {
+    return cuda::attention_by(d, backward);
+  }
   const Table& kernels() const override { return table(); }
   Launches take_launches() override { return std::exchange(launches_, {}); }
   size_t held_bytes() const override { return held_; }

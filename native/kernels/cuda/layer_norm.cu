@@ -1,11 +1,14 @@
 // LayerNorm without affine parameters, followed by the modulation of adaLN; forward and backward, also fused
-// with the gated residual before it. One warp per row, which stays in registers up to 4096 channels.
+// with the gated residual before it. Forward: one warp per row, which stays in registers up to 4096 channels.
+// Backward: one block per row.
+#include "../../core/error.h"
 #include "families.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
-constexpr int kWarps = kGradientLanes, kThreads = kWarps * kWarp;
+// Of the forward pass:
+constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 constexpr int64_t kForwardRows = 16;  ///< rows per block: adjacent rows share shift and scale
 constexpr float kEps = 1e-6f;
 
@@ -108,91 +111,114 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y. Column sums accumulate in shared memory, in
-/// one row of shift, scale (and gate) per warp.
+/// Most threads of a block in the backward pass.
+constexpr int kMostThreads = 512;
+
+/// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y, one after the other by the whole block. A
+/// thread has the same `Vectors` vectors of columns in every row, so that their sums stay in registers.
 template <int Vectors, bool Gated, class R, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kMostThreads)
     backward(R* dx, float* partial, float* partial_gate, const R* dx_add, T* dy, const T* dnormed,
              const R* out, const float* mean, const float* rstd, const float* scale, const T* y, Gate gate,
              StreamDims d) {
   GPU_SHARED(memory);
-  float* const sums = reinterpret_cast<float*>(memory);
-  const int width = static_cast<int>(d.width), warp = threadIdx.x / kWarp, columns = (Gated ? 3 : 2) * width;
-  float* const mine = sums + static_cast<int64_t>(warp) * columns;
-  for (int i = threadIdx.x; i < kWarps * columns; i += kThreads) sums[i] = 0;
-  __syncthreads();
-
+  const int width = static_cast<int>(d.width), count = width / 8, lane = threadIdx.x % kWarp,
+            warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
+  float2* of_warps = reinterpret_cast<float2*>(memory);  // [2][warps], for two rows in turn
+  const auto each_vector = [&](auto f) {
+#pragma unroll
+    for (int v = 0; v < Vectors; ++v)
+      if (const int i = v * blockDim.x + threadIdx.x; i < count) f(v, 8 * i);
+  };
   const int64_t sample = blockIdx.y, start = blockIdx.x * kGradientRows;
-  const float* const sc_row = scale + sample * d.mod_stride;
-  for (int64_t n = start + warp; n < start + kGradientRows && n < d.tokens; n += kWarps) {
-    const int64_t row = sample * d.tokens + n;
-    const Row<Vectors, R> rx(out + row * width, width);
-    const Row<Vectors, T> rg(dnormed + row * width, width);
-    const float mu = mean[row], factor = rstd[row];
-    float sum = 0, dot = 0;
-    each<Vectors>(rx.count, [&](int v, int i) {
-      float e[8], g[8], sc[8], a[8], b[8];
-      rx.get(e, v, i);
-      rg.get(g, v, i);
-      load8(sc, sc_row + 8 * i);
-      load8(a, mine + 8 * i);
-      load8(b, mine + width + 8 * i);
+  const int64_t end = start + kGradientRows < d.tokens ? start + kGradientRows : d.tokens;
+  float factors[Vectors][8];  // 1 + scale
+  each_vector([&](int v, int i) {
+    load8(factors[v], scale + sample * d.mod_stride + i);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const float xhat = (e[j] - mu) * factor, gs = g[j] * (1.0f + sc[j]);
-        a[j] += g[j];
-        b[j] += g[j] * xhat;
-        sum += gs;
-        dot += gs * xhat;
-      }
-      store8(mine + 8 * i, a);
-      store8(mine + width + 8 * i, b);
-    });
-    sum = sum_lanes(sum) / static_cast<float>(width);
-    dot = sum_lanes(dot) / static_cast<float>(width);
-    each<Vectors>(rx.count, [&](int v, int i) {
-      float e[8], g[8], sc[8], before[8] = {};
-      rx.get(e, v, i);
-      rg.get(g, v, i);
-      load8(sc, sc_row + 8 * i);
-      if (dx_add) load8(before, dx_add + row * width + 8 * i);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const float xhat = (e[j] - mu) * factor;
-        e[j] = factor * (g[j] * (1.0f + sc[j]) - sum - xhat * dot) + before[j];
-      }
-      Pack<R> rounded;
-      rounded.narrow(e);
-      rounded.store(dx + row * width + 8 * i);
-      if constexpr (Gated) {
-        float b[8], c[8];
-        rounded.widen(e);
-        load8(b, y + row * width + 8 * i);
-        load8(c, mine + 2 * width + 8 * i);
-        load8(g, gate.values + sample * gate.stride + 8 * i);
+    for (int j = 0; j < 8; ++j) factors[v][j] += 1.0f;
+  });
+
+  constexpr int kSums = Gated ? 3 : 2;  // shift, scale and gate
+  float total[Vectors][kSums][8];
+  int turn = 0;
+  for (int first = 0; first < kGradientLanes; ++first) {
+    float sums[Vectors][kSums][8] = {};
+    for (int64_t n = start + first; n < end; n += kGradientLanes) {
+      const int64_t row = sample * d.tokens + n, at = row * width;
+      const float mu = mean[row], inverse = rstd[row];
+      Pack<R> x[Vectors];
+      Pack<T> dn[Vectors];
+      float2 sum{0, 0};
+      each_vector([&](int v, int i) {
+        float e[8], g[8];
+        x[v].load(out + at + i);
+        dn[v].load(dnormed + at + i);
+        x[v].widen(e);
+        dn[v].widen(g);
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
-          c[j] += e[j] * b[j];
-          e[j] *= g[j];
+          const float xhat = (e[j] - mu) * inverse, gs = g[j] * factors[v][j];
+          sums[v][0][j] += g[j];
+          sums[v][1][j] += g[j] * xhat;
+          sum.x += gs;
+          sum.y += gs * xhat;
         }
-        store8(mine + 2 * width + 8 * i, c);
-        store8(dy + row * width + 8 * i, e);
+      });
+      sum.x = sum_lanes(sum.x);
+      sum.y = sum_lanes(sum.y);
+      float2* const parts = of_warps + turn * warps;
+      turn ^= 1;
+      if (lane == 0) parts[warp] = sum;
+      __syncthreads();  // the other half is read until the next one
+      sum = parts[0];
+      for (int w = 1; w < warps; ++w) {
+        sum.x += parts[w].x;
+        sum.y += parts[w].y;
       }
-    });
-  }
-  __syncthreads();
-  const int64_t chunk = sample * gridDim.x + blockIdx.x;
-  for (int i = threadIdx.x; i < columns; i += kThreads) {
-    float s = sums[i];
-    for (int w = 1; w < kWarps; ++w) s += sums[w * columns + i];
-    if constexpr (Gated) {
-      if (i >= 2 * width) {
-        partial_gate[chunk * width + i - 2 * width] = s;
-        continue;
-      }
+      sum.x /= static_cast<float>(width);
+      sum.y /= static_cast<float>(width);
+      each_vector([&](int v, int i) {
+        float e[8], g[8], before[8] = {};
+        x[v].widen(e);
+        dn[v].widen(g);
+        if (dx_add) load8(before, dx_add + at + i);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          const float xhat = (e[j] - mu) * inverse;
+          e[j] = inverse * (g[j] * factors[v][j] - sum.x - xhat * sum.y) + before[j];
+        }
+        Pack<R> rounded;
+        rounded.narrow(e);
+        rounded.store(dx + at + i);
+        if constexpr (Gated) {
+          float b[8];
+          rounded.widen(e);
+          load8(b, y + at + i);
+          load8(g, gate.values + sample * gate.stride + i);
+#pragma unroll
+          for (int j = 0; j < 8; ++j) {
+            sums[v][2][j] += e[j] * b[j];
+            e[j] *= g[j];
+          }
+          store8(dy + at + i, e);
+        }
+      });
     }
-    partial[chunk * 2 * width + i] = s;
+#pragma unroll
+    for (int v = 0; v < Vectors; ++v)
+#pragma unroll
+      for (int s = 0; s < kSums; ++s)
+#pragma unroll
+        for (int j = 0; j < 8; ++j)
+          total[v][s][j] = first == 0 ? sums[v][s][j] : total[v][s][j] + sums[v][s][j];
   }
+  const int64_t chunk = sample * gridDim.x + blockIdx.x;
+  each_vector([&](int v, int i) {
+    store8(partial + chunk * 2 * width + i, total[v][0]);
+    store8(partial + (chunk * 2 + 1) * width + i, total[v][1]);
+    if constexpr (Gated) store8(partial_gate + chunk * width + i, total[v][2]);
+  });
 }
 
 /// Calls f with the number of vectors per lane, as a constant.
@@ -227,25 +253,27 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
                         const StreamDims& d) {
-  // Far beyond 4096 channels, three sums per warp would not fit shared memory: the gate's follow apart.
-  const bool gated = y && d.width <= 4096;
-  const int64_t chunks = blocks(d.tokens, kGradientRows), sums = d.samples * chunks * d.width;
-  float *partial = workspace<float>((gated ? 3 : 2) * sums), *partial_gate = partial + 2 * sums;
-  with_vectors(d.width, [&](auto vectors) {
-    constexpr int kVectors = decltype(vectors)::value;
-    launch(gated ? backward<kVectors, true, R, T> : backward<kVectors, false, R, T>,
-           dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), kThreads,
-           sizeof(float) * kWarps * (gated ? 3 : 2) * d.width, dx, partial, partial_gate, dx_add, dy, dnormed,
-           out, mean, rstd, scale, y, Gate{gate, gate_stride}, d);
-  });
+  const int64_t chunks = blocks(d.tokens, kGradientRows), sums = d.samples * chunks * d.width,
+                vectors = d.width / 8;
+  float *partial = workspace<float>((y ? 3 : 2) * sums), *partial_gate = partial + 2 * sums;
+  const auto run = [&](auto of_thread) {
+    constexpr int kVectors = decltype(of_thread)::value;
+    const unsigned warps = blocks(vectors, kVectors * kWarp);
+    launch(y ? backward<kVectors, true, R, T> : backward<kVectors, false, R, T>,
+           dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), warps * kWarp,
+           2 * warps * sizeof(float2), dx, partial, partial_gate, dx_add, dy, dnormed, out, mean, rstd, scale, y,
+           Gate{gate, gate_stride}, d);
+  };
+  if (vectors <= kMostThreads)
+    run(std::integral_constant<int, 1>{});
+  else if (vectors <= 2 * kMostThreads)
+    run(std::integral_constant<int, 2>{});
+  else if (vectors <= 4 * kMostThreads)
+    run(std::integral_constant<int, 4>{});
+  else
+    throw Error("ERR_CUDA", "Rows of ", d.width, " channels are too wide for a GPU");
   sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
-  if (gated) {
-    sum_chunks(dgate, nullptr, partial_gate, d.samples, chunks, d.width, gate_stride);
-  } else if (y) {
-    StreamDims of_gate = d;
-    of_gate.mod_stride = gate_stride;
-    table().residual<R, T>().gate_residual_backward(dy, dgate, dx, y, gate, of_gate);
-  }
+  if (y) sum_chunks(dgate, nullptr, partial_gate, d.samples, chunks, d.width, gate_stride);
 }
 
 }  // namespace

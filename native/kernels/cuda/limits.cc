@@ -1,5 +1,6 @@
-// The launch limits of sm_90, checked before every launch.
+// What a device can run: launch limits, checked before every launch, and the kernels that were built.
 #include <algorithm>
+#include <sstream>
 
 #include "../../core/error.h"
 #include "device.h"
@@ -9,19 +10,29 @@ namespace orch::kernels::cuda {
 uint32_t index32(int64_t n);
 
 bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], unsigned threads,
-                  size_t shared) {
-  constexpr size_t kMostShared = 227 * 1024;
+                  size_t shared, size_t most_shared) {
   const int64_t blocks = static_cast<int64_t>(grid[0]) * grid[1] * grid[2];
   if (blocks == 0) return false;
-  if (grid[0] > 0x7fffffffu || grid[1] > 65535 || grid[2] > 65535 || threads > 1024 || shared > kMostShared)
+  if (grid[0] > 0x7fffffffu || grid[1] > 65535 || grid[2] > 65535 || threads > 1024 || shared > most_shared)
     throw Error("ERR_CUDA", "A launch of " + std::to_string(grid[0]) + "x" + std::to_string(grid[1]) + "x" +
                                 std::to_string(grid[2]) + " blocks of " + std::to_string(threads) +
                                 " threads with " + std::to_string(shared) +
-                                " bytes of shared memory is beyond the device");
+                                " bytes of shared memory is beyond the device, which allows " +
+                                std::to_string(most_shared));
   counted.count += 1;
   counted.most_blocks = std::max(counted.most_blocks, blocks);
   counted.most_shared = std::max(counted.most_shared, shared);
   return true;
+}
+
+bool runs_on(const std::string& built, int capability) {
+  std::istringstream list(built);
+  for (std::string one; list >> one;) {
+    const bool ptx = one.ends_with("-ptx");
+    const int target = std::stoi(one);
+    if (target <= capability && (ptx || target / 10 == capability / 10)) return true;
+  }
+  return false;
 }
 
 uint32_t index32(int64_t n) {

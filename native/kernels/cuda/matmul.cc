@@ -10,6 +10,7 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -31,7 +32,7 @@ void require(cublasStatus_t status, const char* what) {
 }
 
 cublasLtHandle_t handle() {
-  static cublasLtHandle_t h = [] {
+  static const cublasLtHandle_t h = [] {
     cublasLtHandle_t created = nullptr;
     require(cublasLtCreate(&created), "cublasLtCreate");
     return created;
@@ -56,7 +57,6 @@ cudaDataType_t type_of(DType t) {
 struct Plan {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
-  DType bias = DType::F32;
   std::vector<cublasLtMatmulHeuristicResult_t> algorithms;
   size_t chosen = 0;
 
@@ -74,14 +74,13 @@ struct Plan {
   }
 
   /// The library's A is our B; its columns are our rows.
-  bool describe(const graph::MatmulSpec& s, DType bias_type) {
-    bias = bias_type;
+  bool describe(const graph::MatmulSpec& s) {
     require(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (s.bias) {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(bias));
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.bias_type));
     }
     const auto layout = [](cublasLtMatrixLayout_t& l, DType t, int64_t rows, int64_t columns) {
       require(cublasLtMatrixLayoutCreate(&l, type_of(t), static_cast<uint64_t>(rows),
@@ -117,6 +116,13 @@ struct Plan {
                                                                  kMostAlgorithms, algorithms.data(), &found);
     cublasLtMatmulPreferenceDestroy(preference);
     algorithms.resize(status == CUBLAS_STATUS_SUCCESS ? static_cast<size_t>(found) : 0);
+    std::erase_if(algorithms, [this](const cublasLtMatmulHeuristicResult_t& proposed) {
+      cublasLtMatmulHeuristicResult_t checked{};
+      return proposed.state != CUBLAS_STATUS_SUCCESS ||
+             cublasLtMatmulAlgoCheck(handle(), operation, a, b, c, c, &proposed.algo, &checked) !=
+                 CUBLAS_STATUS_SUCCESS ||
+             checked.workspaceSize > kWorkspace;
+    });
     return !algorithms.empty();
   }
 
@@ -132,7 +138,7 @@ struct Plan {
 
 /// Algorithm indices by shape, from the file that ORCHESTRATOR_CUDA_ALGORITHMS names.
 size_t tuned(const std::string& key) {
-  static const std::map<std::string, size_t> table = [] {
+  static const auto& table = *new std::map<std::string, size_t>([] {
     std::map<std::string, size_t> t;
     if (const char* path = std::getenv("ORCHESTRATOR_CUDA_ALGORITHMS")) {
       std::ifstream file(path);
@@ -142,30 +148,73 @@ size_t tuned(const std::string& key) {
       while (file >> name >> index) t[name] = index;
     }
     return t;
-  }();
+  }());
   const auto it = table.find(key);
   return it == table.end() ? 0 : it->second;
 }
 
-/// One plan per shape, kept for the life of the process.
-Plan& plan_of(const graph::MatmulSpec& s) {
-  static std::map<std::string, std::unique_ptr<Plan>> plans;
+/// One plan per shape, kept for the life of the process; null if there is no algorithm.
+Plan* find_plan(const graph::MatmulSpec& s) {
+  // Never destroyed: a thread may still compute while the process exits.
+  static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
   const std::string key = graph::key_of(s);
-  auto& plan = plans[key];
-  if (plan) return *plan;
-  auto fresh = std::make_unique<Plan>();
-  if (!fresh->describe(s, DType::F32) && s.bias && s.c == DType::BF16) {
-    fresh = std::make_unique<Plan>();  // a bf16 product may support only a bf16 bias
-    fresh->describe(s, DType::BF16);
-  }
-  if (fresh->algorithms.empty()) {
-    plans.erase(key);
-    throw Error("ERR_CUDA", "cuBLASLt has no algorithm for " + key);
-  }
+  const auto [it, fresh] = plans.try_emplace(key);
+  if (!fresh) return it->second.get();
+  auto plan = std::make_unique<Plan>();
+  if (!plan->describe(s)) return nullptr;
   const size_t wanted = tuned(key);
-  fresh->chosen = wanted < fresh->algorithms.size() ? wanted : 0;
-  plan = std::move(fresh);
+  plan->chosen = wanted < plan->algorithms.size() ? wanted : 0;
+  it->second = std::move(plan);
+  return it->second.get();
+}
+Plan& plan_of(const graph::MatmulSpec& s) {
+  Plan* const plan = find_plan(s);
+  if (!plan) throw Error("ERR_CUDA", "cuBLASLt has no algorithm for " + graph::key_of(s));
   return *plan;
+}
+
+/// Random operands of a product: zeros would be faster than real values.
+struct Operands {
+  explicit Operands(const graph::MatmulSpec& s)
+      : a(random(s.m * s.k, s.a, 1)),
+        b(random(s.k * s.n, s.b, 2)),
+        c(random(s.m * s.n, s.c, 3)),
+        vector(random(std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)) {}
+  static std::shared_ptr<void> random(int64_t n, DType t, uint64_t id) {
+    auto numbers = device_memory(sizeof(float) * n);
+    table().raw.normal(static_cast<float*>(numbers.get()), {1, 0, 0, id}, n);
+    if (t == DType::F32) return numbers;
+    auto half = device_memory(sizeof(bf16) * n);
+    table().b16.from_f32(static_cast<bf16*>(half.get()), static_cast<const float*>(numbers.get()), n);
+    synchronize();
+    return half;
+  }
+  void run(Plan& plan, const graph::MatmulSpec& s, size_t algorithm) const {
+    plan.run(algorithm, a.get(), b.get(), s.bias || s.sums ? vector.get() : nullptr, c.get(),
+             s.accumulate ? 1.0f : 0.0f);
+  }
+  const std::shared_ptr<void> a, b, c, vector;
+};
+
+/// Whether the plan's sums are those of this project's own kernel, for random operands.
+bool sums_are_right(Plan& plan, const graph::MatmulSpec& s) {
+  if (!s.transpose_a) return false;  // of the columns of A as it is stored
+  const Operands operands(s);
+  operands.run(plan, s, plan.chosen);
+  const auto expected = device_memory(sizeof(float) * s.m);
+  if (s.a == DType::F32)
+    table().f32.column_sum(static_cast<float*>(expected.get()), static_cast<const float*>(operands.a.get()),
+                           s.k, s.m, s.m);
+  else
+    table().b16.column_sum(static_cast<float*>(expected.get()), static_cast<const bf16*>(operands.a.get()),
+                           s.k, s.m, s.m);
+  std::vector<float> want(s.m), got(s.m);
+  download(want.data(), expected.get(), sizeof(float) * s.m);
+  download(got.data(), operands.vector.get(), sizeof(float) * s.m);
+  const double most = 1e-3 * std::sqrt(static_cast<double>(s.k));  // of a sum of k numbers of N(0, 1)
+  for (int64_t i = 0; i < s.m; ++i)
+    if (!(std::abs(want[i] - got[i]) < most)) return false;
+  return true;
 }
 
 }  // namespace
@@ -175,14 +224,21 @@ std::string matmul_version() {
   return std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100);
 }
 
+DType bias_type(graph::MatmulSpec spec) {
+  // NVIDIA's table of supported types has the bias in the type of the product.
+  spec.bias_type = spec.c;
+  if (plans_only() || find_plan(spec)) return spec.bias_type;
+  spec.bias_type = spec.c == DType::F32 ? spec.a : DType::F32;
+  return spec.bias_type;
+}
+
 bool sums_with(const graph::MatmulSpec& spec) {
   if (plans_only()) return true;
-  try {
-    plan_of(spec);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
+  static auto& known = *new std::map<std::string, bool>;
+  const auto [it, fresh] = known.try_emplace(graph::key_of(spec));
+  Plan* const plan = fresh ? find_plan(spec) : nullptr;
+  if (plan) it->second = sums_are_right(*plan, spec);
+  return it->second;
 }
 
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec) {
@@ -193,11 +249,6 @@ std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec
         throw Error("ERR_INTERNAL", std::string(name) + ": an operand is missing or not aligned");
     if (!plan) return;
     const void* bias = spec.bias ? r.in<void>(2) : spec.sums ? r.out<void>(1) : nullptr;
-    if (spec.bias && plan->bias == DType::BF16) {
-      bf16* const converted = static_cast<bf16*>(workspace_bytes(sizeof(bf16) * spec.n));
-      table().b16.from_f32(converted, static_cast<const float*>(bias), spec.n);
-      bias = converted;
-    }
     plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), bias, r.out<void>(0),
               spec.accumulate ? 1.0f : 0.0f);
   };
@@ -208,27 +259,11 @@ std::vector<double> time_algorithms(const graph::MatmulSpec& s,
                                     const std::function<double(const std::function<void()>&)>& time) {
   if (plans_only()) return {};
   Plan& plan = plan_of(s);
-  // Operands are random: zeros would be faster than real values.
-  const auto memory = [](int64_t n, DType t, uint64_t id) {
-    float* numbers = nullptr;
-    check(cudaMalloc(&numbers, sizeof(float) * n), "cudaMalloc");
-    table().raw.normal(numbers, {1, 0, 0, id}, n);
-    if (t == DType::F32) return static_cast<void*>(numbers);
-    void* half = nullptr;
-    check(cudaMalloc(&half, sizeof(bf16) * n), "cudaMalloc");
-    table().b16.from_f32(static_cast<bf16*>(half), numbers, n);
-    synchronize();
-    cudaFree(numbers);
-    return half;
-  };
-  void *a = memory(s.m * s.k, s.a, 1), *b = memory(s.k * s.n, s.b, 2), *c = memory(s.m * s.n, s.c, 3),
-       *bias = memory(std::max(s.m, s.n), plan.bias, 4);
+  const Operands operands(s);
   std::vector<double> seconds;
   constexpr int kRepeats = 10;
   for (size_t i = 0; i < plan.algorithms.size(); ++i) {
-    const auto once = [&] {
-      plan.run(i, a, b, s.bias || s.sums ? bias : nullptr, c, s.accumulate ? 1.0f : 0.0f);
-    };
+    const auto once = [&] { operands.run(plan, s, i); };
     try {
       time(once);
       seconds.push_back(time([&] {
@@ -239,7 +274,6 @@ std::vector<double> time_algorithms(const graph::MatmulSpec& s,
       seconds.push_back(1e30);
     }
   }
-  for (void* p : {a, b, c, bias}) cudaFree(p);
   return seconds;
 }
 

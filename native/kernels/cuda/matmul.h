@@ -11,6 +11,8 @@ namespace orch::kernels::cuda {
 
 bool plans_only();
 std::string matmul_version();
+/// The type in which the library reads the bias of a product.
+DType bias_type(graph::MatmulSpec spec);
 /// Whether the library computes the product and its sums in one operation.
 bool sums_with(const graph::MatmulSpec& spec);
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec);

@@ -70,7 +70,7 @@ Library open() {
   if (!l.name) l.missing = #symbol " is missing in libnccl.so.2";
   ORCH_NCCL_FUNCTIONS(ORCH_FIND)
   if (!l.missing.empty()) return l;
-  l.get_version(&l.version);
+  if (l.get_version(&l.version) != ncclSuccess) l.version = 0;
   if (l.version < kOldest)
     l.missing = "libnccl.so.2 is " + version_text(l.version) + "; " + version_text(kOldest) + " is needed";
   return l;
@@ -113,7 +113,8 @@ class NcclTransport final : public graph::Transport {
   }
 
   ~NcclTransport() override {
-    abort_communicator();
+    // A library that ends on a thread of its own still uses the stream.
+    if (abort_communicator() == ncclInProgress) return;
     if (event_) cudaEventDestroy(event_);
     if (stream_) cudaStreamDestroy(stream_);
   }
@@ -205,8 +206,8 @@ class NcclTransport final : public graph::Transport {
     throw Error("ERR_EXCHANGE", "NCCL, ", doing_, ": ", why);
   }
   /// Aborts the communicator (ncclCommAbort): its kernels end, so the streams that wait for them continue.
-  void abort_communicator() {
-    if (comm_) library().abort(std::exchange(comm_, nullptr));
+  ncclResult_t abort_communicator() {
+    return comm_ ? library().abort(std::exchange(comm_, nullptr)) : ncclSuccess;
   }
 
   const int rank_, ranks_;

@@ -2,6 +2,7 @@
 // from one thread at a time. Functions throw Error(ERR_CUDA).
 #pragma once
 #include <cstddef>
+#include <memory>
 
 #if !defined(ORCH_EMULATED)
 #include <cuda_runtime.h>
@@ -14,10 +15,12 @@ void synchronize();
 /// At least `bytes` (256-byte aligned) of workspace for the operation being launched; the next operation may
 /// use the same memory. It can grow only outside of stream capture.
 void* workspace_bytes(size_t bytes);
+/// Memory on the device, for checks and measurements; freed with its last owner. Not during a capture.
+std::shared_ptr<void> device_memory(size_t bytes);
 /// Copies from the device after the work enqueued before, and waits for the copy.
 void download(void* to, const void* from, size_t bytes);
-/// Checks a launch against the limits of sm_90 and counts it. False if nothing must be launched: the grid is
-/// empty, or the device only plans.
+/// Checks a launch against the limits of the device and counts it. False if nothing must be launched: the
+/// grid is empty, or the device only plans.
 bool may_launch(dim3 grid, dim3 block, size_t shared);
 
 #if defined(ORCH_EMULATED)

@@ -6,6 +6,7 @@ import { type RecordedRun, recordedRun } from '../../coordinator/recorded-run.js
 import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { fittedRows } from '../../text/columns.js';
+import { allPrintable } from '../../text/printable.js';
 import { eta, rough } from '../../text/quantities.js';
 import { knownQuantity, pageColumns, printResult } from '../output.js';
 
@@ -27,7 +28,7 @@ export function register(program: Command): void {
       const names = readdirSync(dir).filter((name) => existsSync(join(dir, name, CONFIG)));
       for (const name of names) found.push(await rowOf(join(dir, name)));
       found.sort((a, b) => (b.last_written_unix_seconds ?? 0) - (a.last_written_unix_seconds ?? 0));
-      printResult(found, json, (rows) => render(dir, rows));
+      printResult(allPrintable(found), json, (rows) => render(dir, rows));
     });
 }
 

@@ -10,6 +10,7 @@ import { lockOwner } from '../../native/lock.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
 import type { RunView } from '../../telemetry/run-progress.js';
 import { viewLines } from '../../telemetry/view-lines.js';
+import { allPrintable } from '../../text/printable.js';
 import { pageColumns, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
@@ -53,13 +54,18 @@ export function register(program: Command): void {
     });
 }
 
-/** The state of a run, and a line that says where it is from, unless its coordinator has told it. */
+/**
+ * The state of a run, and a line that says where it is from, unless its coordinator has told it. Whoever may
+ * write in the folder may have put anything there.
+ */
 async function stateOf(runDir: string) {
   const asked = await askStatus(runDir);
-  if (asked !== null && asked !== 'other version') return { state: { ...asked, live: true }, note: null };
+  if (asked !== null && asked !== 'other version') {
+    return { state: allPrintable({ ...asked, live: true }), note: null };
+  }
   const { view } = await recordedRun(runDir);
   const why = asked === null ? '' : ', because its coordinator is of another version';
-  return { state: { ...view, live: false }, note: `from the files of ${runDir}${why}` };
+  return { state: allPrintable({ ...view, live: false }), note: `from the files of ${runDir}${why}` };
 }
 
 function page(state: RunView, note: string | null): string {

@@ -87,13 +87,15 @@ describe('from joining to running', () => {
     expect(script.standby('a')).toEqual([]);
     expect(script.state.phase).toBe('JOINING');
     const actions = script.standby('b');
-    expect(actions.map(({ type }) => type)).toEqual(['journal', 'send', 'send']);
+    expect(actions.map(({ type }) => type)).toEqual(['journal', 'send']);
     expect(script.state.generation).toBe(5);
     expect(script.state.places).toMatchObject([
       { id: 'a', rank: 0, firstSlot: 0, endSlot: 1 },
       { id: 'b', rank: 1, firstSlot: 1, endSlot: 3 },
     ]);
-    expect(sent(actions)[1]).toMatchObject({ to: ['b'], message: { generation: 5, form: { rank: 1 } } });
+    expect(sent(actions)).toMatchObject([
+      { to: ['a', 'b'], message: { generation: 5, form: { members: [{ id: 'a' }, { id: 'b' }] } } },
+    ]);
   });
 
   test('every phase waits for everybody', () => {
@@ -205,7 +207,7 @@ describe('from joining to running', () => {
     script.standby('b');
     const message = 'Lost worker a (pid 101 on h): its connection was reset';
     const lost: Event = { type: 'lost', id: 'a', reason: 'its connection was reset' };
-    expect(script.event(lost)).toEqual([{ type: 'note', message }]);
+    expect(script.event(lost)).toEqual([{ type: 'warn', message }]);
     script.join('a');
     script.standby('a');
     expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }, { id: 'b' }] });

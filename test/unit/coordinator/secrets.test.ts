@@ -28,7 +28,7 @@ test('the authority and the tokens of a run that has begun are there the next ti
   const first = new Secrets(runDir);
   const { authority, tokens } = await first.network();
   const token = tokens.issue(rules);
-  tokens.use(token, Buffer.from('key'));
+  tokens.use(token, Buffer.from('key'), 'a');
   first.close(true);
   expect(readdirSync(folder).sort()).toEqual(['authority.key', 'authority.pem', 'tokens.jsonl']);
   for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
@@ -39,7 +39,7 @@ test('the authority and the tokens of a run that has begun are there the next ti
     const found = await next.network();
     expect(found.authority.fingerprint).toBe(authority.fingerprint);
     expect(found.authority.run).toBe(authority.run);
-    expect(() => found.tokens.use(token, Buffer.from('other'))).toThrow('used already');
+    expect(() => found.tokens.use(token, Buffer.from('other'), 'b')).toThrow('used already');
     next.close(begun);
   }
   expect(seesRunFolder(runDir, authority.stored.certificate)).toBe(true);

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
 import { createConnection } from 'node:net';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -6,7 +7,7 @@ import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
 import { invite } from '../../../src/rpc/invite.js';
-import { LinkCredentials } from '../../../src/rpc/links.js';
+import { connectLink, LinkCredentials } from '../../../src/rpc/links.js';
 import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
 import { JOIN } from '../../support/join.js';
 import { testRun } from '../../support/members.js';
@@ -15,14 +16,18 @@ let sessions: Sessions;
 let address: string;
 let events: Event[];
 let refused: string[];
+let invited: (string | null)[];
 let clients: InstanceType<typeof Coordinator>[];
 beforeEach(async () => {
-  [events, refused, clients] = [[], [], []];
+  [events, refused, clients, invited] = [[], [], [], []];
   sessions = new Sessions({
     workers: 2,
     generation: () => 3,
     onEvent: (event) => events.push(event),
-    invite: ({ uses, seconds, worker }) => (uses > 1 ? null : `${uses} ${seconds} ${worker}`),
+    invite: ({ uses, seconds, worker }) => {
+      invited.push(worker);
+      return uses > 1 ? null : `${uses} ${seconds} ${worker}`;
+    },
     onRefused: (message) => refused.push(message),
   });
   address = await sessions.listenLocally();
@@ -92,10 +97,10 @@ test('messages of earlier generations are left out and those of later ones refus
 
 test('no text of a worker controls a terminal', async () => {
   const failure = { code: 'ERR_X', message: 'line\nred \u001b[31m\u0007\u202e', hint: '\r' };
-  connect({ join: { ...JOIN, workerId: 'a\u001b]0;b', host: '\u009bh' } }, { failure });
+  connect({ join: { ...JOIN, workerId: 'a\u001b]0;b', host: '\u009bh\nerror: x' } }, { failure });
   await eventually(2);
   expect(events).toMatchObject([
-    { type: 'joined', id: 'a]0;b', host: 'h' },
+    { type: 'joined', id: 'a]0;b', host: 'h error: x' },
     { type: 'failure', failure: { code: 'ERR_X', message: 'line\nred [31m', hint: '' } },
   ]);
 });
@@ -168,4 +173,53 @@ test('a worker of another machine cannot invite others', async () => {
   clients.push(client);
   const answer = new Promise((resolve) => client.Invite({ uses: 1, seconds: 60 }, resolve));
   expect(await answer).toMatchObject({ code: status.PERMISSION_DENIED });
+});
+
+test('one that the others go on without is told so, and one that cannot take part otherwise', async () => {
+  const join = (workerId: string) => connect({ join: { ...JOIN, workerId } });
+  const [cut, refused] = [join('cut'), join('refused')];
+  await eventually(2);
+  sessions.cut('cut', 'no sign of life');
+  sessions.refuse('refused', 'other arithmetic');
+  expect(await cut.end).toMatchObject({ code: status.ABORTED, details: 'no sign of life' });
+  expect(await refused.end).toMatchObject({ code: status.FAILED_PRECONDITION, details: 'other arithmetic' });
+});
+
+test('the texts of a failure are cut off', async () => {
+  const failure = { code: 'C'.repeat(5_000), message: 'm'.repeat(5_000), hint: 'h' };
+  connect(
+    { join: JOIN },
+    { failure },
+    { notSaved: { step: 1, failure } },
+    { generation: 3, suspect: { why: 'w'.repeat(5_000) } },
+  );
+  await eventually(4);
+  const short = { code: 'C'.repeat(4_096), message: 'm'.repeat(4_096), hint: 'h' };
+  expect(events.slice(1)).toMatchObject([
+    { failure: short },
+    { notSaved: { failure: short } },
+    { suspect: { why: 'w'.repeat(4_096) } },
+  ]);
+});
+
+test('a connection that ends at once does not count as one within the machine', async () => {
+  const run = await testRun();
+  const port = await sessions.listen({ listen: '127.0.0.1:0', own: run.coordinator, enrolments: null });
+  const proof = { own: await run.worker('b'), expected: run.coordinator.identity };
+  const body = Buffer.concat([Buffer.from([0, 0, 0, 0, 11, 8, 1, 0x11]), Buffer.alloc(8, 0x40)]);
+  for (let i = 0; i < 20; i++) {
+    const socket = await connectLink({ address: `127.0.0.1:${port}`, proof }, AbortSignal.timeout(15_000));
+    const client = connectHttp2('http://x', { createConnection: () => socket });
+    client.on('error', () => {});
+    const path = '/orchestrator.v1.Coordinator/Invite';
+    const headers = { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' };
+    // The request ends with its connection, after which there is no certificate to be seen.
+    const sent = client.request(headers).on('error', () => {});
+    await new Promise((resolve) => sent.write(body, resolve));
+    await once(client, 'remoteSettings');
+    client.destroy();
+  }
+  // They were served in turn.
+  const answer = await invite(address, { uses: 1, seconds: 60, worker: 'last' });
+  expect([answer, ...invited]).toEqual(['1 60 last', 'last']);
 });

@@ -86,3 +86,15 @@ test('a coordinator that does not answer is as good as none', { timeout: 20_000 
   expect(await askStatus(runDir)).toBeNull();
   silent.close();
 });
+
+test('an answer without an end is none', async () => {
+  const runDir = temporaryFolder();
+  const endless = createServer((socket) => {
+    socket.on('error', () => {});
+    const more = () => socket.write('x'.repeat(1 << 20), () => socket.writable && setImmediate(more));
+    more();
+  });
+  await new Promise<void>((resolve) => endless.listen(join(runDir, 'status.sock'), resolve));
+  expect(await askStatus(runDir)).toBeNull();
+  endless.close();
+});

@@ -7,7 +7,10 @@ import { socketAddress } from '../../../src/rpc/address.js';
 import { connectLink } from '../../../src/rpc/links.js';
 import { Listener } from '../../../src/rpc/listener.js';
 import { strangerAt } from '../../../src/rpc/local.js';
+import { Authority } from '../../../src/security/authority.js';
+import { ENROLMENT_PROTOCOL, type Enrolments } from '../../../src/security/enrolment.js';
 import { type Certified, type Identity, tlsOptions, uriOf } from '../../../src/security/identity.js';
+import { newKey } from '../../../src/security/keys.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
 /** A test must not depend on the machine's speed. */
@@ -128,6 +131,61 @@ describe('on a network', () => {
     await closed(socket);
     await expect.poll(() => refused, PATIENCE).toEqual([expect.stringContaining(why)]);
     expect(refused[0]).toMatch(/^a connection from 127\.0\.0\.1:\d+: /);
+    expect(admitted).toEqual([]);
+  });
+
+  test('a session that is resumed vouches for nobody', async () => {
+    // Who enrols is connected without a certificate, and gets a ticket of its session.
+    const enrolments = { answer: () => new Promise(() => {}) } as unknown as Enrolments;
+    const port = await listener.listen({
+      listen: '127.0.0.1:0',
+      own: run.coordinator,
+      roles: ['worker'],
+      enrolments,
+    });
+    const enrolling = { port, host: '127.0.0.1', ALPNProtocols: [ENROLMENT_PROTOCOL] };
+    const first = connectTls({ ...enrolling, rejectUnauthorized: false });
+    sockets.push(first);
+    first.on('error', () => {}).resume();
+    const [session] = (await once(first, 'session')) as [Buffer];
+    const options = { ALPNProtocols, session, rejectUnauthorized: false };
+    const second = connectTls({ port, host: '127.0.0.1', ...options });
+    sockets.push(second);
+    second.on('error', () => {}).resume();
+    await once(second, 'secureConnect');
+    expect(second.isSessionReused()).toBe(true);
+    await closed(second);
+    expect(admitted).toEqual([]);
+  });
+
+  test('a worker does not take an impostor, whatever the environment says', async () => {
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
+    const impostor = await testRun();
+    const port = await listener.listen({
+      listen: '127.0.0.1:0',
+      own: impostor.coordinator,
+      roles: ['worker'],
+      enrolments: null,
+    });
+    const link = { address: `127.0.0.1:${port}`, proof: { own: worker, expected: run.coordinator.identity } };
+    await expect(connectLink(link, AbortSignal.timeout(15_000))).rejects.toThrow(/self-signed certificate/);
+    warned.mockRestore();
+    vi.unstubAllEnvs();
+  });
+
+  test('a worker cannot issue certificates: who has one of them is not admitted', async () => {
+    const port = await onNetwork();
+    const forger = await Authority.open({ key: worker.key, certificate: worker.certificate });
+    const { privateKey, publicKey } = newKey();
+    const identity = { role: 'worker', id: 'forged' } as const;
+    const certificate = (await forger.issue(identity, publicKey)).trimEnd();
+    const socket = await present(port, {
+      ...tlsOptions({ identity: worker.identity, key: privateKey, certificate, authority: worker.authority }),
+      cert: `${certificate}\n${worker.certificate}${worker.authority}`,
+      ALPNProtocols,
+    });
+    await closed(socket);
     expect(admitted).toEqual([]);
   });
 

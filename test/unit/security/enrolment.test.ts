@@ -1,8 +1,10 @@
 /** Enrolment over real sockets: who gets a certificate, and every way not to get one. */
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { connect as connectTls } from 'node:tls';
+import { Duplex } from 'node:stream';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { connectLink } from '../../../src/rpc/links.js';
 import { Listener } from '../../../src/rpc/listener.js';
@@ -55,11 +57,11 @@ function credential(worker: string | null = null, uses = 1): RemoteCredential {
   return { address: `127.0.0.1:${port}`, enrolment: { token, fingerprint: authority.fingerprint } };
 }
 
-async function joinRun(given: RemoteCredential, worker = 'w', protocol = PROTOCOL) {
+async function joinRun(given: RemoteCredential, worker = 'w', protocol = PROTOCOL, key = newKey()) {
   const socket = connect(port, '127.0.0.1');
   socket.on('error', () => {});
   await once(socket, 'connect');
-  return await enrol(given, { worker, protocol, socket });
+  return await enrol(given, { worker, protocol, key, socket });
 }
 
 /** Sends a line, and reads the answer until the coordinator ends the connection. */
@@ -95,8 +97,14 @@ test("the token's worker has its own id; others choose theirs, but nobody that o
   const shared = credential(null, 3);
   expect((await joinRun(shared, 'local-1')).own.identity.id).toBe('local-1-2');
   expect((await joinRun(shared, 'x')).own.identity.id).toBe('x');
-  expect((await joinRun(shared, 'x\u001b[31m')).own.identity.id).toBe('x[31m');
+  expect((await joinRun(shared, 'x\u001b[31m\nerror: y')).own.identity.id).toBe('x[31m error: y');
   expect((await joinRun(credential('local-1'), 'x')).own.identity.id).toBe('local-1');
+});
+
+test('a process whose answer was lost enrols again with the same token and key', async () => {
+  const [given, key] = [credential(), newKey()];
+  await joinRun(given, 'w', PROTOCOL, key);
+  expect((await joinRun(given, 'w', PROTOCOL, key)).own.identity.id).toBe('w');
 });
 
 describe('is refused:', () => {
@@ -156,6 +164,15 @@ describe('is refused:', () => {
   });
 });
 
+const otherKey = () =>
+  generateKeyPairSync('ec', { namedCurve: 'secp384r1' })
+    .publicKey.export({ type: 'spki', format: 'der' })
+    .toString('base64');
+const offCurve = () => {
+  const { publicKey } = newKey();
+  publicKey[publicKey.length - 1]! ^= 1;
+  return publicKey.toString('base64');
+};
 const request = (fields: object) =>
   `${JSON.stringify({
     ...{ protocol: PROTOCOL, worker: 'w', key: newKey().publicKey.toString('base64') },
@@ -170,8 +187,16 @@ test.each<[string, () => string | Buffer, RegExp]>([
   ['a field of another type', () => request({ token: 7 }), /a malformed request to enrol/],
   ['no id', () => request({ worker: '' }), /a malformed request to enrol/],
   ['an id that is too long', () => request({ worker: 'w'.repeat(129) }), /a malformed request to enrol/],
+  ['an id without a character', () => request({ worker: '\u0007' }), /a name without a character/],
   ['no key', () => request({ key: 'AAAA' }), /without a P-256 key/],
-  ['more than a line', () => Buffer.alloc(100_000, 0x20), /a line of more than 4096 bytes/],
+  ['a key of another kind', () => request({ key: otherKey() }), /without a P-256 key/],
+  ['a point that is not on the curve', () => request({ key: offCurve() }), /without a P-256 key/],
+  [
+    'a line that is too long',
+    () => `${request({}).trim()}${' '.repeat(5_000)}\n`,
+    /a line of more than 4096/,
+  ],
+  ['more than a line', () => Buffer.alloc(100_000, 0x20), /a line of more than 4096 characters/],
 ])('a request with %s gets no answer, and uses no token', async (_, line, why) => {
   expect(await ask(line())).toBe('');
   await expect.poll(() => refused, PATIENCE).toEqual([expect.stringMatching(why)]);
@@ -179,4 +204,15 @@ test.each<[string, () => string | Buffer, RegExp]>([
 
 test('a whole request gets one line', async () => {
   expect(JSON.parse(await ask(request({})))).toMatchObject({ worker: 'w', run: authority.run });
+});
+
+test('after the answer nothing is read, though the other side goes on sending', async () => {
+  const socket = new Duplex({ read: () => {}, write: (_, __, done) => done() });
+  const enrolments = new Enrolments({ authority, tokens, protocol: PROTOCOL });
+  socket.push(request({ protocol: 0 }));
+  expect(await enrolments.answer(socket as TLSSocket)).toContain('mixed versions');
+  socket.push('more');
+  // Not only when its time is up.
+  await expect.poll(() => socket.destroyed).toBe(true);
+  expect(socket.listenerCount('data')).toBe(0);
 });

@@ -12,6 +12,11 @@ import { type TestRun, testRun } from '../../support/members.js';
 
 const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 };
 
+/** A Form in which this worker has the rank. */
+const formOf = (rank: number) => ({
+  members: Array.from({ length: rank + 1 }, (_, r) => ({ id: r === rank ? JOIN.workerId : `other-${r}` })),
+});
+
 let sessions: Sessions;
 let address: string;
 let session: CoordinatorSession;
@@ -117,7 +122,7 @@ describe('a coordinator that goes away', () => {
     await session.join(JOIN);
     let holds = false;
     session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'a', holds }));
-    sessions.send(null, { generation: 5, form: { rank: 0 } });
+    sessions.send(null, { generation: 5, form: formOf(0) });
     await session.formation();
     holds = true;
     sessions.send(null, { generation: 5, commit: { step: 1 } });
@@ -129,8 +134,8 @@ describe('a coordinator that goes away', () => {
     expect(told.find(({ type }) => type === 'standby')).toMatchObject({ standby: { holds: true } });
     expect(session.regrouped.aborted).toBe(false);
     // It does not use a number again that this worker knows.
-    coordinator.send(null, { generation: 5, form: { rank: 0 } });
-    coordinator.send(null, { generation: 6, form: { rank: 1 } });
+    coordinator.send(null, { generation: 5, form: formOf(0) });
+    coordinator.send(null, { generation: 6, form: formOf(1) });
     await expect.poll(() => session.regrouped.aborted).toBe(true);
     expect(await session.formation()).toMatchObject({ rank: 1 });
     expect(session.present).toBe(true);
@@ -183,8 +188,8 @@ test('a request to stop is known at once, before the messages that came earlier 
 
 test('messages of an older generation are left out, and one of another kind is an error', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   sessions.send(null, { generation: 2, start: { step: 0 } });
   expect(await session.formation()).toMatchObject({ rank: 1 });
   await expect(session.next('sync')).rejects.toThrow('The coordinator sent start where sync was expected');
@@ -192,12 +197,12 @@ test('messages of an older generation are left out, and one of another kind is a
 
 test('the next generation is told at once, and comes after what was sent before it', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   expect(await session.formation()).toMatchObject({ rank: 0 });
   expect(session.generation).toBe(1);
   const { regrouped } = session;
   sessions.send(null, { generation: 1, commit: { step: 1 } });
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
   await expect.poll(() => regrouped.aborted).toBe(true);
   // The step is applied, and what it gives is still of the first generation.
   expect(await session.next('commit')).toMatchObject({ step: 1 });
@@ -210,9 +215,9 @@ test('the next generation is told at once, and comes after what was sent before 
 
 test('of several generations that have formed meanwhile, the last counts', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   sessions.send(null, { generation: 1, sync: {} });
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
   sessions.send(null, { generation: 2, sync: { keep: {} } });
   while (!session.regrouped.aborted) await new Promise((resolve) => setImmediate(resolve));
   await new Promise((resolve) => setTimeout(resolve, 20));

@@ -7,7 +7,6 @@
 #include <mutex>
 
 #include "../../../core/error.h"
-#include "../attention_cudnn.h"
 #include "../context.h"
 #include "emulated_device.h"
 #include "transport.h"
@@ -51,7 +50,7 @@ thread_local std::unique_ptr<void, void (*)(void*)> workspace_memory{nullptr, st
 
 /// Rejects what a stream rejects during capture.
 void reject_during_capture(const char* what) {
-  if (recording) throw Error("ERR_CUDA", what, " cannot be captured");
+  if (recording) throw Error("ERR_INTERNAL", what, " cannot be captured");
 }
 
 std::vector<float> widen(const void* from, DType t, int64_t n) {
@@ -68,11 +67,12 @@ std::vector<float> transposed(const std::vector<float>& from, int64_t rows, int6
   return x;
 }
 
-void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const float* bias, void* c,
+void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const void* bias_, void* c,
               float* sums) {
   const auto a = widen(a_, s.a, s.m * s.k);
   auto b = widen(b_, s.b, s.k * s.n);
   if (s.transpose_b) b = transposed(b, s.n, s.k);
+  const auto bias = s.bias ? widen(bias_, s.bias_type, s.n) : std::vector<float>(s.n);
   std::vector<float> row(s.n);
   for (int64_t i = 0; s.sums && i < s.m; ++i) {
     sums[i] = 0;
@@ -85,7 +85,7 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
       for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
     }
     for (int64_t j = 0; j < s.n; ++j) {
-      const float y = row[j] + (s.bias ? bias[j] : 0.0f);
+      const float y = row[j] + bias[j];
       if (s.c == DType::BF16) {
         bf16& to = static_cast<bf16*>(c)[i * s.n + j];
         to = to_bf16(s.accumulate ? to_float(to) + y : y);
@@ -108,10 +108,11 @@ class EmulatedDevice final : public TableDevice {
   Description describe() const override {
     return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
   }
+  DType bias_type(const graph::MatmulSpec& spec) const override { return spec.c; }
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     const auto run = [spec](const graph::Run& r) {
-      submit([spec, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<float>(2), c = r.out<void>(0),
+      submit([spec, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0),
               sums = spec.sums ? r.out<float>(1) : nullptr] { multiply(spec, a, b, bias, c, sums); });
     };
     return graph::make_op(name, run, {.flops = spec.flops()});
@@ -221,7 +222,6 @@ class EmulatedDevice final : public TableDevice {
 
 }  // namespace
 
-const LibraryAttention* library_attention() { return nullptr; }
 void submit(std::function<void()> work) {
   if (recording)
     recording->work.push_back(std::move(work));
@@ -229,6 +229,10 @@ void submit(std::function<void()> work) {
     work();
 }
 void synchronize() { reject_during_capture("A synchronization"); }
+std::shared_ptr<void> device_memory(size_t bytes) {
+  reject_during_capture("An allocation");
+  return {poisoned(bytes), std::free};
+}
 void download(void* to, const void* from, size_t bytes) {
   reject_during_capture("A download");
   std::memcpy(to, from, bytes);
@@ -250,7 +254,7 @@ void* workspace_bytes(size_t bytes) {
 }
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
   std::lock_guard lock(counting);
-  return count_launch(launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared);
+  return count_launch(launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared, kHopperShared);
 }
 
 graph::Device& emulated_device() {

@@ -19,7 +19,7 @@ export interface Ready {
   'parameters'?: (number | string | Long);
   'flopsPerSlot'?: (number | string);
   /**
-   * the precision chosen for `precision: auto`
+   * the precision chosen for `precision: auto`; on GPUs also what computes attention
    */
   'precision'?: (string);
   /**
@@ -53,7 +53,7 @@ export interface Ready__Output {
   'parameters': (number);
   'flopsPerSlot': (number);
   /**
-   * the precision chosen for `precision: auto`
+   * the precision chosen for `precision: auto`; on GPUs also what computes attention
    */
   'precision': (string);
   /**
