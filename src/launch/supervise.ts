@@ -189,7 +189,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         };
         again().catch((error) => {
           // It could not be started, which counts as a start.
-          tell(coordinator, `${worker.name}: ${faultLines(faultOf(error)).join('\n')}`, print);
+          tell(`${worker.name}: ${faultLines(faultOf(error)).join('\n')}`);
           onEnd({ code: EXIT.failed, signal: null });
         });
       };

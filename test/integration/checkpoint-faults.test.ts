@@ -94,25 +94,29 @@ async function pace(): Promise<number> {
   return (times.at(-1)! - times[0]!) / 5;
 }
 
-test(`leaves a loadable checkpoint when killed at any of ${KILLS} moments`, async () => {
-  let announced = 0;
-  let leftovers = 0;
-  const mean = await pace();
-  for (let kill = 0; kill < KILLS; kill++) {
-    const last = await writeUntilKilled(Math.random() * 4 * mean);
-    const root = join(dir, 'checkpoints');
-    if (!existsSync(root)) continue;
-    leftovers += (await recoverStore(root)).length;
-    announced = Math.max(announced, last ?? 0);
-    if (announced === 0 && names().length === 0) continue;
-    const step = await checkLatest();
-    expect(step).toBeGreaterThanOrEqual(announced);
-    announced = step;
-  }
-  // The kills did fall within writes, and the writer did get on between them.
-  expect(leftovers).toBeGreaterThan(KILLS / 4);
-  expect(announced).toBeGreaterThan(KILLS / 4);
-}, Math.max(900_000, KILLS * 15_000));
+test(
+  `leaves a loadable checkpoint when killed at any of ${KILLS} moments`,
+  async () => {
+    let announced = 0;
+    let leftovers = 0;
+    const mean = await pace();
+    for (let kill = 0; kill < KILLS; kill++) {
+      const last = await writeUntilKilled(Math.random() * 4 * mean);
+      const root = join(dir, 'checkpoints');
+      if (!existsSync(root)) continue;
+      leftovers += (await recoverStore(root)).length;
+      announced = Math.max(announced, last ?? 0);
+      if (announced === 0 && names().length === 0) continue;
+      const step = await checkLatest();
+      expect(step).toBeGreaterThanOrEqual(announced);
+      announced = step;
+    }
+    // The kills did fall within writes, and the writer did get on between them.
+    expect(leftovers).toBeGreaterThan(KILLS / 4);
+    expect(announced).toBeGreaterThan(KILLS / 4);
+  },
+  Math.max(900_000, KILLS * 15_000),
+);
 
 describe('a write that fails', () => {
   test('at a limit of the file size leaves the checkpoint before and nothing else', async () => {
