@@ -34,6 +34,7 @@ export function largeStep(): StepRecord {
     steps: LARGE_HEADER.steps,
     epoch: measured(),
     logged: true,
+    attentionLogged: true,
     loss: measured(),
     gradientNorm: measured(),
     learningRate: measured(),

@@ -66,7 +66,7 @@ export const ERRORS = {
 export type ErrorCode = keyof typeof ERRORS;
 
 /** Exit codes of the command line; those of signals are in signals.ts. `hung`: ended by its watchdog. */
-export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3, hung: 70 } as const;
+export const EXIT = { done: 0, failed: 1, usage: 2, unsaved: 3, unfinished: 4, hung: 70 } as const;
 
 interface ErrorOptions {
   hint?: string | null;

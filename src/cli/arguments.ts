@@ -108,6 +108,7 @@ export function parseSeed(text: string): bigint {
 }
 
 const PICTURE = /\.(png|jpe?g|webp)$/i;
+const VECTORS = /\.svg$/i;
 
 /** The name of a picture; its ending says the format. */
 export function picturePath(text: string): string {
@@ -117,7 +118,7 @@ export function picturePath(text: string): string {
 
 /** The name of a chart; its ending says the format. */
 export function chartPath(text: string): string {
-  if (/\.(svg|png|jpe?g|webp)$/i.test(text)) return text;
+  if (PICTURE.test(text) || VECTORS.test(text)) return text;
   throw new InvalidArgumentError('Expected a name that ends in .svg, .png, .jpg, .jpeg or .webp.');
 }
 

@@ -18,7 +18,9 @@ function* completed(command: Command, path: readonly string[]): Generator<Comple
     path: path.join(' '),
     commands: children.map((child) => ({ name: child.name(), description: child.description() })),
     options: help.visibleOptions(command),
-    takesRun: help.visibleArguments(command).some((argument) => /\brun/.test(argument.description)),
+    takesRun: help
+      .visibleArguments(command)
+      .some((argument) => /run's folder or name|name under runs/.test(argument.description)),
   };
   for (const child of children) yield* completed(child, [...path, child.name()]);
 }

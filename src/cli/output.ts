@@ -1,8 +1,21 @@
 /** What commands print. */
+import { quantity } from '../text/quantities.js';
 
 /** Prints a result as JSON where --json asks for it, otherwise as the page that `render` makes of it. */
 export function printResult<T>(result: T, json: true | undefined, render: (result: T) => string): void {
   process.stdout.write(json ? `${JSON.stringify(dialect(result), null, 2)}\n` : render(result));
+}
+
+/** Columns of a page that goes into a file or a pipe. */
+const PAGE_COLUMNS = 160;
+
+export function pageColumns(): number {
+  return process.stdout.columns || PAGE_COLUMNS;
+}
+
+/** A number that may not be known. */
+export function knownQuantity(value: number | null | undefined): string {
+  return value === null || value === undefined ? '-' : quantity(value);
 }
 
 /** Names that the configuration or files have for what the code calls otherwise. */

@@ -1,5 +1,5 @@
 /** Errors as the user sees them: `error ERR_CODE: message`, a hint, and an exit code. */
-import { CommanderError } from 'commander';
+import { CommanderError, InvalidArgumentError } from 'commander';
 import { type ErrorCode, EXIT, OrchestratorError } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
 
@@ -12,6 +12,10 @@ const BUG = 'this is a bug in orchestrator; --debug prints where it happened';
  * @param debug Adds the stacks of the error and its causes.
  */
 export function reportError(error: unknown, debug: boolean): { text: string; exitCode: number } {
+  if (error instanceof InvalidArgumentError) {
+    // Commander has printed those of its parsers, and ends with another error; this one is of a command.
+    return { text: `error ERR_USAGE: ${error.message}\n`, exitCode: EXIT.usage };
+  }
   if (error instanceof CommanderError) {
     // Commander has printed its message or the help.
     return { text: '', exitCode: error.exitCode === 0 ? EXIT.done : EXIT.usage };

@@ -31,12 +31,28 @@ const LOGGED_STEPS = 10_000;
 const FIRST_STEPS = 100;
 
 /** Whether the plain log and run.log have a line of a step of a process that began at `firstStep`. */
-export function isLogged(
-  { telemetry, schedule: { steps } }: Pick<Config, 'telemetry' | 'schedule'>,
+export function isLogged(config: LoggedSteps, step: number, firstStep: number): boolean {
+  return isLoggedWithin(config, step, 1, firstStep);
+}
+
+/**
+ * Whether metrics.jsonl has every attention of a sampled step: a step since the sampled one before is logged. So
+ * the number of these long records does not grow with the steps, whatever the two intervals are.
+ */
+export function isAttentionLogged(config: LoggedSteps, step: number, firstStep: number): boolean {
+  return isLoggedWithin(config, step, config.telemetry.attention_every, firstStep);
+}
+
+type LoggedSteps = Pick<Config, 'telemetry' | 'schedule'>;
+
+/** Whether one of the `span` steps up to a step is logged. */
+function isLoggedWithin(
+  { telemetry, schedule: { steps } }: LoggedSteps,
   step: number,
+  span: number,
   firstStep: number,
 ): boolean {
   const every = telemetry.log_every ?? Math.ceil(steps / LOGGED_STEPS);
-  const isFirst = step < firstStep + (telemetry.log_every === null ? FIRST_STEPS : 1);
-  return isFirst || step === steps || step % every === 0;
+  const isFirst = step - span + 1 < firstStep + (telemetry.log_every === null ? FIRST_STEPS : 1);
+  return isFirst || step === steps || step % every < span;
 }

@@ -203,7 +203,7 @@ const validation = z.strictObject({
 
 const telemetry = z.strictObject({
   log_every: optional(integer(1)).describe(
-    "Steps between two lines of steps in the plain log and in run.log, and between two records of the workers' numbers in metrics.jsonl; null = every step of a run of up to 10,000 steps; of a longer one the first 100, and then about 10,000.",
+    'Steps between two lines of steps in the plain log and in run.log, and between two records of the numbers of each worker, attention and block in metrics.jsonl; null = every step of a run of up to 10,000 steps; of a longer one the first 100, and then about 10,000.',
   ),
   attention_every: integer(0)
     .default(10)

@@ -8,9 +8,12 @@ const HISTORY = 400;
 const SAME = 0.3;
 /**
  * A step counts as so many medians at most: one that stood still, as in a suspension or while another program
- * took the machine, would otherwise be part of the forecast of all later ones.
+ * took the machine, would otherwise be part of the forecast of all later ones. Before WINDOW steps are known,
+ * one counts less: what disturbs the beginning, such as code that is compiled and processes that start, makes
+ * single steps slower and none faster.
  */
 const MOST_MEDIANS = 4;
+const MOST_MEDIANS_AT_FIRST = 1.25;
 /** Validations whose mean is the time of one. */
 const VALIDATIONS = 10;
 /**
@@ -19,6 +22,8 @@ const VALIDATIONS = 10;
 const WARM_UP = 2;
 /** The forecast needs timed steps of this many seconds or this share of all steps, and at least this many. */
 const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
+/** The share of a step that is its forward passes, where it is not measured. */
+const FORWARD_SHARE = 1 / 3;
 /** Bytes per second that a disk takes, before the first checkpoint has shown it. */
 const DISK_BYTES_PER_SECOND = 500e6;
 
@@ -48,8 +53,8 @@ export class Pace {
   readonly #extras: number[] = [];
   /** Seconds that the last checkpoint took to write. */
   #write: number;
-  /** The share of a step that is its forward passes. */
-  #forward = 1 / 3;
+  /** The shares of the last steps that were their forward passes. */
+  readonly #forward: number[] = [];
   /** Seconds of the last validations. */
   readonly #validationSeconds: number[] = [];
   #reported = false;
@@ -68,18 +73,15 @@ export class Pace {
     if (step >= firstStep + WARM_UP) {
       this.#timed++;
       this.#seconds += seconds;
-      if (forward !== null) this.#forward = forward;
-      const into = this.#writing ?? this.#steps;
-      into.push(seconds);
-      if (into.length > HISTORY) into.shift();
+      if (forward !== null) pushBounded(this.#forward, forward, WINDOW);
+      pushBounded(this.#writing ?? this.#steps, seconds, HISTORY);
     }
     if (checkpointEvery > 0 && step % checkpointEvery === 0 && step < steps) this.#writing ??= [];
   }
 
   /** @param seconds Time of a whole validation. */
   validated(seconds: number): void {
-    this.#validationSeconds.push(seconds);
-    if (this.#validationSeconds.length > VALIDATIONS) this.#validationSeconds.shift();
+    pushBounded(this.#validationSeconds, seconds, VALIDATIONS);
   }
 
   /** A checkpoint was written, or given up. @param seconds Time that it took; null: it was given up. */
@@ -94,8 +96,7 @@ export class Pace {
       this.#steps.push(...during);
       return;
     }
-    this.#extras.push(sum(during) - during.length * usual);
-    if (this.#extras.length > WINDOW) this.#extras.shift();
+    pushBounded(this.#extras, sum(during) - during.length * usual, WINDOW);
   }
 
   /** What a checkpoint costs beside the steps; of the one that is being written, as far as it is known. */
@@ -138,7 +139,8 @@ export class Pace {
   #total(step: number, after: number): number {
     const { steps, validationPasses, checkpointEvery } = this.#options;
     const measured = this.#validationSeconds;
-    const validation = measured.length > 0 ? mean(measured) : step * validationPasses * this.#forward;
+    const forward = this.#forward.length > 0 ? mean(this.#forward) : FORWARD_SHARE;
+    const validation = measured.length > 0 ? mean(measured) : step * validationPasses * forward;
     // The last checkpoint is waited for; those before are written beside the steps.
     const checkpoints = checkpointEvery === 0 ? 0 : between(after, steps - 1, checkpointEvery);
     return (
@@ -166,13 +168,19 @@ function between(after: number, last: number, every: number): number {
 /** Seconds of a step, from those of the last ones. */
 function paceOf(seconds: readonly number[]): number {
   const median = seconds.toSorted((a, b) => a - b)[Math.floor(seconds.length / 2)]!;
-  const limited = seconds.map((value) => Math.min(value, MOST_MEDIANS * median));
+  const most = median * (seconds.length < WINDOW ? MOST_MEDIANS_AT_FIRST : MOST_MEDIANS);
+  const limited = seconds.map((value) => Math.min(value, most));
   let window = WINDOW;
   for (; window < limited.length; window *= 2) {
     const earlier = mean(limited.slice(-2 * window, -window));
     if (Math.abs(mean(limited.slice(-window)) / earlier - 1) > SAME) break;
   }
   return mean(limited.slice(-window));
+}
+
+function pushBounded(values: number[], value: number, most: number): void {
+  values.push(value);
+  if (values.length > most) values.shift();
 }
 
 function mean(values: readonly number[]): number {

@@ -24,6 +24,7 @@ import {
   type ValidationLoss,
   WINDOW,
 } from '../telemetry/run-progress.js';
+import { Curve } from './curve.js';
 import { ENDED } from './events.js';
 import { MetricsTotals } from './metrics-totals.js';
 import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
@@ -125,12 +126,12 @@ function phaseIn(runDir: string): string {
 function stepRecord(line: Mapping, steps: number): StepRecord {
   const number = (name: string) => (typeof line[name] === 'number' ? (line[name] as number) : Number.NaN);
   const seconds = number('seconds');
-  const attention = isMapping(line.attention) ? Object.values(line.attention) : [];
   return {
     step: number('step'),
     steps,
     epoch: number('epoch'),
     logged: false,
+    attentionLogged: false,
     loss: number('loss'),
     gradientNorm: number('gradient_norm'),
     learningRate: number('learning_rate'),
@@ -139,11 +140,9 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     flops: number('flops_per_second') * seconds,
     matmulPeak: 0,
     times: [],
-    attention: attention.flatMap((of) =>
-      isMapping(of) && typeof of.max_abs_logit === 'number'
-        ? [{ name: '', stream: '', maxAbsLogit: of.max_abs_logit, meanEntropy: 0, rows: 1, logitBound: 0 }]
-        : [],
-    ),
+    attention: largestLogits(line).map((maxAbsLogit) => ({
+      ...{ name: '', stream: '', maxAbsLogit, meanEntropy: 0, rows: 1, logitBound: 0 },
+    })),
     gradientNorms: {},
     workers: [],
     validating: false,
@@ -151,27 +150,56 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
   };
 }
 
-export interface LossSeries {
+/** The largest logit of a sampled step; in lines of earlier versions, that of each attention. */
+function largestLogits({ max_abs_logit: largest, attention }: Mapping): number[] {
+  if (typeof largest === 'number') return [largest];
+  const each = isMapping(attention) ? Object.values(attention) : [];
+  return each.flatMap((of) =>
+    isMapping(of) && typeof of.max_abs_logit === 'number' ? [of.max_abs_logit] : [],
+  );
+}
+
+interface LossSeries {
   losses: ValidationLoss[];
   validations: ValidationLoss[];
 }
 
-/** The losses of all steps and validations of a run, for which the whole file is read. */
-export function recordedLosses(runDir: string): LossSeries {
-  const series: LossSeries = { losses: [], validations: [] };
-  for (const { line } of completeLines(join(runDir, METRICS))) addLosses(series, line);
-  return series;
+/**
+ * The losses of a run as curves of at most `points` points, for which the whole file is read. A point is the mean
+ * over neighbouring steps, or over neighbouring validations, and lies at the last of them.
+ */
+export function recordedCurves(runDir: string, points: number) {
+  const losses = new Curve(points);
+  const validations = new Curve(points);
+  for (const { line } of completeLines(join(runDir, METRICS))) {
+    const found = STEP_LOSS.exec(line);
+    if (found !== null) losses.add({ step: Number(found[1]), loss: Number(found[2]) });
+    else {
+      const compared = validationOf(parseLine(line) ?? {});
+      if (compared !== null) validations.add(compared);
+    }
+  }
+  return { losses: losses.points, validations: validations.points };
 }
 
 function addLosses(series: LossSeries, line: string): void {
   const record = parseLine(line);
-  const { step, loss } = record ?? {};
+  const { type, step, loss } = record ?? {};
   if (record === null || typeof step !== 'number') return;
-  if (record.type === 'step' && typeof loss === 'number') series.losses.push({ step, loss });
-  const compared = comparedLoss(validationResults(record));
-  if (compared !== undefined) series.validations.push({ step, loss: compared.mean });
+  if (type === 'step' && typeof loss === 'number') series.losses.push({ step, loss });
+  const compared = validationOf(record);
+  if (compared !== null) series.validations.push(compared);
 }
 
+function validationOf(line: Mapping): ValidationLoss | null {
+  const compared = comparedLoss(validationResults(line));
+  return compared === undefined || typeof line.step !== 'number'
+    ? null
+    : { step: line.step, loss: compared.mean };
+}
+
+/** Of half a million lines of steps, none is parsed for the two numbers that are needed. */
+const STEP_LOSS = /^{"type":"step","step":(\d+),"loss":(-?[\d.e+-]+),/;
 /** A line of metrics.jsonl that begins a step; its group is the step. */
 export const STEP_LINE = /^{"type":"step","step":(\d+),/;
 

@@ -1,6 +1,6 @@
 /** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
 import { bestStep } from '../checkpoint/retention.js';
-import { isLogged, validatedWeights, validationEvery } from '../config/derived.js';
+import { isAttentionLogged, isLogged, validatedWeights, validationEvery } from '../config/derived.js';
 import { slotCount } from '../config/schema.js';
 import { type Fault, faultLines } from '../fault.js';
 import type { Ready } from '../rpc/proto.js';
@@ -244,6 +244,7 @@ export class RunRecords {
       steps,
       epoch: (step * config.batch.global) / this.#trainedRows,
       logged: isLogged(config, step, this.#firstStep),
+      attentionLogged: isAttentionLogged(config, step, this.#firstStep),
       loss: stepLoss(prepared),
       gradientNorm: prepared[0]!.gradientNorm,
       learningRate: learningRate(config, step),

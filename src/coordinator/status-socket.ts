@@ -5,6 +5,7 @@
 import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { readFailure, reasonOf } from '../files/io.js';
 import type { Sink } from '../telemetry/record.js';
 import type { RunProgress, RunView } from '../telemetry/run-progress.js';
@@ -70,8 +71,26 @@ function listenAt(server: Server, path: string): Promise<void> {
   return listening;
 }
 
-/** The state of a run, from its coordinator; null if none answers. */
-export async function askStatus(runDir: string): Promise<RunView | null> {
+const number = z.number().nullable();
+// What is not a number, such as the loss of a run that diverged, is null in JSON.
+const lossAt = z.object({ step: z.number(), loss: number }).nullable();
+const answerSchema = z.object({
+  ...{ name: z.string(), run_dir: z.string(), phase: z.string(), unix_seconds: z.number() },
+  ...{ step: z.number(), steps: z.number(), epoch: number, restarts: z.number(), workers: z.number() },
+  ...{ elapsed_seconds: z.number(), remaining_seconds: number, validating_seconds: number },
+  ...{ loss: number, mean_loss: number, gradient_norm: number, learning_rate: number, max_abs_logit: number },
+  ...{ step_seconds: number, samples_per_second: number, flops_per_second: number },
+  validating_slots: z.object({ done: z.number(), total: z.number() }).nullable(),
+  validation: z.object({ weights: z.string(), last: lossAt, best: lossAt, seconds: number }).nullable(),
+  checkpoint: z.object({ step: z.number(), path: z.string(), age_seconds: number }).nullable(),
+  missed_checkpoints: z.number(),
+} satisfies Record<keyof RunView, z.ZodType>);
+
+/**
+ * The state of a run, from its coordinator; null if none answers, and 'other version' if the answer is not what
+ * this version says.
+ */
+export async function askStatus(runDir: string): Promise<RunView | 'other version' | null> {
   const folder = openFolder(runDir);
   const socket = connect(inFolder(folder));
   socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')));
@@ -82,7 +101,8 @@ export async function askStatus(runDir: string): Promise<RunView | null> {
       // Whoever may write in the folder may have put another socket there.
       if (text.length > MAX_ANSWER) return null;
     }
-    return JSON.parse(text) as RunView;
+    const answer: unknown = JSON.parse(text);
+    return answerSchema.safeParse(answer).success ? (answer as RunView) : 'other version';
   } catch {
     // Nobody listens, on this machine, or the coordinator stands still.
     return null;

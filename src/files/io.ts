@@ -1,6 +1,16 @@
 /** File input and output: complete reads and writes, durability, and the system's errors in words. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, type Stats } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type ErrorCode, OrchestratorError } from '../errors.js';
@@ -230,6 +240,19 @@ export async function makeFolders(path: string): Promise<string[]> {
     await syncFolder(dirname(folder));
   }
   return made;
+}
+
+/** Refuses a path at which no file can be written, before the work for it is done. */
+export function requireWritable(path: string): void {
+  let folder = dirname(resolve(path));
+  while (!existsSync(folder)) folder = dirname(folder);
+  try {
+    if (existsSync(path) && statSync(path).isDirectory()) throw new Error('it is a folder');
+    if (!statSync(folder).isDirectory()) throw new Error(`${folder} is a file, not a folder`);
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
 }
 
 /** Free bytes of the disk of a path, or of its nearest parent that exists; null where it has no size. */

@@ -3,6 +3,7 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
+import { counted } from '../text/quantities.js';
 
 /** Longest line of a child that is passed on in one piece. */
 const MAX_LINE = 16_384;
@@ -58,6 +59,40 @@ export function sendMessage({ process: child }: Child, message: object, otherwis
   child.send(message, (error) => {
     if (error !== null) otherwise();
   });
+}
+
+/** More messages than these are not kept for a child that takes none, as one that hangs. */
+const MOST_WAITING = 1_000;
+
+/**
+ * Sends lines as messages. What a child that hangs does not take is dropped, and the number of lines is told
+ * when it takes messages again, or has ended.
+ *
+ * @param otherwise gets the lines of a child that has ended.
+ */
+export function lineSender(
+  child: Child,
+  messageOf: (line: string) => object,
+  otherwise: (line: string) => void,
+): (line: string) => void {
+  let waiting = 0;
+  let dropped = 0;
+  const send = (line: string) => {
+    waiting++;
+    child.process.send(messageOf(line), (error) => {
+      waiting--;
+      if (error !== null) otherwise(line);
+      if (waiting === 0 && dropped > 0) {
+        const count = counted(dropped, 'line');
+        dropped = 0;
+        send(`${count} of workers could not be passed on, because the coordinator took none`);
+      }
+    });
+  };
+  return (line) => {
+    if (waiting < MOST_WAITING) send(line);
+    else dropped++;
+  };
 }
 
 /** Sends a signal to the whole group, and does nothing if it no longer exists. */

@@ -21,6 +21,7 @@ import { Screen } from '../telemetry/screen.js';
 import {
   type Child,
   isRunning,
+  lineSender,
   passLines,
   prefixLines,
   sendMessage,
@@ -106,6 +107,9 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
+    // The coordinator logs what workers print, and sends it back to be shown in its place.
+    const senderTo = (child: Child) => lineSender(child, (output): LauncherNotice => ({ output }), print);
+    let tell = senderTo(coordinator);
     /** The coordinator has ended, and is not started again. */
     let hasEnded = false;
     const goesOn = () => !hasEnded && first() === null && !isOver;
@@ -135,6 +139,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         if (hasEnded) return ended;
         coordinator = await startCoordinator(true);
         members.follow(coordinator);
+        tell = senderTo(coordinator);
         const address = await listening(coordinator);
         isBack(address);
         for (const worker of gone) sendMessage(coordinator, { gone: worker } satisfies LauncherNotice);
@@ -154,11 +159,11 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
       children.push(worker);
       if (spec.host.ssh === null) local.push(worker);
-      prefixLines(worker, (output) => tell(coordinator, output, print));
+      prefixLines(worker, (line) => tell(line));
       const endOf = async (ended: ProcessEnd): Promise<ProcessEnd> => {
         if (launcher.hasEnded(spec, ended)) return ended;
         if (members.has(workerId) && goesOn()) {
-          tell(coordinator, `the connection to ${worker.name} is lost; the worker goes on without it`, print);
+          tell(`the connection to ${worker.name} is lost; the worker goes on without it`);
           await Promise.race([members.gone(workerId), kept]);
         }
         return { code: null, signal: null };
@@ -172,19 +177,19 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         sendMessage(coordinator, notice, () => untold.push(notice));
         if (restart === null) {
           const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
-          if (isMissed) tell(coordinator, `${worker.name} is not started again: ${why}`, print);
+          if (isMissed) tell(`${worker.name} is not started again: ${why}`);
           return;
         }
         const { delayMs, count } = restart;
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
-        tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
+        tell(`${worker.name} is started again in ${delayMs / 1000} s (${of})`);
         const again = async () => {
           await Promise.race([sleep(delayMs, null, { ref: false }), kept]);
           if (goesOn()) await startWorker(index, restarts);
         };
         again().catch((error) => {
           // It could not be started, which counts as a start.
-          tell(coordinator, `${worker.name}: ${faultLines(faultOf(error)).join('\n')}`, print);
+          tell(`${worker.name}: ${faultLines(faultOf(error)).join('\n')}`);
           onEnd({ code: EXIT.failed, signal: null });
         });
       };
@@ -335,10 +340,4 @@ function listening(coordinator: Child): Promise<string | null> {
 /** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end, or cannot start, is not. */
 function hasDied(ended: ProcessEnd): boolean {
   return ended.code !== EXIT.done && ended.code !== EXIT.usage && stopCodeOf(ended) === null;
-}
-
-/** Tells the user, through the coordinator while it lives. */
-function tell(coordinator: Child, output: string, print: (line: string) => void): void {
-  const notice: LauncherNotice = { output };
-  sendMessage(coordinator, notice, () => print(output));
 }

@@ -9,6 +9,7 @@ const MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   failed: 'failed; the last lines on standard error say why, and what to do',
   usage: 'wrong command line or configuration',
   unsaved: '`launch`: stopped at once by a second Ctrl-C, without saving',
+  unfinished: '`study run`: the budget ended before all runs were complete',
   hung: '`worker`: a kernel or the event loop stood still, and its watchdog ended it; `launch` starts it again',
 };
 

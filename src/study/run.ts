@@ -124,8 +124,9 @@ export class Study {
       const { message, hint } = error;
       tally.failed.push(run.name);
       this.#listener.line(`failed: ${message}${hint === null ? '' : `\n  ${hint}`}`);
-      const { part } = current;
-      folder.note({ event: 'failed', run: run.name, part, seconds: 0, threads, error: message });
+      const { part, since } = current;
+      const seconds = (performance.now() - since) / 1000;
+      folder.note({ event: 'failed', run: run.name, part, seconds, threads, error: message });
     } finally {
       tally.end(current);
     }
@@ -173,11 +174,11 @@ export class Study {
   ): Promise<number | null> {
     const { part } = current;
     const { name: run } = current.run;
-    const started = performance.now();
+    current.since = performance.now();
     const ended = await this.#processes.run(run, command, folder.logFile(run), (share) => {
       current.scored = share;
     });
-    const seconds = (performance.now() - started) / 1000;
+    const seconds = (performance.now() - current.since) / 1000;
     const done = part === 'training' ? 'trained' : 'scored';
     folder.note({ event: ended ? done : 'stopped', run, part, seconds, threads });
     return ended ? seconds : null;

@@ -10,7 +10,7 @@ import {
   schemaAt,
   unwrapNull,
 } from '../config/describe.js';
-import { show, valueAt } from '../config/value.js';
+import { leaves, show, valueAt } from '../config/value.js';
 import { textProblems } from '../config/yaml-problems.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
@@ -86,9 +86,16 @@ export function parseStudy(text: string, name: string): StudySpec {
   );
 }
 
+/** Keys that a study sets for each run, and from what: with other values, runs would not be what they are called. */
+const OWN_KEYS: Readonly<Record<string, string>> = {
+  name: 'the names of data set, variant and seed',
+  seed: 'its list of seeds',
+  'data.path': 'its data sets',
+};
+
 /** What the schema cannot say. */
 function checked(spec: StudySpec, name: string): StudySpec {
-  const { evaluation, vary, variants, data } = spec;
+  const { evaluation, vary, variants, data, quick } = spec;
   const problems: string[] = [];
   if (Object.keys(vary).length + Object.keys(variants).length === 0) {
     problems.push(`${name}: variants: expected variants, or values in vary; received neither`);
@@ -99,6 +106,12 @@ function checked(spec: StudySpec, name: string): StudySpec {
     problems.push(
       `${name}: evaluation.shown: expected a sampler from 0 to ${last}, received ${evaluation.shown}`,
     );
+  }
+  const varied = Object.entries(vary).flatMap(([key, values]) => values.map((value) => ({ [key]: value })));
+  const changes = [spec.set, quick?.set, ...varied, ...Object.values(variants)];
+  const set = changes.flatMap((keys) => [...leaves(keys)].map(({ path }) => path.join('.')));
+  for (const [key, instead] of Object.entries(OWN_KEYS)) {
+    if (set.includes(key)) problems.push(`${name}: ${key} is set by the study, from ${instead}`);
   }
   if (problems.length > 0) throw invalid(problems);
   return spec;

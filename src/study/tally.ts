@@ -19,6 +19,8 @@ export interface StudyProgress {
 export interface Current {
   run: StudyRun;
   part: 'training' | 'scoring';
+  /** When this part began, by the clock of `performance`. */
+  since: number;
   /** How much of the scoring is done, from 0 to 1. */
   scored: number;
 }
@@ -73,7 +75,7 @@ export class Tally {
   }
 
   begin(run: StudyRun): Current {
-    const current: Current = { run, part: 'training', scored: 0 };
+    const current: Current = { run, part: 'training', since: performance.now(), scored: 0 };
     this.#current.add(current);
     return current;
   }

@@ -1,7 +1,8 @@
 /** The validations that a run has recorded. */
 import { join } from 'node:path';
 import { METRICS } from '../coordinator/run-dir.js';
-import { leadingLines } from '../files/jsonl.js';
+import type { Mapping } from '../files/json.js';
+import { completeLines, parseLine } from '../files/jsonl.js';
 import { validationResults } from '../telemetry/metrics-reader.js';
 
 interface Losses {
@@ -19,14 +20,21 @@ export interface Validation {
 /** In ascending order of steps; none if the run has not validated. */
 export function validationsOf(runDir: string): Validation[] {
   const found: Validation[] = [];
-  leadingLines(join(runDir, METRICS), (line) => {
+  for (const line of validationLines(runDir)) {
     const results = validationResults(line);
-    if (typeof line.step !== 'number' || results.length === 0) return true;
+    if (typeof line.step !== 'number' || results.length === 0) continue;
     const losses = results.map(({ weights, mean, epsilon }) => [weights, { mean, epsilon_error: epsilon }]);
     found.push({ step: line.step, ...Object.fromEntries(losses) });
-    return true;
-  });
+  }
   return found;
+}
+
+/** The other lines, of which there may be many, are not parsed. */
+function* validationLines(runDir: string): Generator<Mapping> {
+  for (const { line } of completeLines(join(runDir, METRICS))) {
+    const parsed = line.startsWith('{"type":"validation"') ? parseLine(line) : null;
+    if (parsed !== null) yield parsed;
+  }
 }
 
 /** The steps after which a run validates: every so many, and the last one. */
@@ -45,12 +53,8 @@ export function missingValidation(
   { every, steps }: ValidatedSteps,
   upTo: number,
 ): number | null {
-  const found = new Set<unknown>();
-  leadingLines(join(runDir, METRICS), ({ type, step }) => {
-    // Also one whose loss was not finite: JSON has no such number, but it was done.
-    if (type === 'validation') found.add(step);
-    return true;
-  });
+  // Also one whose loss was not finite: JSON has no such number, but it was done.
+  const found = new Set<unknown>([...validationLines(runDir)].map(({ step }) => step));
   for (let step = every; step <= upTo; step += every) if (!found.has(step)) return step;
   return upTo === steps && !found.has(steps) ? steps : null;
 }

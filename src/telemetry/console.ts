@@ -38,8 +38,10 @@ export function painter(colour: boolean): (style: Style, text: string) => string
   return (style, text) => (colour ? styleText(style, text) : text);
 }
 
-/** Whether a stream gets colours: it is a terminal, and NO_COLOR is not set. */
+/** Whether a stream gets colours: it is a terminal, and NO_COLOR is not set; or FORCE_COLOR says so. */
 export function wantsColour(stream: { isTTY?: boolean }, environment: NodeJS.ProcessEnv): boolean {
+  const { FORCE_COLOR: forced } = environment;
+  if (forced !== undefined && forced !== '') return forced !== '0' && forced !== 'false';
   const refused = environment.NO_COLOR !== undefined && environment.NO_COLOR !== '';
   return stream.isTTY === true && !refused && environment.TERM !== 'dumb';
 }

@@ -8,15 +8,21 @@ import type { Sink } from './record.js';
 export function logFile(path: string): Sink {
   const early: string[] = [];
   let fd: number | null = null;
+  /** Whether the file ends within a line, for which the disk had no room. */
+  let isTorn = false;
   const write = (line: string) => {
     if (fd === null) {
       early.push(line);
       return;
     }
+    const bytes = Buffer.from(isTorn ? `\n${line}` : line);
+    let at = 0;
     try {
-      writeSync(fd, line);
+      while (at < bytes.length) at += writeSync(fd, bytes, at);
+      isTorn = false;
     } catch {
       // A full disk must not end the run through its log. The ledger and metrics.jsonl report it.
+      isTorn ||= at > 0;
     }
   };
   const log = (event: EventName, fields: object, level: 'info' | 'warn' | 'error' = 'info') =>

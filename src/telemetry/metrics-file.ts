@@ -5,6 +5,7 @@
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
 import type { AttentionSummary, Sink, StepRecord, ValidationRecord, WorkerReport } from './record.js';
+import { maxLogit } from './run-progress.js';
 
 /** @param open gives the file when the first step is about to begin. */
 export function metricsFile(open: () => JsonlFile): Sink {
@@ -28,8 +29,11 @@ export function stepObject(record: StepRecord): object {
   return {
     type: 'step',
     ...Object.fromEntries(numbers),
-    ...(record.attention.length > 0 && { attention: attentionObject(record.attention) }),
-    ...(Object.keys(record.gradientNorms).length > 0 && { gradient_norms: record.gradientNorms }),
+    ...(record.attention.length > 0 && { max_abs_logit: maxLogit(record.attention) }),
+    ...(record.attentionLogged && {
+      ...(record.attention.length > 0 && { attention: attentionObject(record.attention) }),
+      ...(Object.keys(record.gradientNorms).length > 0 && { gradient_norms: record.gradientNorms }),
+    }),
     ...(record.logged && { workers: record.workers.map(workerObject) }),
   };
 }

@@ -42,6 +42,7 @@ const step = z.strictObject({
   epoch: number('How often the rows that are trained on have been drawn so far, on average.'),
   samples_per_second: number('Samples of the step over its seconds.'),
   flops_per_second: number('Model FLOP/s; no credit for recomputation.'),
+  max_abs_logit: number('Largest attention logit; every telemetry.attention_every steps.').optional(),
   attention: z
     .record(
       z.string(),
@@ -53,11 +54,13 @@ const step = z.strictObject({
       ),
     )
     .optional()
-    .describe('By attention ("block 3"), and in it by query stream; every telemetry.attention_every steps.'),
+    .describe(
+      'By attention ("block 3"), and in it by query stream; of the first sampled step after each logged one.',
+    ),
   gradient_norms: z
     .record(z.string(), z.number())
     .optional()
-    .describe('L2 norm of the gradient by block; every telemetry.attention_every steps.'),
+    .describe('L2 norm of the gradient by block; in the same lines as attention.'),
   workers: z
     .array(worker)
     .optional()

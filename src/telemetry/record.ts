@@ -22,6 +22,8 @@ export interface StepRecord {
   epoch: number;
   /** Whether the plain log and run.log have a line of it; see telemetry.log_every. */
   logged: boolean;
+  /** Whether metrics.jsonl has each attention and block of this step, if it was sampled, or only the largest logit. */
+  attentionLogged: boolean;
   loss: number;
   gradientNorm: number;
   learningRate: number;

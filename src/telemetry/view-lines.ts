@@ -40,7 +40,9 @@ function titleLine(view: RunView, width: number, paint: Paint): string {
   const doing = validating === null ? phase : `${phase}, validating`;
   const place = `step ${step}/${steps}`;
   const left = remaining === null ? null : `eta ${eta(remaining)}`;
-  const percent = `${Math.floor((100 * step) / steps)} %`;
+  // A run may have been told to have fewer steps than it has made.
+  const done = Math.min(step, steps);
+  const percent = `${Math.floor((100 * done) / steps)} %`;
   let room = width + 2;
   const take = (text: string | null) => {
     if (text === null || text.length + 2 > room) return null;
@@ -51,7 +53,7 @@ function titleLine(view: RunView, width: number, paint: Paint): string {
   const short = name.length + 2 <= room ? name : `${name.slice(0, Math.max(0, room - 3))}…`;
   const shown = short.length >= Math.min(name.length, SHORTEST_NAME) ? take(short) : null;
   const length = Math.min(BAR.most, room - 2);
-  const filled = Math.round((length * step) / steps);
+  const filled = Math.round((length * done) / steps);
   const bar =
     length < BAR.least ? null : paint('cyan', `${'#'.repeat(filled)}${'.'.repeat(length - filled)}`);
   return [

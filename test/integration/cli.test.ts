@@ -66,6 +66,15 @@ describe('exit codes and output', () => {
     }
   });
 
+  test('sample refuses what it could not write before it looks for the model', () => {
+    const out = join(config, 'x.png');
+    const refused = orchestrator('sample', '--prompt', 'cross', '--out', out, '--checkpoint', 'nowhere');
+    expect(refused).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^error ERR_FILE_WRITE: .*run\.yaml is a file, not a folder/),
+    });
+  });
+
   test('what other trainers have is answered with what to type', () => {
     expect(orchestrator('train', 'x.yaml')).toMatchObject({
       status: 2,

@@ -217,6 +217,14 @@ describe('rows that are not finite', () => {
       stderr: expect.stringMatching(/warning: .*row 7 .*\(skipped: data\.on_non_finite\)/),
     });
     expect(readdirSync(dir)).toContain('SHA256SUMS');
+    // Without a configuration nobody knows whether a run reads the column.
+    const unknown = withNaN('unknown', 7);
+    expect(orchestrator('dataset', 'verify', unknown)).toMatchObject({ status: 1 });
+    expect(orchestrator('dataset', 'verify', unknown, '--record')).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('hashes recorded in SHA256SUMS'),
+      stderr: expect.stringMatching(/warning: .*row 7 .*\(a run that reads this column ends with it\)/),
+    });
   });
 });
 

@@ -170,7 +170,7 @@ describe('study', () => {
 
   test('a budget that is used up stops in order', () => {
     const started = study('budget', '--budget', '1');
-    expect(started.status).toBe(0);
+    expect(started.status).toBe(4);
     expect(started.stderr).toContain('the budget is used up; the same command goes on');
     expect(started.stderr).toMatch(/[01]\/2 runs complete/);
   });
@@ -240,6 +240,8 @@ test('a run that somebody stops is not complete, and the others go on', async ()
   expect(output).toContain(`failed: ${runs[0]}: was stopped by SIGTERM, and not by the study`);
   expect(output).toContain('1/2 runs complete');
   expect(code).toBe(1);
+  const events = readLines(join(folder, 'stopped/journal.jsonl'));
+  expect(events.find(({ event }) => event === 'failed')!.seconds).toBeGreaterThan(0);
 });
 
 test.each([

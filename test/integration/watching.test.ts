@@ -1,7 +1,10 @@
 /** Commands that say what runs do and did: status, logs, runs, compare, completion. */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
@@ -44,10 +47,15 @@ test('of a run that trains: its state from its coordinator, by a socket that onl
   expect([socket.isSocket(), socket.mode & 0o777]).toEqual([true, 0o600]);
   expect(succeeds(orchestrator('status', runDir))).toMatch(/RUNNING.* step \d+\/1000000/);
   const followed = promisify(execFile)(process.execPath, [MAIN, 'logs', runDir, '--follow']);
+  const watching = spawn(process.execPath, [MAIN, 'status', runDir, '--watch']);
+  const watched = text(watching.stdout);
+  await once(watching.stdout, 'data');
   run.process.kill('SIGTERM');
   await ends(run.outcome, 143);
   // It ends with the run, with all that was written.
   expect((await followed).stdout).toMatch(/\d\d:\d\d:\d\d step 12\/1000000 \|[\s\S]*stopped after step \d+/);
+  // Pages of the run, and a last one of its end.
+  expect(await watched).toMatch(/ RUNNING[\s\S]* STOPPED [\s\S]*\nfrom the files of .*\n$/);
   expect(existsSync(join(runDir, 'status.sock'))).toBe(false);
   expect(json('status', runDir)).toMatchObject({ live: false, phase: 'STOPPED', remaining_seconds: null });
 });
@@ -124,6 +132,31 @@ describe('of runs that are over', () => {
     expect(old).toMatch(/the run is DONE/);
   });
 
+  test('status: in colours where FORCE_COLOR asks for them; --watch of a run that is over ends', () => {
+    const coloured = orchestratorIn({ env: { FORCE_COLOR: '1' } }, 'status', join(runs, 'one'));
+    expect(succeeds(coloured)).toContain('\u001b[');
+    expect(succeeds(orchestrator('status', '-w', join(runs, 'one')))).toMatch(/ DONE .* step 24\/24\n/);
+    expect(orchestrator('status', '-w', '--json', join(runs, 'one'))).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('ERR_USAGE: --watch does not go with --json'),
+    });
+  });
+
+  test('status: files are read, and it is said, where the coordinator is of another version', async () => {
+    const runDir = join(folder, 'other-version');
+    cpSync(join(runs, 'one'), runDir, { recursive: true });
+    const other = createServer((socket) => socket.end('{"step":3}\n'));
+    await once(other.listen(join(runDir, 'status.sock')), 'listening');
+    try {
+      const asked = await promisify(execFile)(process.execPath, [MAIN, 'status', runDir]);
+      expect(asked.stdout).toContain(
+        `from the files of ${runDir}, because its coordinator is of another version\n`,
+      );
+    } finally {
+      other.close();
+    }
+  });
+
   test('a folder that is no run is refused', () => {
     for (const command of ['status', 'logs'])
       expect(orchestrator(command, folder)).toMatchObject({
@@ -160,6 +193,10 @@ COMP_CWORD=${words.length - 1}; _orchestrator; printf '%s\\n' "\${COMPREPLY[@]}"
   expect(complete('orchestrator', 'launch', 'x.yaml', '--dry')).toEqual(['--dry-run']);
   expect(complete('orchestrator', 'sample', '--solver', 'h')).toEqual(['heun']);
   expect(complete('orchestrator', 'status', 'tw').sort()).toEqual(['twin runs', 'two']);
+  for (const command of ['checkpoint', 'model'])
+    expect(complete('orchestrator', command, 'inspect', 'tw')).toContain('two');
+  // Its argument is the folder around runs.
+  expect(complete('orchestrator', 'runs', 'tw')).toEqual(['']);
   expect(complete('orchestrator', 'status', '')).toContain('$(touch carried-out)');
   expect(existsSync(join(folder, 'carried-out'))).toBe(false);
 });

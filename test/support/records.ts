@@ -36,6 +36,7 @@ export const record: StepRecord = {
   steps: 50_000,
   epoch: 3.07,
   logged: true,
+  attentionLogged: true,
   loss: 0.42134,
   gradientNorm: 0.871,
   learningRate: 1e-4,

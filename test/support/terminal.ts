@@ -20,7 +20,7 @@ export class OnTerminal {
 
   constructor(command: readonly string[], { columns = 80, rows = 24, env = {} }: TerminalOptions = {}) {
     const sized = `stty cols ${columns} rows ${rows}; exec ${shellText(command)}`;
-    const { CI: _, NO_COLOR: __, ...own } = process.env;
+    const { CI: _, NO_COLOR: __, FORCE_COLOR: ___, ...own } = process.env;
     this.process = spawn('script', ['-qfec', sized, '/dev/null'], {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: { ...own, TERM: 'xterm-256color', ...env },

@@ -3,22 +3,17 @@ import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { keyPaths } from '../../config/describe.js';
 import type { Config } from '../../config/schema.js';
-import {
-  type LossSeries,
-  recordedLosses,
-  recordedRun,
-  recordedUpTo,
-} from '../../coordinator/recorded-run.js';
+import { recordedCurves, recordedRun, recordedUpTo } from '../../coordinator/recorded-run.js';
 import { OrchestratorError } from '../../errors.js';
 import { type Panel, writeChart } from '../../plots/chart.js';
 import { WINDOW } from '../../telemetry/run-progress.js';
 import { alignedRows } from '../../text/columns.js';
 import { eta, quantity, rough } from '../../text/quantities.js';
 import { chartPath } from '../arguments.js';
-import { printResult } from '../output.js';
+import { knownQuantity, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
-/** Points of a curve in the picture. */
+/** Points of a curve in the picture; an even number. */
 const POINTS = 400;
 
 export function register(program: Command): void {
@@ -36,8 +31,8 @@ export function register(program: Command): void {
       const labels = labelsOf(folders);
       const found = await Promise.all(folders.map(recordedRun));
       if (plot !== undefined) {
-        const series = folders.map((runDir, i) => ({ label: labels[i]!, series: recordedLosses(runDir) }));
-        await writeChart(plot, panelsOf(series));
+        const curves = folders.map((runDir, i) => ({ label: labels[i]!, ...recordedCurves(runDir, POINTS) }));
+        await writeChart(plot, panelsOf(curves));
       }
       const step = Math.min(...found.map(({ lastLoss }) => lastLoss));
       const result = {
@@ -86,8 +81,6 @@ function render(
   { differences: differ, common_step: step, runs }: Comparison,
   labels: readonly string[],
 ): string {
-  const number = (value: number | null | undefined) =>
-    value === null || value === undefined ? '-' : quantity(value);
   const row = (name: string, value: (run: Comparison['runs'][number]) => string) => [
     name,
     ...runs.map(value),
@@ -100,9 +93,9 @@ function render(
   const numbers = [
     row('state', ({ phase }) => phase),
     row('step', (run) => `${run.step}/${run.steps}`),
-    row(`loss at step ${step}`, (run) => number(run.mean_loss_at_common_step)),
-    row(`validation up to step ${step}`, (run) => number(run.validation_at_common_step?.loss)),
-    row('loss', (run) => number(run.mean_loss)),
+    row(`loss at step ${step}`, (run) => knownQuantity(run.mean_loss_at_common_step)),
+    row(`validation up to step ${step}`, (run) => knownQuantity(run.validation_at_common_step?.loss)),
+    row('loss', (run) => knownQuantity(run.mean_loss)),
     row('best validation', ({ validation }) =>
       validation?.best ? `${quantity(validation.best.loss)} at ${validation.best.step}` : '-',
     ),
@@ -118,25 +111,17 @@ function render(
   return `${lines.join('\n')}\n(losses: mean of the last ${WINDOW} steps)\n`;
 }
 
-/** Curves of at most so many points: means of neighbouring steps. */
-function panelsOf(runs: readonly { label: string; series: LossSeries }[]): Panel[] {
-  const means = (losses: LossSeries['losses']) => {
-    const size = Math.max(1, Math.ceil(losses.length / POINTS));
-    return Array.from({ length: Math.ceil(losses.length / size) }, (_, i) => {
-      const group = losses.slice(i * size, (i + 1) * size);
-      return { x: group.at(-1)!.step, y: group.reduce((sum, { loss }) => sum + loss, 0) / group.length };
-    });
-  };
-  const panel = (title: string, pointsOf: (series: LossSeries) => { x: number; y: number }[]): Panel => ({
+function panelsOf(runs: readonly ({ label: string } & ReturnType<typeof recordedCurves>)[]): Panel[] {
+  const panel = (title: string, curve: 'losses' | 'validations'): Panel => ({
     title,
     xLabel: 'step',
     logarithmic: false,
-    series: runs.map(({ label, series }) => ({ label, points: pointsOf(series) })),
+    series: runs.map((run) => ({
+      label: run.label,
+      points: run[curve].map(({ step, loss }) => ({ x: step, y: loss })),
+    })),
   });
-  return [
-    panel('training loss', ({ losses }) => means(losses)),
-    panel('validation loss', ({ validations }) =>
-      validations.map(({ step, loss }) => ({ x: step, y: loss })),
-    ),
-  ].filter(({ series }) => series.some(({ points }) => points.length > 0));
+  return [panel('training loss', 'losses'), panel('validation loss', 'validations')].filter(({ series }) =>
+    series.some(({ points }) => points.length > 0),
+  );
 }

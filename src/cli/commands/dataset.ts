@@ -178,8 +178,12 @@ async function verify(source: DataSource, record: boolean, config: Config | null
   } finally {
     scanning.end();
   }
-  for (const warning of check.warnings) process.stderr.write(`warning: ${warning}\n`);
-  refuse(check.problems);
+  // Without roles nobody knows whether a run reads these columns, and the hashes are of whole files.
+  const isOpen = record && !check.hasRoles;
+  const open = check.problems.map(({ message }) => `${message} (a run that reads this column ends with it)`);
+  const warnings = [...check.warnings, ...(isOpen ? open : [])];
+  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+  if (!isOpen) refuse(check.problems);
   if (config !== null) requirePatches(await describeDataset(config.data), config);
   if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));
   return {
@@ -191,7 +195,7 @@ async function verify(source: DataSource, record: boolean, config: Config | null
     columns: check.judged.map(({ spec, shapes }) => ({ name: spec.role, shape: shapes[0] ?? null })),
     /** Whether data.on_non_finite skips rows. */
     skipsRows: check.skipsRows,
-    warnings: check.warnings,
+    warnings,
     note: check.hasRoles ? null : shapesNote(check.judged),
   };
 }

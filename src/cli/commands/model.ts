@@ -96,7 +96,7 @@ export function register(program: Command): void {
 }
 
 const PLACES =
-  "a checkpoint's or run's folder, a safetensors file, *.safetensors.index.json, or diffusers' folder";
+  "a checkpoint's folder, a run's folder or name, a safetensors file, *.safetensors.index.json, or diffusers' folder";
 
 function dtypeOption(): Option {
   const types = ['same', 'F32', 'F16', 'BF16'];

@@ -7,10 +7,8 @@ import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { fittedRows } from '../../text/columns.js';
 import { allPrintable } from '../../text/printable.js';
-import { eta, quantity, rough } from '../../text/quantities.js';
-import { printResult } from '../output.js';
-
-const PAGE_COLUMNS = 160;
+import { eta, rough } from '../../text/quantities.js';
+import { knownQuantity, pageColumns, printResult } from '../output.js';
 
 export function register(program: Command): void {
   program
@@ -51,8 +49,6 @@ async function rowOf(runDir: string): Promise<Row> {
 function render(dir: string, rows: readonly Row[]): string {
   if (rows.length === 0) return `no runs in ${dir}\n`;
   const now = Date.now() / 1000;
-  const number = (value: number | null | undefined) =>
-    value === null || value === undefined ? '-' : quantity(value);
   const lines = rows.map((row) => [
     row.run_dir,
     row.phase ?? 'UNREADABLE',
@@ -60,14 +56,14 @@ function render(dir: string, rows: readonly Row[]): string {
     row.last_written_unix_seconds === null
       ? '-'
       : `${eta(Math.max(0, now - row.last_written_unix_seconds))} ago`,
-    number(row.mean_loss),
-    number(row.validation?.best?.loss),
+    knownQuantity(row.mean_loss),
+    knownQuantity(row.validation?.best?.loss),
     row.checkpoint ? String(row.checkpoint.step) : '-',
     row.samples_per_second ? rough(row.samples_per_second) : '-',
   ]);
   const heads = ['run', 'state', 'step', 'last', 'loss', 'best validation', 'checkpoint', 'img/s'];
   const problems = rows.flatMap(({ problem }) => problem ?? []);
   // Which runs there are is printed on any terminal.
-  const width = Math.max(process.stdout.columns || PAGE_COLUMNS, ...rows.map((row) => row.run_dir.length));
+  const width = Math.max(pageColumns(), ...rows.map((row) => row.run_dir.length));
   return `${[...fittedRows([heads, ...lines], width), ...problems].join('\n')}\n`;
 }

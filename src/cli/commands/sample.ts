@@ -12,7 +12,7 @@ import { drawLatents, objectiveIn } from '../../engine/draw.js';
 import { locateWeights, openLocated, type WeightsSource } from '../../engine/inference.js';
 import { falseColours } from '../../engine/preview.js';
 import { OrchestratorError } from '../../errors.js';
-import { makeFolders, readFailure, replaceFile } from '../../files/io.js';
+import { makeFolders, readFailure, replaceFile, requireWritable } from '../../files/io.js';
 import { writeSafetensors } from '../../formats/safetensors/write.js';
 import { statedTraining } from '../../model/scheduler.js';
 import { withWeights } from '../../model/weights.js';
@@ -26,6 +26,7 @@ import {
   latentSides,
   picturePath,
   positiveInteger,
+  repeatCount,
   rowNumbers,
   samplesPath,
 } from '../arguments.js';
@@ -88,7 +89,7 @@ export function register(program: Command): void {
       "sides of the latents (default: the training run's, or the data set's)",
       latentSides,
     )
-    .option('--repeat <n>', 'pictures per prompt or row', positiveInteger, 1)
+    .option('--repeat <n>', 'pictures per prompt or row', repeatCount, 1)
     .option('--columns <n>', 'pictures per row of the grid', positiveInteger)
     .requiredOption(
       '--out <file>',
@@ -105,6 +106,7 @@ async function sample(options: Options): Promise<void> {
   if (preview !== undefined && !isLatentsPath(out)) {
     throw new OrchestratorError('ERR_USAGE', `--preview needs the latents in --out, and ${out} is a picture`);
   }
+  for (const path of [out, preview]) if (path !== undefined) requireWritable(path);
   if (rows !== undefined && prompts.length > 0) {
     throw new OrchestratorError('ERR_USAGE', 'Give either prompts or --rows');
   }

@@ -98,6 +98,7 @@ async function run(file: string, flags: RunFlags): Promise<void> {
   const busy = before === null || after === null ? null : (after - before) / (outcome.seconds * cores);
   screen.line(summary(outcome, dir, busy));
   const signal = stopped();
+  if (outcome.stopped === 'budget' && outcome.done < outcome.total) process.exitCode = EXIT.unfinished;
   if (outcome.failed.length > 0) process.exitCode = EXIT.failed;
   if (signal !== null) process.exitCode = SIGNAL_EXIT[signal];
 }

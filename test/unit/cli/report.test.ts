@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander';
+import { CommanderError, InvalidArgumentError } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { reportError } from '../../../src/cli/report.js';
 import { OrchestratorError } from '../../../src/errors.js';
@@ -9,6 +9,13 @@ describe('reportError', () => {
     expect(reportError(error, false)).toEqual({
       text: 'error ERR_PORT: 127.0.0.1:80 is in use\nhint: choose another port\n',
       exitCode: 1,
+    });
+  });
+
+  test('prints what a command finds wrong with its arguments, which nobody has printed', () => {
+    expect(reportError(new InvalidArgumentError('Expected a row.'), false)).toEqual({
+      text: 'error ERR_USAGE: Expected a row.\n',
+      exitCode: 2,
     });
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { isLogged, validationEvery, wantedExchange } from '../../../src/config/derived.js';
+import { isAttentionLogged, isLogged, validationEvery, wantedExchange } from '../../../src/config/derived.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 
@@ -41,4 +41,25 @@ test('which steps have a line in the logs: all of short runs, a bounded number o
   expect(long.slice(98, 103)).toEqual([99, 100, 150, 200, 250]);
   expect(logged(95, 10)).toEqual([1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95]);
   expect(logged(95, 10, 42)).toEqual([42, 50, 60, 70, 80, 90, 95]);
+});
+
+test('which sampled steps have every attention: one for each logged step, whatever the intervals are', () => {
+  const recorded = (steps: number, logEvery: number | null, sampleEvery: number) => {
+    const config = loadConfig(yaml(MINIMAL), [
+      `schedule.steps=${steps}`,
+      `telemetry.log_every=${logEvery}`,
+      `telemetry.attention_every=${sampleEvery}`,
+    ]);
+    const sampled = Array.from({ length: Math.floor(steps / sampleEvery) }, (_, i) => (i + 1) * sampleEvery);
+    return sampled.filter((step) => isAttentionLogged(config, step, 1));
+  };
+  expect(recorded(10_000, null, 10)).toHaveLength(1_000);
+  for (const [steps, sampleEvery] of [
+    [500_000, 10],
+    [500_000, 7],
+    [5_000_000, 1],
+  ] as const)
+    expect(recorded(steps, null, sampleEvery).length).toBeLessThan(10_200);
+  expect(recorded(60, 7, 10)).toEqual([10, 20, 30, 40, 50, 60]);
+  expect(recorded(100, 35, 10)).toEqual([10, 40, 70, 100]);
 });

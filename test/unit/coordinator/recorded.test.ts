@@ -7,7 +7,12 @@ import { stringify } from 'yaml';
 import { loadConfig } from '../../../src/config/load.js';
 import { ledgerLine, recordedRows } from '../../../src/coordinator/ledger-file.js';
 import { MetricsFile, MetricsTotals, totalsIn } from '../../../src/coordinator/metrics-totals.js';
-import { recordedAt, recordedRun, recordedUpTo } from '../../../src/coordinator/recorded-run.js';
+import {
+  recordedAt,
+  recordedCurves,
+  recordedRun,
+  recordedUpTo,
+} from '../../../src/coordinator/recorded-run.js';
 import { firstSegment, SamplePlan } from '../../../src/step/plan.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -162,4 +167,24 @@ describe('metrics.jsonl', () => {
     expect(recordedUpTo(runDir, 20, true)).toEqual({ loss: mean(1, 20), validation: null });
     expect(recordedUpTo(runDir, 0, true)).toEqual({ loss: null, validation: null });
   });
+});
+
+test('curves have the losses of all steps and validations, of earlier versions, too, in a bounded number of points', () => {
+  const lines = Array.from({ length: 1_000 }, (_, i) => [
+    { type: 'step', step: i + 1, loss: i % 2, gradient_norm: 1, seconds: 0.1 },
+    ...(i % 100 === 99
+      ? [{ type: 'validation', step: i + 1, seconds: 1, val_master: 2, val_ema: 1 + i }]
+      : []),
+  ]).flat();
+  const damaged = '{"type":"step","step":10\n';
+  const before = { type: 'validation', step: 1_001, seconds: 1, ema: { mean: 0.5 } };
+  const undefinedLoss = { type: 'step', step: 1_001, loss: Number.NaN };
+  const runDir = runWith({ 'metrics.jsonl': jsonl(lines) + damaged + jsonl([undefinedLoss, before]) });
+  const { losses, validations } = recordedCurves(runDir, 400);
+  expect(losses).toHaveLength(250);
+  expect(losses.at(-1)).toEqual({ step: 1_000, loss: 0.5 });
+  expect(validations).toHaveLength(11);
+  expect(validations[0]).toEqual({ step: 100, loss: 100 });
+  expect(validations.at(-1)).toEqual({ step: 1_001, loss: 0.5 });
+  expect(recordedCurves(temporaryFolder(), 400)).toEqual({ losses: [], validations: [] });
 });

@@ -34,6 +34,25 @@ test('answers in a folder of any length, to its user alone, and leaves nothing b
   expect(await askStatus(runDir)).toBeNull();
 });
 
+test('every state is understood, and an answer of another version is known as one', async () => {
+  const runDir = temporaryFolder();
+  const progress = new RunProgress(header);
+  const served = (await serveStatus(progress, runDir)) as Sink;
+  progress.phase('RUNNING');
+  progress.start({ firstStep: 1, validations: [{ step: 50, loss: Number.NaN }] });
+  progress.step({ ...record, loss: Number.NaN });
+  progress.validating({ done: 1, total: 4 });
+  progress.checkpoint({ step: 100, path: 'x' });
+  expect(await askStatus(runDir)).toMatchObject({ step: 120, validating_slots: { done: 1, total: 4 } });
+  await served.close?.();
+  for (const answer of ['{"step":12,"state":"RUNNING"}', '[]', 'null']) {
+    const other = createServer((socket) => socket.end(`${answer}\n`));
+    await new Promise<void>((resolve) => other.listen(join(runDir, 'status.sock'), resolve));
+    expect(await askStatus(runDir)).toBe('other version');
+    await new Promise((resolve) => other.close(resolve));
+  }
+});
+
 test('a folder that cannot be opened is an error with its path', async () => {
   await expect(askStatus(join(temporaryFolder(), 'none'))).rejects.toMatchObject({
     code: 'ERR_FILE_OPEN',

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { MANIFEST, readManifest } from '../../../src/checkpoint/manifest.js';
 import { loadConfig, parseConfig } from '../../../src/config/load.js';
 import { recordedRows } from '../../../src/coordinator/ledger-file.js';
-import { recordedLosses, recordedRun } from '../../../src/coordinator/recorded-run.js';
+import { recordedCurves, recordedRun } from '../../../src/coordinator/recorded-run.js';
 import { journalOf } from '../../../src/coordinator/run-dir.js';
 import { openDataset } from '../../../src/data/dataset.js';
 import { readArrow } from '../../../src/formats/arrow/file.js';
@@ -118,7 +118,7 @@ describe('run folders', () => {
   });
   inRun('ledger.jsonl', (path) => recordedRows(path, 1, 4));
   inRun('metrics.jsonl', async (path) => {
-    recordedLosses(path);
+    recordedCurves(path, 4);
     await recordedRun(path);
   });
   inRun('run.log', recordedRun);

@@ -82,11 +82,25 @@ describe('the file of a study', () => {
     ],
     [
       'two variants of one folder',
-      `${BASE}variants: {a/b: {seed: 1}, a-b: {seed: 2}}\n`,
+      `${BASE}variants: {a/b: {schedule.steps: 10}, a-b: {schedule.steps: 20}}\n`,
       /would have one folder, scenes\.a-b\.seed-0$/,
     ],
   ])('refuses %s', (_, text, message) => expect(refused(text)).toMatch(message));
 });
+
+test.each(['name: x', 'seed: 1', 'data.path: x'])(
+  '%s, which a study sets for each run, is refused',
+  (key) => {
+    const name = key.split(':')[0];
+    const message = `small.yaml: ${name} is set by the study, from `;
+    expect(refused(`${VARIED}set: {${key}}\n`)).toContain(message);
+    expect(refused(`${BASE}variants: {one: {${key}}}\n`)).toContain(message);
+    expect(refused(`${VARIED}set: {data: {path: x}}\n`)).toContain('data.path is set by the study, from ');
+    expect(refused(`${BASE}vary: {${name}: [1, 2]}\n`)).toContain(message);
+    expect(refused(`${VARIED}quick: {set: {${key}}}\n`)).toContain(message);
+    expect(refused(`${BASE}vary: {data: [{path: x}]}\n`)).toContain('data.path is set by the study, from ');
+  },
+);
 
 test('a name that a comma has cut is told to be put in quotes', () => {
   const loaded = study(`${BASE}vary: {objective.formulation: [rf/lognorm(0,1), rf]}\n`);

@@ -41,6 +41,11 @@ test('a wide terminal has everything that one watches for days', () => {
   ]);
 });
 
+test('a run that has made more steps than it is to have is complete', () => {
+  const view = { ...progress().view(), step: 120, steps: 90 };
+  expect(viewLines(view, 200, plain)[0]).toContain(`${'#'.repeat(40)}  100 %  step 120/90`);
+});
+
 test('at every width a number is whole or absent, and no line is longer', () => {
   const shown = progress();
   const workers = shown.lastStep!.workers;

@@ -58,11 +58,14 @@ describe('the terminal', () => {
     ]);
   });
 
-  test('NO_COLOR, dumb terminals and pipes get no colours', () => {
+  test('NO_COLOR, dumb terminals and pipes get no colours, unless FORCE_COLOR says so', () => {
     expect(wantsColour({ isTTY: true }, {})).toBe(true);
     expect(wantsColour({ isTTY: true }, { NO_COLOR: '1' })).toBe(false);
     expect(wantsColour({ isTTY: true }, { TERM: 'dumb' })).toBe(false);
     expect(wantsColour({}, {})).toBe(false);
+    expect(wantsColour({}, { FORCE_COLOR: '1', NO_COLOR: '1', TERM: 'dumb' })).toBe(true);
+    expect(wantsColour({ isTTY: true }, { FORCE_COLOR: '0' })).toBe(false);
+    expect(wantsColour({}, { FORCE_COLOR: '' })).toBe(false);
     expect(painter(false)('red', 'x')).toBe('x');
   });
 });
@@ -86,7 +89,10 @@ test('metrics.jsonl names units and keeps what was measured', () => {
     workers: [{ rank: 0, exchange_bytes: 20e6 }, { rank: 1 }],
   });
   const plain = stepObject({ ...record, attention: [], gradientNorms: {} });
-  for (const key of ['attention', 'gradient_norms']) expect(plain).not.toHaveProperty(key);
+  for (const key of ['attention', 'gradient_norms', 'max_abs_logit']) expect(plain).not.toHaveProperty(key);
+  const short = stepObject({ ...record, attentionLogged: false });
+  expect(short).toHaveProperty('max_abs_logit', 9.31);
+  for (const key of ['attention', 'gradient_norms']) expect(short).not.toHaveProperty(key);
 });
 
 test('lines of metrics.jsonl are as their schema says, with a time on each', () => {
@@ -96,7 +102,7 @@ test('lines of metrics.jsonl are as their schema says, with a time on each', () 
   sink.begin?.();
   sink.step?.(record);
   sink.step?.({ ...record, attention: [], gradientNorms: {}, workers: [onGpu] });
-  sink.step?.({ ...record, logged: false });
+  sink.step?.({ ...record, logged: false, attentionLogged: false });
   const bins = [{ name: 't=0.0625', loss: 0.4 }];
   const epsilon = [{ name: 'log_snr=-5.25', loss: 0.2 }];
   const results = [
