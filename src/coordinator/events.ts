@@ -135,7 +135,7 @@ export type Action =
   /** Tell the user. */
   | { type: 'note'; message: string }
   /** Write the new generation to the journal. */
-  | { type: 'journal'; generation: number; workers: readonly Place[]; step: number }
+  | { type: 'journal'; generation: number; workers: readonly Place[]; step: number; arithmetic: string }
   /** All workers of the generation have the same state; its first step begins. */
   | { type: 'started'; firstStep: number; ready: readonly Ready[] }
   /** The step is committed: write it to the ledger. */

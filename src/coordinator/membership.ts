@@ -2,6 +2,7 @@
 import type { Fault } from '../fault.js';
 import type { Formed, FromCoordinator, Ready, Standby } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
+import { Arithmetic } from './arithmetic.js';
 import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
 import { judgeReady, oddOnes } from './judge.js';
@@ -21,8 +22,7 @@ export class Membership {
   readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
-  /** What the bits of the run depend on besides its configuration: that of the first worker that stood by. */
-  #arithmetic: string | null = null;
+  readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
   /** Workers that were told that there is no slot for them. */
   readonly #waiting = new Set<string>();
@@ -32,6 +32,7 @@ export class Membership {
     this.#steps = steps;
     this.#number = settings.lastGeneration;
     this.#sharing = new Sharing(settings.mustShare);
+    this.#arithmetic = new Arithmetic(settings.welcome.isa || null);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -70,17 +71,16 @@ export class Membership {
     this.members.join(member, now);
     this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
-    return [this.send([id], { welcome })];
+    return [this.send([id], { welcome: { ...welcome, isa: this.#arithmetic.isa } })];
   }
 
-  standBy(id: string, { withoutRunFolder, arithmetic }: Standby, now: number): Action[] {
+  standBy(id: string, standby: Standby, now: number): Action[] {
     if (this.#number === this.#settings.lastGeneration && this.members.standby.length === 0) {
-      this.#arithmetic = null;
+      this.#arithmetic.forget();
     }
-    const others = this.#arithmetic ?? arithmetic;
-    this.#arithmetic = others;
-    if (arithmetic !== others) return this.#refuse(id, otherArithmetic(arithmetic, others), now);
-    this.members.standBy(id, !withoutRunFolder);
+    const why = this.#arithmetic.take(standby);
+    if (why !== null) return this.#refuse(id, why, now);
+    this.members.standBy(id, !standby.withoutRunFolder);
     const generation = this.#generation;
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
@@ -188,7 +188,10 @@ export class Membership {
     const without = this.members.standby.filter(({ id }) => generation.place(id) === null);
     return [
       ...lost,
-      { type: 'journal', generation: number, workers: places, step: committed },
+      {
+        ...{ type: 'journal', generation: number, workers: places, step: committed },
+        arithmetic: this.#arithmetic.description,
+      },
       ...places.map(({ id, rank }) => generation.send({ form: { members: [...places], rank } }, [id])),
       ...without.flatMap(({ id }) => this.#waits(id)),
       ...this.release(),
@@ -243,14 +246,6 @@ export class Membership {
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
   }
-}
-
-function otherArithmetic(own: string, others: string): string {
-  return (
-    `it computes with ${own}, and the others with ${others}, so the result would depend on who computes what. ` +
-    'Start the run and all of its workers with the same ORCHESTRATOR_ISA, one that each of their processors has ' +
-    '(orchestrator doctor prints the highest), and a precision.compute that is not auto'
-  );
 }
 
 function noFolder(runDir: string): Fault {

@@ -92,7 +92,7 @@ export class RunRecords {
   }
 
   /** A generation forms. It is in the journal once it has started: until then the run folder is not changed. */
-  generation({ generation, step, workers }: ActionOf<'journal'>, minWorkers: number): void {
+  generation({ generation, step, workers, arithmetic }: ActionOf<'journal'>, minWorkers: number): void {
     this.#recorder.generation(generation);
     if (generation > 1) this.#recorder.count('restarts', 1);
     this.#generation = {
@@ -103,6 +103,7 @@ export class RunRecords {
       started_unix_seconds: this.#dir.started,
       workers,
       min_workers: minWorkers,
+      arithmetic,
       unix_seconds: Date.now() / 1000,
     };
   }

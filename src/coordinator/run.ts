@@ -148,6 +148,7 @@ export class Run {
         workers,
         runDir: dir.path,
         planJson: canonicalJson(resolved.segments),
+        isa: resolved.isa ?? '',
       },
       mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),

@@ -7,7 +7,7 @@ import { loadSync } from '@grpc/proto-loader';
 import type { ProtoGrpcType } from './generated/cluster.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
-export const PROTOCOL = 6;
+export const PROTOCOL = 7;
 
 const path = fileURLToPath(new URL('../../proto/cluster.proto', import.meta.url));
 const loaded = loadPackageDefinition(

@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { seesRunFolder } from '../coordinator/secrets.js';
 import { EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { adoptIsa } from '../native/isa.js';
+import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { offerSharedMemory } from './collective/shared.js';
@@ -65,12 +67,15 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       // Workers of other machines have processors of their own.
       const sharing = (own === null ? null : options.localWorkers) ?? welcome.workers;
+      adoptIsa(native(), welcome.isa || null);
       const setup = await buildSetup(welcome, sharing, options.data);
       startWatchdog();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
-      session.send({ standby: { withoutRunFolder, arithmetic: describeArithmetic(setup) } });
+      const arithmetic = await describeArithmetic(setup);
+      const instructionSets = setup.gpu === null ? native().instructionSets() : [];
+      session.send({ standby: { withoutRunFolder, arithmetic, instructionSets } });
       for (;;) {
         const form = await session.formation();
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });

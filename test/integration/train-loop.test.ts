@@ -38,7 +38,7 @@ async function trained(
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
   const planJson = await planFor(config);
-  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson }, 1);
+  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson, isa: '' }, 1);
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, false, () => {});
   await setup.engine.stateLoaded(0);
@@ -103,7 +103,10 @@ test('a data set that is not that of the plan is refused before anything is buil
   const config = loadConfig(TRAINING, []);
   const [segment] = JSON.parse(await planFor(config));
   const planJson = JSON.stringify([{ ...segment, datasetHash: '0'.repeat(64) }]);
-  const built = buildSetup({ configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson }, 1);
+  const built = buildSetup(
+    { configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson, isa: '' },
+    1,
+  );
   await expect(built).rejects.toMatchObject({
     code: 'ERR_PLAN',
     message: expect.stringContaining(`its hash is ${segment.datasetHash}, the run's is 000`),

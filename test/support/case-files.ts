@@ -36,7 +36,7 @@ function settingsOf(text: string): Settings {
     minWorkers: numbers.min ?? 1,
     maxWorkers: 99,
     patienceMs: 60_000,
-    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]' },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', isa: '' },
     mustShare: false,
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
@@ -146,7 +146,11 @@ class Script {
           sharedMemory: '',
         };
       case 'standby':
-        return { type: 'standby', id, standby: { withoutRunFolder: false, arithmetic: '' } };
+        return {
+          type: 'standby',
+          id,
+          standby: { withoutRunFolder: false, arithmetic: '', instructionSets: [] },
+        };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
         const holds = what !== 'nothing' && held !== null;

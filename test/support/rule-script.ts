@@ -9,7 +9,7 @@ export const SETTINGS: Settings = {
   minWorkers: 1,
   maxWorkers: 2,
   patienceMs: 60_000,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]' },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', isa: '' },
   mustShare: false,
   totalSlots: 3,
   steps: 6,
@@ -76,8 +76,13 @@ export class Script {
     return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses, ownAccord });
   }
 
-  standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {
-    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic } });
+  standby(
+    id: string,
+    withoutRunFolder = false,
+    arithmetic = 'isa avx2',
+    instructionSets = ['avx2', 'generic'],
+  ): Action[] {
+    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic, instructionSets } });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */

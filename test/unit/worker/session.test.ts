@@ -9,7 +9,7 @@ import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
-const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]' };
+const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]', isa: '' };
 
 let sessions: Sessions;
 let address: string;

@@ -10,9 +10,14 @@ export interface Standby {
    */
   'withoutRunFolder'?: (boolean);
   /**
-   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
+   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16, probe 1f2e3d4c5b6a7988".
+   * The same for all.
    */
   'arithmetic'?: (string);
+  /**
+   * The instruction sets with which it could compute, the best first; none on a GPU.
+   */
+  'instructionSets'?: (string)[];
 }
 
 /**
@@ -24,7 +29,12 @@ export interface Standby__Output {
    */
   'withoutRunFolder': (boolean);
   /**
-   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
+   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16, probe 1f2e3d4c5b6a7988".
+   * The same for all.
    */
   'arithmetic': (string);
+  /**
+   * The instruction sets with which it could compute, the best first; none on a GPU.
+   */
+  'instructionSets': (string)[];
 }

@@ -12,6 +12,10 @@ export interface Welcome {
    * the segments of the sample plan, JSON (src/step/segment.ts)
    */
   'planJson'?: (string);
+  /**
+   * the instruction set with which all workers compute; empty: none is fixed
+   */
+  'isa'?: (string);
 }
 
 export interface Welcome__Output {
@@ -25,4 +29,8 @@ export interface Welcome__Output {
    * the segments of the sample plan, JSON (src/step/segment.ts)
    */
   'planJson': (string);
+  /**
+   * the instruction set with which all workers compute; empty: none is fixed
+   */
+  'isa': (string);
 }
