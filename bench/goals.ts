@@ -24,6 +24,9 @@ export const TWO_THREADS = 1.8;
 /** A scrape of /metrics at 64 workers and 38 blocks. */
 export const SCRAPE = { milliseconds: 20, bytes: 200_000 };
 
+/** The coordinator of 1,000 workers: its share of a core, and how late its event loop is, at p99. */
+export const SESSIONS = { share: 0.1, milliseconds: 20 };
+
 /** How much slower than another build a shape may be. */
 export const SLOWER = 0.01;
 

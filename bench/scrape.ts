@@ -20,6 +20,7 @@ export const LARGE_HEADER: RunHeader = {
   checkpoint: null,
   validatedWeights: 'ema',
   restarts: 0,
+  coordinatorRestarts: 0,
 };
 
 /** A step with every metric, and as many digits as measured numbers have. */

@@ -3,7 +3,8 @@ import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, readFailure, syncFolder, syncFolderNow, uniqueSuffix } from '../files/io.js';
-import { PARTIAL, REPLACED, stepOfName } from './store.js';
+import { processExists } from '../files/processes.js';
+import { PARTIAL, REPLACED, stagedIn, stepOfName } from './store.js';
 
 /** Names in a run's `checkpoints` folder; none if there is no such folder. */
 async function entries(root: string): Promise<string[]> {
@@ -21,6 +22,11 @@ export async function listCheckpoints(root: string): Promise<{ step: number; pat
       return step === null ? [] : [{ step, path: join(root, name) }];
     })
     .sort((a, b) => b.step - a.step);
+}
+
+/** The steps of the checkpoints of a folder by name. */
+export function checkpointSteps(root: string): number[] {
+  return (existsSync(root) ? readdirSync(root) : []).flatMap((name) => stepOfName(name) ?? []);
 }
 
 /** Which checkpoints a run keeps. */
@@ -99,14 +105,28 @@ export function setAsideLater(root: string, step: number): string[] {
   return renamed;
 }
 
+/** Removes checkpoints that are staged or being written, by their steps and the names of their folders. */
+export async function removeStaged(
+  root: string,
+  removes: (step: number, name: string) => boolean,
+): Promise<void> {
+  for (const name of await entries(root)) {
+    const staged = stagedIn(name);
+    if (staged === null || !removes(staged.step, name)) continue;
+    await rm(join(root, name), { recursive: true, force: true });
+  }
+}
+
 /**
  * Cleans up after a killed process: removes partly written and partly removed folders, and restores a
  * checkpoint whose replacement was not completed. Only the process that owns the run may call it, when the
  * run starts.
  *
+ * @param spares Whether a checkpoint stays that a process of this machine is writing, which may be a worker that has
+ *   outlived its coordinator.
  * @returns a line for each action.
  */
-export async function recoverStore(root: string): Promise<string[]> {
+export async function recoverStore(root: string, spares = false): Promise<string[]> {
   const names = await entries(root);
   const done: string[] = [];
   for (const name of names) {
@@ -120,6 +140,8 @@ export async function recoverStore(root: string): Promise<string[]> {
         continue;
       }
     } else if (!name.startsWith(PARTIAL)) continue;
+    const writer = spares ? (stagedIn(name)?.pid ?? null) : null;
+    if (writer !== null && writer !== process.pid && processExists(writer)) continue;
     await rm(path, { recursive: true, force: true });
     done.push(`removed the leftover ${name}`);
   }

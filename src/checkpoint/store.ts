@@ -41,8 +41,14 @@ import {
 /** Prefixes of folders that a killed process may leave behind; see recoverStore. */
 export const PARTIAL = '.partial-';
 export const REPLACED = '.replaced-';
-/** The name of a staged checkpoint's folder; its group is the final name. */
-const STAGED = /^\.partial-(step-\d{8,15})-\d+-[0-9a-f]{8}$/;
+/** The name of a staged checkpoint's folder; its groups are the final name and the process that writes it. */
+const STAGED = /^\.partial-(step-\d{8,15})-(\d+)-[0-9a-f]{8}$/;
+
+/** What is staged in a folder of this name, and by which process; null: it is no staged checkpoint's. */
+export function stagedIn(folder: string): { step: number; pid: number } | null {
+  const [, name, pid] = STAGED.exec(folder) ?? [];
+  return name === undefined ? null : { step: stepOfName(name)!, pid: Number(pid) };
+}
 
 /** The arrays of a checkpoint, which are written, or filled from its files. */
 interface CheckpointArrays {

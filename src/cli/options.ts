@@ -5,10 +5,11 @@ import { type Command, Option } from 'commander';
 import { type Config, slotCount } from '../config/schema.js';
 import { advertisable, type NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError } from '../errors.js';
+import { PATIENCE_SECONDS } from '../launch/processes.js';
 import type { NativeAddon } from '../native/contract.js';
 import { defaultWorkersPerNode } from '../native/cuda.js';
 import type { Rates } from '../planning/estimate.js';
-import { rate, workerCount } from './arguments.js';
+import { rate, timeLimit, workerCount } from './arguments.js';
 
 /** An option with a fixed set of values; the first is the default. */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
@@ -65,6 +66,15 @@ export function workersOptions(command: Command): Command {
 export function workersPerNodeOption(command: Command): Command {
   const description = 'workers per node (default: one per GPU with device: cuda, otherwise one)';
   return command.option('--nproc-per-node <n>', description, workerCount);
+}
+
+/** Adds `--patience TIME`, in seconds. */
+export function patienceOption(command: Command): Command {
+  const description =
+    'how long the run waits for workers when too few are left, and workers for a coordinator that is gone';
+  return command.addOption(
+    new Option('--patience <time>', description).argParser(timeLimit).default(PATIENCE_SECONDS, '10m'),
+  );
 }
 
 export interface WorkersFlags {

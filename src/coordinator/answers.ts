@@ -25,7 +25,9 @@ export class Answers<T> {
   add(id: string, answer: T): T[] | null {
     if (this.#answers.has(id)) return null;
     this.#answers.set(id, answer);
-    return this.missing.length > 0 ? null : this.#places.map(({ id }) => this.#answers.get(id)!);
+    return this.#answers.size < this.#places.length
+      ? null
+      : this.#places.map(({ id }) => this.#answers.get(id)!);
   }
 
   /** A member whose answer is another than this; null: there is none. */

@@ -48,13 +48,17 @@ function restartHint(isa: string | null): string {
 export class Arithmetic {
   /** The instruction set that the run has from the start; null: that of its first worker. */
   readonly #given: string | null;
-  /** That of the first worker that stood by. */
-  #first: string | null = null;
+  /** That of workers which may return to this coordinator; null: there are none. */
+  readonly #former: string | null;
+  /** The same, or that of the first worker that stood by. */
+  #first: string | null;
   /** The instruction sets that all workers have. */
   #common: readonly string[] | null = null;
 
-  constructor(isa: string | null) {
+  constructor(isa: string | null, former: string | null = null) {
     this.#given = isa;
+    this.#former = former;
+    this.#first = former;
   }
 
   /** "device cpu, isa avx2, kernels 3, precision fp32, probe 1f2e3d4c"; '': no worker has said it. */
@@ -69,7 +73,7 @@ export class Arithmetic {
 
   /** The first one is gone, and nobody computes with it: the next one decides. */
   forget(): void {
-    this.#first = null;
+    this.#first = this.#former;
     this.#common = null;
   }
 

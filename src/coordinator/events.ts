@@ -58,6 +58,22 @@ export interface Settings {
   resumePath: string;
   /** Step of that checkpoint; 0 = none. Below `steps`. */
   resumeStep: number;
+  /** What the coordinator before this one has left; absent where this one begins or resumes a run. */
+  former?: Former;
+}
+
+/** A coordinator that has died, as its records tell of it. Its workers may live, and hold a newer state than files. */
+export interface Former {
+  /** The workers that are waited for, by their ids: those of the generation that started last, if they may return. */
+  members: readonly string[];
+  /** What the bits of their sums depend on; null: it does not matter, or is not known. */
+  arithmetic: string | null;
+  /** The last step in the ledger. */
+  committed: number;
+  /** The last step whose validation was recorded; 0: none was. */
+  validated: number;
+  /** The digest of what a committed step gave; null: the ledger does not have it. */
+  digestOf: (step: number) => string | null;
 }
 
 /** A worker that has joined. */
@@ -104,7 +120,8 @@ export function isCurrent({ type }: MessageEvent, generation: number, current: n
 export type Event =
   | MessageEvent
   | { type: 'listening' }
-  | ({ type: 'joined' } & Member)
+  /** A worker joins; `newest` is the newest generation that it has heard of. */
+  | ({ type: 'joined'; newest?: number } & Member)
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** A launcher reports that the worker's process has ended, perhaps before it joined. */
@@ -115,6 +132,8 @@ export type Event =
       /** Whether the launcher will start the worker again. */
       again: boolean;
     }
+  /** The launcher reports that the worker had ended for good before this coordinator was started. */
+  | { type: 'gone'; id: string }
   /** A signal reached the coordinator, or the launcher has ended. */
   | { type: 'stop'; exitCode: number; reason: string }
   /** The staged checkpoint of the step has its final name. */
@@ -132,14 +151,32 @@ export type Action =
   | { type: 'refuse'; id: string; message: string }
   /** The worker is not a member any more: end its session, if there is one. */
   | { type: 'cut'; id: string; reason: string }
-  /** Tell the user. */
-  | { type: 'note'; message: string }
+  /** Tell the user; as a warning what costs time or workers. */
+  | { type: 'note' | 'warn'; message: string }
   /** Write the new generation to the journal. */
-  | { type: 'journal'; generation: number; workers: readonly Place[]; step: number; arithmetic: string }
+  | {
+      type: 'journal';
+      generation: number;
+      workers: readonly Place[];
+      step: number;
+      /** It goes on after a fault, or where another process has ended: not with workers that come or leave in order. */
+      isRestart: boolean;
+      /** What the bits of its sums depend on. */
+      arithmetic: string;
+    }
   /** All workers of the generation have the same state; its first step begins. */
-  | { type: 'started'; firstStep: number; ready: readonly Ready[] }
+  | {
+      type: 'started';
+      firstStep: number;
+      ready: readonly Ready[];
+      /**
+       * How many steps are run again that the former coordinator had committed; null: there was none, or no worker
+       * has kept its state.
+       */
+      again: number | null;
+    }
   /** The step is committed: write it to the ledger. */
-  | { type: 'commit'; step: number; prepared: readonly Prepared[] }
+  | { type: 'commit'; step: number; prepared: readonly Prepared[]; digest: string }
   /** Record the step's metrics. */
   | {
       type: 'record';
@@ -154,6 +191,8 @@ export type Action =
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
   | { type: 'publish'; saved: Saved }
+  /** The worker that wrote a checkpoint is gone: remove what is staged, except these folders. */
+  | { type: 'sweep'; keep: readonly string[] }
   /** The checkpoint can be resumed from. */
   | { type: 'saved'; checkpoint: CheckpointRecord }
   /** The checkpoint of the step failed or was left out, and the run goes on. */

@@ -7,6 +7,7 @@ import { Answers } from './answers.js';
 import type { Action, Member, Phase, Place } from './events.js';
 import type { Answer } from './judge.js';
 import { nameOf } from './members.js';
+import { Suspicions } from './suspicions.js';
 
 const FORM_MS = 90_000;
 /** The same where workers may have to finish what they compute for the generation before: a slow step. */
@@ -22,6 +23,16 @@ const STEP_MULTIPLE = 30;
 const STAGES = ['FORMING', 'SYNCING', 'RUNNING', 'CHECKPOINTING'] as const satisfies readonly Phase[];
 type Stage = (typeof STAGES)[number];
 
+/** A stage or a step that has taken too long. */
+interface Overdue {
+  /** The members that are waited for; empty if it is none of them. */
+  late: readonly Place[];
+  /** Why each of them is left out. */
+  reason: string;
+  /** Why the run ends if nobody would be left. */
+  fault: Fault;
+}
+
 export class Generation {
   readonly number: number;
   /** By rank. */
@@ -34,6 +45,8 @@ export class Generation {
   /** The answers to orders, by step, until they are complete. */
   readonly applied = new Map<number, Answers<string>>();
   readonly validated = new Map<number, Answers<Validated>>();
+  readonly suspicions = new Suspicions();
+  readonly #byId: ReadonlyMap<string, Place>;
   readonly #follows: boolean;
   #from: number | null = null;
   #stage: Stage = 'FORMING';
@@ -52,6 +65,7 @@ export class Generation {
       const { lo, hi } = slots[rank]!;
       return { ...member, rank, firstSlot: lo, endSlot: hi };
     });
+    this.#byId = new Map(this.places.map((place) => [place.id, place]));
     this.formed = new Answers(this.places);
     this.ready = new Answers(this.places);
     this.finished = new Answers(this.places);
@@ -69,7 +83,7 @@ export class Generation {
   }
 
   place(id: string): Place | null {
-    return this.places.find((place) => place.id === id) ?? null;
+    return this.#byId.get(id) ?? null;
   }
 
   named<T>(answers: readonly T[]): Answer<T>[] {
@@ -141,46 +155,52 @@ export class Generation {
   }
 
   /**
-   * Why the stage or the step has taken too long; null if it has not. A step may take any time as long as a member
-   * that it waits for gets on.
+   * Who is too late, if the stage or the step has taken too long; null if it has not. A step may take any time as long
+   * as a member that it waits for gets on.
    *
    * @param gotOn When the member's threads last got on.
    */
-  overdue(now: number, gotOn: (id: string) => number): Fault | null {
+  overdue(now: number, gotOn: (id: string) => number): Overdue | null {
+    const { ms, code, missing, what } = this.#limit();
     const waited = now - this.#since;
-    const limit = (ms: number, code: ErrorCode, message: () => string) =>
-      waited > ms ? { code, message: message(), hint: null } : null;
-    const missing = ({ missing }: Answers<unknown>) => missing.map(nameOf).join(', ');
+    if (waited <= ms) return null;
+    if (this.#stage === 'RUNNING' && missing.some(({ id }) => now - gotOn(id) <= ms)) return null;
+    const reason = `did not ${what} within ${(waited / 1000).toFixed(0)} s`;
+    const who = missing.map(nameOf).join(', ');
+    return {
+      late: missing,
+      reason,
+      fault: { code, message: `${who || 'The coordinator'} ${reason}`, hint: null },
+    };
+  }
+
+  /** How long the stage or the step may take, and for whom it waits to do what. */
+  #limit(): { ms: number; code: ErrorCode; missing: readonly Place[]; what: string } {
     switch (this.#stage) {
-      case 'FORMING':
-        return limit(
-          this.#follows ? REFORM_MS : FORM_MS,
-          'ERR_JOIN_TIMEOUT',
-          () => `These workers could not connect to their peers in time: ${missing(this.formed)}`,
-        );
+      case 'FORMING': {
+        const ms = this.#follows ? REFORM_MS : FORM_MS;
+        return { ms, code: 'ERR_JOIN_TIMEOUT', missing: this.formed.missing, what: 'connect to the others' };
+      }
       case 'SYNCING':
-        return limit(
-          PREPARE_STATE_MS,
-          'ERR_JOIN_TIMEOUT',
-          () => `These workers were not ready in time: ${missing(this.ready)}`,
-        );
+        return {
+          ms: PREPARE_STATE_MS,
+          code: 'ERR_JOIN_TIMEOUT',
+          missing: this.ready.missing,
+          what: 'get the state',
+        };
       case 'RUNNING': {
         const ms = this.#slowStep ? SLOW_STEP_MS : Math.max(STEP_MS, STEP_MULTIPLE * this.#longestStep);
-        const seconds = (waited / 1000).toFixed(0);
-        if (this.prepared.missing.some(({ id }) => now - gotOn(id) <= ms)) return null;
-        return limit(
+        return {
           ms,
-          'ERR_PROGRESS',
-          () => `Step ${this.#step} is still waiting for ${missing(this.prepared)} after ${seconds} s`,
-        );
+          code: 'ERR_PROGRESS',
+          missing: this.prepared.missing,
+          what: `compute step ${this.#step}`,
+        };
       }
       case 'CHECKPOINTING': {
-        const who = missing(this.finished);
-        return limit(SLOW_STEP_MS, 'ERR_PROGRESS', () =>
-          who
-            ? `These workers did not finish after the last step: ${who}`
-            : 'The last checkpoint is still not published',
-        );
+        const { missing } = this.finished;
+        const what = missing.length > 0 ? 'finish after the last step' : 'publish the last checkpoint';
+        return { ms: SLOW_STEP_MS, code: 'ERR_PROGRESS', missing, what };
       }
     }
   }

@@ -48,6 +48,7 @@ export function judgeReady(
       return new OrchestratorError(
         'ERR_STATE_MISMATCH',
         `The ${what} of ${name} is ${value(answer)}, that of ${whose} ${reference}`,
+        'All workers need the same version of orchestrator, the same data set, and processors that compute alike (orchestrator doctor); otherwise the memory or the processor of one of the machines may be faulty',
       );
     }
   }
@@ -65,6 +66,7 @@ function judgeSlots(answers: readonly Answer<Prepared>[], totalSlots: number): F
   return new OrchestratorError(
     'ERR_PROTOCOL',
     `Slots 0 to ${totalSlots - 1} were expected once each, in order, but the workers reported ${slots.join(', ')}`,
+    'All workers need the same version of orchestrator',
   );
 }
 
@@ -104,5 +106,6 @@ function judgeNorms(answers: readonly Answer<Prepared>[]): Fault | null {
     'ERR_STATE_MISMATCH',
     `The gradient's norm at step ${first.answer.step} is ${first.answer.gradientNorm} on ${first.name} ` +
       `but ${other.answer.gradientNorm} on ${other.name}`,
+    'One of the machines may have faulty memory or a faulty processor',
   );
 }

@@ -1,7 +1,7 @@
 /**
- * ledger.jsonl: for each committed step, a digest of the rows that the workers trained on. The rows themselves
- * are a function of the sample plan, whose segments the journal has, so they can be computed again and compared
- * with the digest. Ledgers of earlier versions have the rows in the place of the digest.
+ * ledger.jsonl: for each committed step, a digest of the rows that the workers trained on, and one of what they
+ * gave. The rows themselves are a function of the sample plan, whose segments the journal has, so they can be
+ * computed again and compared with the digest. Ledgers of earlier versions have the rows in the place of the digest.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -16,15 +16,29 @@ import { journalOf, LEDGER } from './run-dir.js';
 
 const whole = z.int().min(0);
 const ledgerSchema = z.union([
-  z.object({ step: whole, micro: z.int().min(1), rows_sha256: z.string() }),
+  z.object({
+    step: whole,
+    micro: z.int().min(1),
+    rows_sha256: z.string(),
+    result_sha256: z.string().optional(),
+  }),
   z.object({ step: whole, slots: z.array(z.array(whole)) }),
 ]);
 
 type LedgerLine = z.infer<typeof ledgerSchema>;
 
-/** @param micro Samples of a slot: slot k has `rows[k * micro]` and the `micro - 1` rows after it. */
-export function ledgerLine(step: number, micro: number, rows: readonly number[]): LedgerLine {
-  return { step, micro, rows_sha256: digestOf(rows) };
+/**
+ * @param micro Samples of a slot: slot k has `rows[k * micro]` and the `micro - 1` rows after it.
+ * @param result The digest of rows, losses and gradient norm, with which the step is compared when it is run again.
+ */
+export function ledgerLine(step: number, micro: number, rows: readonly number[], result: string): LedgerLine {
+  return { step, micro, rows_sha256: digestOf(rows), result_sha256: result };
+}
+
+/** The digest of what a committed step gave; null: the ledger does not have it. */
+export function recordedResult(runDir: string, step: number): string | null {
+  const line = linesOf(join(runDir, LEDGER), step, step).get(step);
+  return line !== undefined && 'result_sha256' in line ? (line.result_sha256 ?? null) : null;
 }
 
 /** SHA-256 of the JSON text of the rows, "[17,4,...]", in hexadecimal digits. */

@@ -27,7 +27,7 @@ interface Joined {
   standby: boolean;
   /** It reads and writes the files of the run folder. */
   seesFolder: boolean;
-  /** It was ready in a generation, and so it holds the state. */
+  /** It was ready in a generation, of this coordinator or the one before, and so it holds the state. */
   holds: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
   leaving: number | null;
@@ -58,6 +58,11 @@ export class Members {
       .map(({ member }) => member);
   }
 
+  /** Whether one of them holds the state of the run. */
+  get anyHolds(): boolean {
+    return this.#all().some(({ holds }) => holds);
+  }
+
   /** Those that have joined and are still building. */
   get building(): Member[] {
     return this.#all()
@@ -70,6 +75,12 @@ export class Members {
     return this.#all().flatMap(({ member, leaving, holds }) =>
       leaving === null ? [] : [{ id: member.id, exitCode: leaving, holds }],
     );
+  }
+
+  /** Those that stay, except this one, and whether one of them was ready in a generation. */
+  othersOf(id: string): { others: number; othersHold: boolean } {
+    const others = this.#all().filter(({ member, leaving }) => member.id !== id && leaving === null);
+    return { others: others.length, othersHold: others.some(({ holds }) => holds) };
   }
 
   /** The number of those that stay. */
@@ -87,16 +98,17 @@ export class Members {
 
   /**
    * The members of the next generation, in the order of their ids; those that see the run folder come first, because
-   * rank 0 writes checkpoints. Those that hold the state are taken if there are more than `most`. One that wants to leave is needed as long as nobody else holds it.
+   * rank 0 writes checkpoints. Those that hold the state are taken if there are more than `most`. As long as nobody
+   * else holds it, one that wants to leave is needed, to give it to those that stay.
    */
   choose(most: number): Member[] {
     const ready = this.#all().filter(({ standby }) => standby);
     const staying = ready.filter(({ leaving }) => leaving === null);
-    const suffices = staying.some(({ holds }) => holds) || !ready.some(({ holds }) => holds);
-    const candidates = suffices ? staying : ready;
+    const candidates = staying.length > 0 ? staying : ready;
     const holders = candidates.filter(({ holds }) => holds);
+    const needed = holders.length > 0 ? holders : ready.filter(({ holds }) => holds).slice(0, 1);
     const others = candidates.filter(({ holds }) => !holds);
-    const chosen = [...holders, ...others].slice(0, most);
+    const chosen = [...needed, ...others].slice(0, most);
     const inOrder = chosen.sort(
       (a, b) => Number(b.seesFolder) - Number(a.seesFolder) || compare(a.member.id, b.member.id),
     );
@@ -115,8 +127,9 @@ export class Members {
     });
   }
 
-  standBy(id: string, seesFolder: boolean): void {
-    Object.assign(this.#joined.get(id)!, { standby: true, seesFolder });
+  /** @param holds Whether it has kept the state of the coordinator before this one. */
+  standBy(id: string, seesFolder: boolean, holds: boolean): void {
+    Object.assign(this.#joined.get(id)!, { standby: true, seesFolder, holds });
   }
 
   seesFolder(id: string): boolean {
@@ -139,6 +152,16 @@ export class Members {
 
   leave(id: string): void {
     this.#joined.delete(id);
+  }
+
+  /** When it was last heard. */
+  heardAt(id: string): number {
+    return this.#joined.get(id)?.seen ?? 0;
+  }
+
+  /** Of these, the one that has joined last. */
+  youngest(ids: readonly string[]): string {
+    return [...this.#joined.keys()].findLast((id) => ids.includes(id))!;
   }
 
   heard(id: string, now: number): void {

@@ -1,6 +1,6 @@
 /** The workers of a run and its generations: who has a place, who waits for one, and what follows when one is gone. */
 import type { Fault } from '../fault.js';
-import type { Formed, FromCoordinator, Ready, Standby } from '../rpc/proto.js';
+import type { Formed, FromCoordinator, Ready, Standby, Suspect } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
 import { Arithmetic } from './arithmetic.js';
 import type { Action, Member, Place, Settings } from './events.js';
@@ -12,6 +12,9 @@ import { Sharing } from './sharing.js';
 import { loaded, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
 
+/** A link that breaks again so soon is broken: one of its ends is left out. */
+const LINK_MS = 60_000;
+
 export class Membership {
   readonly rendezvous: Rendezvous;
   readonly members: Members;
@@ -22,8 +25,14 @@ export class Membership {
   readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
+  /** The newest generation that a worker has heard of, from this coordinator or the one before. */
+  #newest = 0;
+  /** Whether this coordinator has formed a generation. */
+  #hasFormed = false;
   readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
+  /** When the members last connected again, because a link between two of them broke. */
+  #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
   readonly #waiting = new Set<string>();
 
@@ -32,7 +41,7 @@ export class Membership {
     this.#steps = steps;
     this.#number = settings.lastGeneration;
     this.#sharing = new Sharing(settings.mustShare);
-    this.#arithmetic = new Arithmetic(settings.welcome.isa || null);
+    this.#arithmetic = new Arithmetic(settings.welcome.isa || null, settings.former?.arithmetic ?? null);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -61,7 +70,8 @@ export class Membership {
     return { type: 'send', to, message: { generation: this.#number, ...message } };
   }
 
-  join(member: Member, now: number): Action[] {
+  /** @param newest The newest generation that it has heard of. */
+  join(member: Member, newest: number, now: number): Action[] {
     const { id } = member;
     const { workers, maxWorkers, welcome } = this.#settings;
     if (this.members.size >= maxWorkers) {
@@ -69,18 +79,19 @@ export class Membership {
       return [{ type: 'refuse', id, message }];
     }
     this.members.join(member, now);
+    this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
     return [this.send([id], { welcome: { ...welcome, isa: this.#arithmetic.isa } })];
   }
 
   standBy(id: string, standby: Standby, now: number): Action[] {
-    if (this.#number === this.#settings.lastGeneration && this.members.standby.length === 0) {
-      this.#arithmetic.forget();
-    }
+    if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic.forget();
     const why = this.#arithmetic.take(standby);
     if (why !== null) return this.#refuse(id, why, now);
-    this.members.standBy(id, !standby.withoutRunFolder);
+    const { withoutRunFolder, holds } = standby;
+    this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
+    if (holds) this.#steps.recover();
     const generation = this.#generation;
     if (generation === null) return this.formIfFull(now);
     if (generation.place(id) !== null) return [];
@@ -122,8 +133,8 @@ export class Membership {
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
-    const tell = (what: string): Action[] => [{ type: 'note', message: `${message}${what}` }, ...lost];
-    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: checkpoints.resumption() };
+    const tell = (what: string): Action[] => [{ type: 'warn', message: `${message}${what}` }, ...lost];
+    const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: null };
     if (generation === null) {
       this.rendezvous.lose(id, fault);
       return [...tell(''), ...this.formIfFull(now)];
@@ -132,11 +143,11 @@ export class Membership {
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
-      return [...tell(`; ${others}`), ...this.form(now)];
+      return [...tell(`; ${others}`), ...this.form(now, { isRestart: true })];
     }
     this.#generation = null;
     this.rendezvous.lose(id, fault);
-    this.rendezvous.resume(now);
+    this.rendezvous.begin(now);
     if (this.stopping) return tell('; nobody is left who could save');
     const { minWorkers, patienceMs } = this.#settings;
     return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
@@ -145,6 +156,30 @@ export class Membership {
   /** Whether the member has something to do for the run that is not done. */
   #isNeeded(id: string): boolean {
     return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
+  }
+
+  /** A member's exchange broke; `rank` is that of the peer that it cannot reach, if it is one. */
+  suspect(generation: Generation, id: string, { rank, why }: Suspect, now: number): Action[] {
+    const peer = generation.places[rank] ?? null;
+    generation.suspicions.add(id, peer === null || peer.id === id ? null : peer.id, now);
+    return [{ type: 'warn', message: `${this.name(id)}: ${why}` }];
+  }
+
+  /**
+   * Where links broke and both ends live, the members connect again; where that is of no use, the one with most broken
+   * links is left out, and of several the one that has joined last.
+   */
+  decideSuspicions(generation: Generation, now: number): Action[] {
+    const suspects = generation.suspicions.suspects(now, (id) => this.members.heardAt(id));
+    if (suspects === null) return [];
+    const isNew = now - this.#reconnectedAt > LINK_MS && generation.stage !== 'FORMING';
+    if (isNew) {
+      this.#reconnectedAt = now;
+      const message = 'All workers live, so they connect to each other again';
+      return [{ type: 'warn', message }, ...this.form(now, { isRestart: true })];
+    }
+    const place = generation.place(this.members.youngest(suspects));
+    return place === null ? [] : this.fence([place], () => 'cannot exchange gradients with the others', now);
   }
 
   /** These members cannot go on with the others, who form the next generation. */
@@ -171,16 +206,24 @@ export class Membership {
   }
 
   formIfFull(now: number): Action[] {
-    return this.rendezvous.isFull(now) ? this.form(now) : [];
+    return this.rendezvous.isFull(now, this.stopping) ? this.form(now) : [];
   }
 
-  /** Begins the next generation, which ends the one before. */
-  form(now: number): Action[] {
+  /**
+   * Begins the next generation, which ends the one before.
+   *
+   * @param isRestart Whether a fault has ended the one before, and not workers that have come or leave in order.
+   */
+  form(now: number, { isRestart = false } = {}): Action[] {
     const { committed, checkpoints } = this.#steps;
     const { totalSlots } = this.#settings;
     const lost = checkpoints.regroup(committed);
-    const follows = this.#number > this.#settings.lastGeneration;
-    const generation = new Generation(++this.#number, this.rendezvous.next, totalSlots, follows, now);
+    // Those that hold the state may have to finish what they compute for the generation before.
+    const follows = this.#hasFormed || this.members.anyHolds;
+    this.#number = Math.max(this.#number, this.#newest) + 1;
+    this.#hasFormed = true;
+    const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
+    const continues = this.#generation === null && this.#number > 1;
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;
@@ -189,10 +232,14 @@ export class Membership {
     return [
       ...lost,
       {
-        ...{ type: 'journal', generation: number, workers: places, step: committed },
+        type: 'journal',
+        generation: number,
+        workers: places,
+        step: committed,
+        isRestart: isRestart || continues,
         arithmetic: this.#arithmetic.description,
       },
-      ...places.map(({ id, rank }) => generation.send({ form: { members: [...places], rank } }, [id])),
+      generation.send({ form: { members: [...places] } }),
       ...without.flatMap(({ id }) => this.#waits(id)),
       ...this.release(),
     ];
@@ -224,7 +271,7 @@ export class Membership {
       : sourceOf(held, see, committed, checkpoints.last);
     generation.sync(step, now);
     return [
-      ...(note === null ? [] : [{ type: 'note' as const, message: note }]),
+      ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
       ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
     ];
   }
@@ -243,8 +290,9 @@ export class Membership {
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);
+    const again = this.#steps.begun ? null : this.#steps.begin(from);
     const start = this.#steps.start(generation, from, this.stopping, now);
-    return [{ type: 'started', firstStep: from + 1, ready: answers }, ...start];
+    return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];
   }
 }
 

@@ -71,10 +71,11 @@ export class MetricsTotals {
     return { bytes, ...this.#totals };
   }
 
-  /** The totals of a file, of which only what came after `before` is read. */
-  static of(path: string, before: RecordedTotals | null): MetricsTotals {
+  /** The totals of a file up to `upTo` bytes, of which only what came after `before` is read. */
+  static of(path: string, before: RecordedTotals | null, upTo = Number.POSITIVE_INFINITY): MetricsTotals {
     const totals = new MetricsTotals(before === null ? undefined : structuredClone(before));
-    for (const { line } of completeLines(path, before?.bytes ?? 0)) {
+    for (const { line, end } of completeLines(path, before?.bytes ?? 0)) {
+      if (end > upTo) break;
       // A file without totals in the journal may have a million lines of steps, which need not be parsed.
       const [, seconds] = /^{"type":"step",.*?"seconds":([^,}]+)/.exec(line) ?? [];
       const record = seconds === undefined ? parseLine(line) : { type: 'step', seconds: Number(seconds) };

@@ -20,7 +20,8 @@ export async function listenOnNetwork(
   const { authority, tokens } = await secrets.network();
   const own = await authority.coordinator();
   const enrolments = new Enrolments({ authority, tokens, protocol: PROTOCOL });
-  const port = await sessions.listen({ listen, own, enrolments });
+  const port = await sessions.listen({ listen: secrets.formerPort(listen), own, enrolments });
+  secrets.keepPort(port);
   const address = `${hostInAddress(advertise)}:${port}`;
   const { fingerprint } = authority;
   return {

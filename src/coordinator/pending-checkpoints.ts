@@ -117,9 +117,14 @@ export class PendingCheckpoints {
    */
   leave(id: string, committed: number): Action[] {
     const lost = [...this.#pending].filter(([, { writer, staged }]) => writer === id && staged === null);
-    return lost.flatMap(([step]) =>
+    if (lost.length === 0) return [];
+    const misses = lost.flatMap(([step]) =>
       step === committed ? [] : [this.#lose(step, 'the worker that wrote it is gone')],
     );
+    const others = [...this.#pending.values()].filter(({ writer }) => writer !== id);
+    // The name of what another one is writing is not known yet.
+    if (others.some(({ staged }) => staged === null)) return misses;
+    return [...misses, { type: 'sweep', keep: others.map(({ staged }) => staged!.folder) }];
   }
 
   /**

@@ -1,9 +1,10 @@
 /** Gives staged checkpoints their final names, one after another, and removes those that are no longer kept. */
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { type Retention, recoverStore, retainCheckpoints } from '../checkpoint/retention.js';
+import { type Retention, recoverStore, removeStaged, retainCheckpoints } from '../checkpoint/retention.js';
 import { publishCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
+import { faultPoint } from '../fault-points.js';
 import { reasonOf } from '../files/io.js';
 import type { Saved } from '../rpc/proto.js';
 import type { Event } from './events.js';
@@ -37,14 +38,25 @@ export class Publisher {
   async #publish({ step, folder, seconds, stallSeconds, bytes }: Saved): Promise<Event> {
     let path: string;
     try {
+      faultPoint('publishing', step);
       path = await publishCheckpoint(this.#root, folder);
+      faultPoint('published', step);
     } catch (error) {
       return { type: 'notPublished', step, fault: faultOf(error) };
     }
     await retainCheckpoints(this.#root, this.#retention, step, this.#losses).catch((error) => {
       this.#warn(`Old checkpoints in ${this.#root} could not be removed: ${reasonOf(error)}`);
     });
+    // Nobody else knows of those that an earlier coordinator has ordered.
+    await removeStaged(this.#root, (staged) => staged <= step).catch(() => {});
     return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
+  }
+
+  /** Removes what workers had staged that are gone. What cannot be removed is removed when the run ends. */
+  sweep(keep: readonly string[]): void {
+    removeStaged(this.#root, (_, name) => !keep.includes(name)).catch((error) => {
+      this.#warn(`What was left of a checkpoint in ${this.#root} could not be removed: ${reasonOf(error)}`);
+    });
   }
 
   /**

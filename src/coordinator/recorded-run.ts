@@ -61,7 +61,7 @@ function parsed(text: string, path: string): unknown {
 export async function recordedRun(runDir: string): Promise<RecordedRun> {
   const config = recordedConfig(runDir);
   const { steps } = config.schedule;
-  const { lastGeneration, workers, metrics } = journalOf(runDir);
+  const { restarts, workers, metrics, coordinatorRestarts } = journalOf(runDir);
   const path = join(runDir, METRICS);
   let clock = Date.now();
   const progress = new RunProgress(
@@ -74,7 +74,8 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
       resumedStep: 0,
       runDir,
       checkpoint: null,
-      restarts: Math.max(0, lastGeneration - 1),
+      restarts,
+      coordinatorRestarts,
       validatedWeights:
         comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     },
@@ -171,7 +172,8 @@ function addLosses(series: LossSeries, line: string): void {
   if (compared !== undefined) series.validations.push({ step, loss: compared.mean });
 }
 
-const STEP_LINE = /^{"type":"step","step":(\d+),/;
+/** A line of metrics.jsonl that begins a step; its group is the step. */
+export const STEP_LINE = /^{"type":"step","step":(\d+),/;
 
 /**
  * The mean loss of the last steps up to a step, and the last validation up to it; null if there are none.

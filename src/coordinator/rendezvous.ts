@@ -8,6 +8,8 @@ import { Members, nameOf } from './members.js';
 
 /** Time for the workers of the run to join; after that, enough of them will do. */
 const JOIN_MS = 60_000;
+/** Time for workers that hold the state to return to a coordinator that was started again. */
+const RETURN_MS = 15_000;
 /** Time limit for opening the data and building the engines. Heartbeats tell meanwhile who is alive. */
 const BUILD_MS = 1_800_000;
 /** From here on the user is told who is still building, at doubling times. */
@@ -31,18 +33,19 @@ export class Rendezvous {
   readonly #gone = new Set<string>();
   /** Workers that were lost, and may come again as far as anybody knows. */
   readonly #away = new Set<string>();
+  /** Workers of the coordinator before this one that may return. */
+  readonly #former: Set<string>;
 
   constructor(settings: Settings) {
     this.#settings = settings;
+    this.#former = new Set(settings.former?.members);
   }
 
-  /** Workers may join from now on; or all have joined, and from now on they have the time to build. */
+  /**
+   * The time of waiting counts from now on: workers may join; or all have joined, and have the time to build; or too
+   * few are left.
+   */
   begin(now: number): void {
-    this.#since = now;
-  }
-
-  /** Too few workers are left: others are waited for. */
-  resume(now: number): void {
     this.#since = now;
     this.#nextNote = SLOW_BUILD_MS;
   }
@@ -63,11 +66,13 @@ export class Rendezvous {
   gone(id: string): void {
     this.#gone.add(id);
     this.#away.delete(id);
+    this.#former.delete(id);
   }
 
   /** A worker is lost. Nobody is known to start one again that no launcher has started. */
   lost({ id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>): void {
     if (!ownAccord && !this.#gone.has(id)) this.#away.add(id);
+    this.#former.delete(id);
   }
 
   /** A worker has joined. */
@@ -128,10 +133,23 @@ export class Rendezvous {
     return !this.#formed && now - this.#since <= JOIN_MS;
   }
 
-  /** Whether those on standby form a generation now, without one before. */
-  isFull(now: number): boolean {
+  /** Whether workers of the coordinator before this one are waited for. */
+  awaitsReturn(now: number): boolean {
+    if (this.#formed || this.#former.size === 0 || now - this.#since > RETURN_MS) return false;
+    const ready = new Set(this.members.standby.map(({ id }) => id));
+    return [...this.#former].some((id) => !ready.has(id));
+  }
+
+  /**
+   * Whether those on standby form a generation now, without one before.
+   *
+   * @param stopping The run was asked to stop.
+   */
+  isFull(now: number, stopping: boolean): boolean {
     const ready = this.members.standby.length;
-    if (ready < this.#settings.minWorkers) return false;
+    if (ready < this.least(stopping)) return false;
+    // Who holds the state waits for those that held it, too, and not for others.
+    if (!this.#formed && this.members.anyHolds) return !this.awaitsReturn(now);
     if (this.#isStarting(now)) return ready >= this.#expected;
     const waits = !this.#formed || now - this.#since <= DEBOUNCE_MS;
     return this.members.building.length === 0 || !waits;

@@ -10,6 +10,7 @@ import { type Fault, isErrorCode } from '../fault.js';
 import type { Prepared } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
+import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { judgePrepared, oddOnes } from './judge.js';
 import { Membership } from './membership.js';
@@ -76,6 +77,10 @@ export class RunState {
       if (!event.again) this.#membership.rendezvous.gone(event.id);
       return this.#exited(event.id, event.exit, now);
     }
+    if (event.type === 'gone') {
+      this.#membership.rendezvous.gone(event.id);
+      return [];
+    }
     const { members } = this.#membership;
     if ('id' in event && event.type !== 'joined') {
       if (!members.has(event.id)) return [];
@@ -95,14 +100,8 @@ export class RunState {
         return this.#onLeave(event.id, event.leave.exitCode, now);
       case 'lost':
         return this.#lost(event.id, event.reason, now);
-      case 'failure': {
-        const { code, message, hint } = faultFrom(event.failure);
-        if (!event.failure.fatal) {
-          const cut: Action = { type: 'cut', id: event.id, reason: message };
-          return [cut, ...this.#lost(event.id, message, now)];
-        }
-        return this.#fail({ code, message: `${this.#membership.name(event.id)}: ${message}`, hint });
-      }
+      case 'failure':
+        return this.#onFailure(event.id, faultFrom(event.failure), now);
       case 'heartbeat':
         members.beats(event.id, event.heartbeat, now);
         return [];
@@ -124,7 +123,7 @@ export class RunState {
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
       case 'actionFailed':
-        return this.#fail(this.#steps.checkpoints.resumable(event.fault));
+        return this.#fail(event.fault);
       case 'tick':
         return this.#tick(now);
       default: {
@@ -137,7 +136,10 @@ export class RunState {
 
   /** An answer of a member of the generation. */
   #onAnswer(
-    event: Extract<Event, { type: 'formed' | 'ready' | 'prepared' | 'applied' | 'validated' | 'finished' }>,
+    event: Extract<
+      Event,
+      { type: 'formed' | 'ready' | 'prepared' | 'applied' | 'validated' | 'finished' | 'suspect' }
+    >,
     generation: Generation,
     now: number,
   ): Action[] {
@@ -167,6 +169,8 @@ export class RunState {
         generation.finished.add(id, true);
         return this.#endIfDone();
       }
+      case 'suspect':
+        return this.#membership.suspect(generation, id, event.suspect, now);
     }
   }
 
@@ -215,10 +219,10 @@ export class RunState {
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
-    const { type: _, ...member } = event;
+    const { type: _, newest = 0, ...member } = event;
     const { id } = member;
     const former = this.#membership.members.has(id) ? this.#lost(id, 'it has joined again', now) : [];
-    return this.#over === null ? [...former, ...this.#membership.join(member, now)] : former;
+    return this.#over === null ? [...former, ...this.#membership.join(member, newest, now)] : former;
   }
 
   /** It stays until it is released, so that a signal to all workers still ends with a checkpoint. */
@@ -235,6 +239,17 @@ export class RunState {
     return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
   }
 
+  /** The error of a worker ends the worker, or the run. */
+  #onFailure(id: string, { code, message, hint }: Fault, now: number): Action[] {
+    const { members } = this.#membership;
+    const standing = { begun: this.#begun, holds: members.holds(id), ...members.othersOf(id) };
+    if (endsRun(code, standing)) {
+      return this.#fail({ code, message: `${this.#membership.name(id)}: ${message}`, hint });
+    }
+    const reason = `${code}: ${message}${hint === null ? '' : ` (${hint})`}`;
+    return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
+  }
+
   #lost(id: string, reason: string, now: number): Action[] {
     const name = this.#membership.name(id);
     this.#lostOnes.set(id, { name, where: this.#where });
@@ -249,11 +264,11 @@ export class RunState {
     if (!isMember && lost !== undefined) {
       const message = `${lost.name} ${describeExit(exit, lost.where)}`;
       this.#membership.rendezvous.explain(id, message);
-      return [{ type: 'note', message }];
+      return [{ type: 'warn', message }];
     }
     const name = this.#membership.name(id);
     if (!isMember && this.#generation !== null) {
-      return [{ type: 'note', message: `${name} ${describeExit(exit)}` }];
+      return [{ type: 'warn', message: `${name} ${describeExit(exit)}` }];
     }
     // Before the first step there is nothing to save.
     const stopCode = this.#begun ? null : stopCodeOf(exit);
@@ -278,13 +293,24 @@ export class RunState {
       if (exitCode === SIGNAL_EXIT.SIGTERM) Object.assign(this.#stop, { exitCode, reason });
       return [];
     }
-    if (phase !== 'RUNNING' && !this.#canSave) return this.#stopped(exitCode, reason);
+    if (phase !== 'RUNNING' && !this.#canSave) {
+      if (!this.#mayReturn(now)) return this.#stopped(exitCode, reason);
+      this.#stop = { exitCode, reason, fault: null };
+      this.#membership.stopping = true;
+      return [{ type: 'stopping', reason }];
+    }
     return this.#save({ exitCode, reason, fault: null }, now);
   }
 
   /** Whether there is a state that is newer than the last checkpoint, and somebody who may hold it. */
   get #canSave(): boolean {
     return this.#steps.unsaved && this.#membership.rendezvous.next.length > 0;
+  }
+
+  /** Whether workers may return that hold a newer state than the last checkpoint. */
+  #mayReturn(now: number): boolean {
+    const { former, resumeStep } = this.#settings;
+    return (former?.committed ?? 0) > resumeStep && this.#membership.rendezvous.awaitsReturn(now);
   }
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
@@ -325,21 +351,35 @@ export class RunState {
       return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
     }
     if (this.#generation !== null) {
-      const fault = this.#generation.overdue(now, (id) => members.gotOn(id));
-      return fault === null ? this.#standing(now) : this.#fail(fault);
+      return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
+    if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
+      return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
+    }
     const forms = this.#membership.formIfFull(now);
     const wait = forms.length > 0 ? null : rendezvous.check(now);
     if (wait === null) return forms;
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
   }
 
+  /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
+  #watch(generation: Generation, now: number): Action[] {
+    const overdue = generation.overdue(now, (id) => this.#membership.members.gotOn(id));
+    if (overdue === null) {
+      const decided = this.#settled(this.#membership.decideSuspicions(generation, now));
+      return [...decided, ...this.#standing(now)];
+    }
+    const { late, reason, fault } = overdue;
+    if (late.length === 0 || late.length === generation.places.length) return this.#fail(fault);
+    return this.#settled(this.#membership.fence(late, () => reason, now));
+  }
+
   /** Workers that hang, or are slow: their watchdog knows which, and ends those that hang. */
   #standing(now: number): Action[] {
     return this.#membership.members.standing(now).map(({ id, work, ms }) => {
       const message = `${this.#membership.name(id)} has not got on with ${work} for ${(ms / 1000).toFixed(0)} s; if it hangs, its watchdog ends it`;
-      return { type: 'note', message };
+      return { type: 'warn', message };
     });
   }
 
@@ -377,9 +417,9 @@ export class RunState {
     if (fault !== null) this.#over = 'FAILED';
     else this.#over = exitCode === EXIT.done ? 'DONE' : 'STOPPED';
     const stop = this.#membership.send(null, { stop: { exitCode } });
-    // What it goes on from may be newer than when it failed.
-    const told =
-      fault?.code === 'ERR_WORKER_LOST' ? this.#steps.checkpoints.resumable({ ...fault, hint: null }) : fault;
+    // Before the first step there is nothing to go on from, but a worker that was lost may have had no fault.
+    const isResumable = fault !== null && (this.#begun || fault.code === 'ERR_WORKER_LOST');
+    const told = isResumable ? this.#steps.checkpoints.resumable(fault) : fault;
     return [stop, { type: 'end', exitCode, reason, fault: told }];
   }
 

@@ -68,6 +68,12 @@ interface Records {
   journal: JsonlFile;
 }
 
+/** What is kept of the records where the workers have kept the state of a coordinator that has died. */
+export interface KeptRecords extends Pick<Begun, 'losses' | 'validations'> {
+  bytes: { ledger: number; metrics: number };
+  totals: MetricsTotals;
+}
+
 interface Begun {
   notes: string[];
   warnings: string[];
@@ -140,8 +146,12 @@ export class RunDir {
   readonly notes: readonly string[];
   /** The last generation in the journal, or 0. */
   readonly lastGeneration: number;
+  /** How many of them followed a fault, or the end of another process. */
+  readonly restarts: number;
   /** When the run was started for the first time, in seconds since 1970. */
   readonly started: number;
+  /** How often a coordinator has taken the place of one that had died. */
+  readonly coordinatorRestarts: number;
   readonly #unlock: () => void;
   /** Folders that did not exist before, the outermost first. */
   readonly #made: readonly string[];
@@ -150,8 +160,10 @@ export class RunDir {
   private constructor(path: string, made: readonly string[], unlock: () => void, notes: readonly string[]) {
     this.path = path;
     this.notes = notes;
-    const { lastGeneration, started } = journalOf(path);
+    const { lastGeneration, restarts, started, coordinatorRestarts } = journalOf(path);
     this.lastGeneration = lastGeneration;
+    this.restarts = restarts;
+    this.coordinatorRestarts = coordinatorRestarts;
     this.started = started ?? Date.now() / 1000;
     this.#made = made;
     this.#unlock = unlock;
@@ -166,7 +178,7 @@ export class RunDir {
     let unlock = () => {};
     try {
       unlock = lockFile(join(path, LOCK));
-      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS)));
+      return new RunDir(path, made, unlock, await recoverStore(join(path, CHECKPOINTS), true));
     } catch (error) {
       unlock();
       removeEmpty(made);
@@ -186,7 +198,6 @@ export class RunDir {
 
   /**
    * Makes the folder that of a run which goes on from a step; see above for the order.
-   *
    * @returns messages about what was done, and about damage that does not affect training.
    */
   begin({ config, own, step }: Pick<ResolvedRun, 'config' | 'own' | 'step'>): Begun {
@@ -253,6 +264,23 @@ export class RunDir {
     };
   }
 
+  /** Makes the folder that of a run that continues after the death of a coordinator. */
+  continue({ config }: Pick<ResolvedRun, 'config'>, { bytes, totals, ...kept }: KeptRecords): Begun {
+    const journal = join(this.path, JOURNAL);
+    const records = {
+      ledger: new JsonlFile(join(this.path, LEDGER)),
+      metrics: new MetricsFile(join(this.path, METRICS), totals),
+      journal: new JsonlFile(journal),
+    };
+    records.ledger.cutTo(bytes.ledger);
+    records.metrics.cutTo(bytes.metrics);
+    records.journal.cutTo(leadingLines(journal, () => true).bytes);
+    this.#records = records;
+    this.#writeConfig(stringify(config));
+    syncFolderNow(this.path);
+    return { notes: [], warnings: [], ...kept };
+  }
+
   /** The configuration of an earlier generation G stays as config.G.yaml. */
   #writeConfig(text: string): void {
     const file = join(this.path, CONFIG);
@@ -315,10 +343,16 @@ export interface RecordedPlace {
 interface JournalRecord {
   /** 0: none. */
   lastGeneration: number;
+  /** Generations that were formed after a fault, or when the run was resumed. */
+  restarts: number;
   /** The workers of the generation that formed last, by rank; empty: none did. */
   workers: readonly RecordedPlace[];
+  /** What the bits of their sums depend on; null: an earlier version wrote the journal. */
+  arithmetic: string | null;
   /** With how many of them the run goes on. */
   minWorkers: number;
+  /** How often a coordinator has taken the place of one that had died. */
+  coordinatorRestarts: number;
   /** When the run was first started; null: not known. */
   started: number | null;
   /** The segments of the sample plan; null: an earlier version wrote the journal. */
@@ -330,19 +364,26 @@ interface JournalRecord {
 /** What a run's journal says. */
 export function journalOf(runDir: string): JournalRecord {
   let lastGeneration = 0;
+  let restarts = 0;
   let workers: readonly RecordedPlace[] = [];
+  let arithmetic: string | null = null;
   let minWorkers = 0;
   let started: number | null = null;
+  let coordinatorRestarts = 0;
   let segments: JournalRecord['segments'] = null;
   let metrics: RecordedTotals | null = null;
   leadingLines(join(runDir, JOURNAL), (line) => {
     const { generation, workers: members, started_unix_seconds: first, unix_seconds: written } = line;
     if (typeof generation === 'number') lastGeneration = Math.max(lastGeneration, generation);
     if (Array.isArray(members)) {
+      // Journals of earlier versions do not say it: every generation after the first was one.
+      if (line.restart === true || (line.restart === undefined && lastGeneration > 1)) restarts++;
       workers = members as RecordedPlace[];
+      arithmetic = typeof line.arithmetic === 'string' ? line.arithmetic : null;
       // Journals of earlier versions do not say it: all were needed.
       minWorkers = typeof line.min_workers === 'number' ? line.min_workers : members.length;
     }
+    if (typeof line.coordinator_restarts === 'number') coordinatorRestarts = line.coordinator_restarts;
     if (line.segments !== undefined) segments = segmentsSchema.safeParse(line.segments).data ?? null;
     metrics = totalsIn(line) ?? metrics;
     // Journals of earlier versions do not say it; their first line was written when the workers were ready.
@@ -350,5 +391,6 @@ export function journalOf(runDir: string): JournalRecord {
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, workers, minWorkers, started, segments, metrics };
+  const last = { lastGeneration, workers, arithmetic, minWorkers };
+  return { ...last, restarts, coordinatorRestarts, started, segments, metrics };
 }

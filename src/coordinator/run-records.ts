@@ -20,6 +20,7 @@ import {
   validationSummary,
 } from './combine.js';
 import type { Action, Event, Place } from './events.js';
+import { keptRecords } from './former.js';
 import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
@@ -35,6 +36,7 @@ export class RunRecords {
   readonly #resolved: ResolvedRun;
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
+  readonly #coordinatorRestarts: number;
   /** Rows that are trained on. */
   readonly #trainedRows: number;
   /** Validation losses of the EMA by step. */
@@ -63,7 +65,14 @@ export class RunRecords {
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
 
-  constructor(resolved: ResolvedRun & { rows: number }, dir: RunDir, recorder: Recorder) {
+  /** @param coordinatorRestarts How often a coordinator of the run has taken the place of another. */
+  constructor(
+    resolved: ResolvedRun & { rows: number },
+    dir: RunDir,
+    recorder: Recorder,
+    coordinatorRestarts: number,
+  ) {
+    this.#coordinatorRestarts = coordinatorRestarts;
     this.#resolved = resolved;
     this.#dir = dir;
     this.#recorder = recorder;
@@ -91,10 +100,16 @@ export class RunRecords {
     if (slots !== null) this.#recorder.validating(slots);
   }
 
-  /** A generation forms. It is in the journal once it has started: until then the run folder is not changed. */
-  generation({ generation, step, workers, arithmetic }: ActionOf<'journal'>, minWorkers: number): void {
+  /**
+   * A generation forms. Its line is in the journal once it has started: until the first one has, the run folder is
+   * not changed. The number of a later one is there before any worker hears of it, so that it is not used twice.
+   */
+  generation(
+    { generation, step, workers, isRestart, arithmetic }: ActionOf<'journal'>,
+    minWorkers: number,
+  ): void {
     this.#recorder.generation(generation);
-    if (generation > 1) this.#recorder.count('restarts', 1);
+    if (isRestart) this.#recorder.count('restarts', 1);
     this.#generation = {
       generation,
       step,
@@ -102,15 +117,25 @@ export class RunRecords {
       segments: this.#resolved.segments,
       started_unix_seconds: this.#dir.started,
       workers,
+      restart: isRestart,
       min_workers: minWorkers,
       arithmetic,
+      coordinator_restarts: this.#coordinatorRestarts,
       unix_seconds: Date.now() / 1000,
     };
+    if (!this.#dir.begun) return;
+    const { journal } = this.#dir.records;
+    journal.append({ generation, unix_seconds: Date.now() / 1000 });
+    journal.sync();
   }
 
   /** All workers of the first generation are ready: from now on the run folder is changed. */
-  #begin(firstStep: number): void {
-    const { notes, warnings, losses, validations } = this.#dir.begin(this.#resolved);
+  #begin(firstStep: number, again: number | null): void {
+    const { notes, warnings, losses, validations } =
+      again === null
+        ? this.#dir.begin(this.#resolved)
+        : this.#dir.continue(this.#resolved, keptRecords(this.#dir.path, firstStep - 1));
+    if (again !== null) this.#recorder.count('replayed_steps', again);
     const from = comparableFrom(this.#resolved.segments);
     for (const [step, loss] of losses) if (step >= from) this.losses.set(step, loss);
     this.#journalGeneration();
@@ -128,12 +153,12 @@ export class RunRecords {
   }
 
   /** All workers of a generation are ready. */
-  started({ firstStep, ready: all }: ActionOf<'started'>, places: readonly Place[]): void {
+  started({ firstStep, ready: all, again }: ActionOf<'started'>, places: readonly Place[]): void {
     const begins = this.#ready.length === 0;
     this.#ready = all;
     const ready = all[0]!;
     const { config } = this.#resolved;
-    if (begins) this.#begin(firstStep);
+    if (begins) this.#begin(firstStep, again);
     else this.#journalGeneration();
     this.#restartClock();
     if (!begins) {
@@ -153,6 +178,17 @@ export class RunRecords {
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
     const workers = places.map(describePlace).join(', ');
+    if (again !== null) {
+      const compared =
+        again === 0
+          ? ''
+          : `; ${counted(again, 'step')} of the former coordinator ${again === 1 ? 'is' : 'are'} run again and compared`;
+      this.#recorder.note(
+        'info',
+        `the run continues after step ${firstStep - 1}, whose state its workers have kept, with ${workers}${compared}`,
+      );
+      return;
+    }
     this.#recorder.note(
       'info',
       `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
@@ -171,12 +207,12 @@ export class RunRecords {
   }
 
   /** Called before the workers hear of the commit, so that a validation lies between two calls. */
-  commit({ step, prepared }: ActionOf<'commit'>): void {
+  commit({ step, prepared, digest }: ActionOf<'commit'>): void {
     const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
     this.#stepSeconds = (performance.now() - this.#lastCommit) / 1000 - elsewhere;
     this.#restartClock();
     const { micro } = this.#resolved.config.batch;
-    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared)));
+    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared), digest));
   }
 
   /** The next step begins, after a commit or in a new generation: what was before is not part of its time. */

@@ -1,9 +1,13 @@
 /** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
+import { join } from 'node:path';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
+import { listCheckpoints } from '../checkpoint/retention.js';
 import { validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
 import { slotCount } from '../config/schema.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
+import { faultPoint, planFault } from '../fault-points.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
@@ -13,7 +17,8 @@ import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
-import type { Action, Event } from './events.js';
+import type { Action, Event, Former } from './events.js';
+import { formerOf } from './former.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
 import { Publisher } from './publisher.js';
@@ -28,8 +33,6 @@ import { openRecorder } from './sinks.js';
 const TICK_MS = 250;
 /** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
 const SUSPENDED_MS = 5_000;
-/** How long a run waits for workers when fewer than its fewest are left. */
-const PATIENCE_MS = 600_000;
 /** More do not join a run. */
 const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
@@ -43,6 +46,10 @@ interface CoordinatorOptions {
   runDir: string;
   /** "auto", "never" or a path. */
   resume: string;
+  /** How long the run waits for workers when fewer than its fewest are left, and a worker for a coordinator. */
+  patienceSeconds: number;
+  /** Whether it takes the place of a coordinator of this run that has died. */
+  again: boolean;
   /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
   /** Where workers of other machines may join; null: it is for this machine alone. */
@@ -62,29 +69,45 @@ interface CoordinatorOptions {
  * a message on the terminal, if no step is left.
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
-  const { loaded, workers, minWorkers, runDir, resume, allowDataChange = false } = options;
+  const { loaded, workers, minWorkers, runDir, again, allowDataChange = false } = options;
   checkWorkers(loaded.config, workers);
   checkFewest(workers, minWorkers);
   const dir = await RunDir.open(runDir);
   let secrets: Secrets | null = null;
   try {
+    if (dir.lastGeneration === 0) planFault('coordinator');
     const data = describeData(loaded);
+    // The checkpoints in the folder are those of the coordinator before.
+    const isOwn = again && (await listCheckpoints(join(runDir, CHECKPOINTS))).length > 0;
+    const resume = isOwn ? 'auto' : options.resume;
     const resolved = await resolveRun(loaded, data, data, {
       runDir,
       resume,
       allowDataChange,
-      thorough: true,
+      // Workers that have kept their state read none of it, and loading one verifies it, too.
+      thorough: !again,
     });
     const complete = completion(resolved);
     if (complete !== null) {
       process.stdout.write(`${complete}\n`);
+      // A coordinator that has died may have left its address.
+      new Secrets(dir.path).close(false);
       dir.release();
       return null;
     }
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
-    const { recorder, progress } = await openRecorder(resolved, workers, dir, prometheusTargets, launcher);
-    const run = new Run(options, { ...resolved, rows: data.rows }, dir, secrets, recorder, progress);
+    const restarts = dir.coordinatorRestarts + (again ? 1 : 0);
+    const { recorder, progress } = await openRecorder(
+      resolved,
+      workers,
+      dir,
+      prometheusTargets,
+      launcher,
+      restarts,
+    );
+    const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, again) : null;
+    const run = new Run(options, { ...resolved, rows: data.rows }, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
   } catch (error) {
@@ -118,12 +141,13 @@ export class Run {
   constructor(
     options: CoordinatorOptions,
     resolved: ResolvedRun & { rows: number },
+    former: Former | null,
     dir: RunDir,
     secrets: Secrets,
     recorder: Recorder,
     progress: RunProgress,
   ) {
-    const { workers, minWorkers } = options;
+    const { workers, minWorkers, patienceSeconds } = options;
     const { config } = resolved;
     this.#progress = progress;
     this.#options = options;
@@ -131,7 +155,7 @@ export class Run {
     this.#dir = dir;
     this.#secrets = secrets;
     this.#recorder = recorder;
-    this.#records = new RunRecords(resolved, dir, recorder);
+    this.#records = new RunRecords(resolved, dir, recorder, progress.header.coordinatorRestarts);
     const { keep, keep_every: keepEvery, keep_best: keepBest } = config.checkpoint;
     const warn = (message: string) => recorder.note('warn', message);
     this.#publisher = new Publisher(dir.path, { keep, keepEvery, keepBest }, this.#records.losses, warn);
@@ -142,12 +166,13 @@ export class Run {
       workers,
       minWorkers,
       maxWorkers: MOST_WORKERS,
-      patienceMs: PATIENCE_MS,
+      patienceMs: 1000 * patienceSeconds,
       welcome: {
         configJson: canonicalJson(config),
         workers,
         runDir: dir.path,
         planJson: canonicalJson(resolved.segments),
+        patienceSeconds,
         isa: resolved.isa ?? '',
       },
       mustShare: config.exchange === 'shared',
@@ -159,6 +184,7 @@ export class Run {
       lastGeneration: dir.lastGeneration,
       resumePath: resolved.checkpoint?.path ?? '',
       resumeStep: resolved.step,
+      ...(former === null ? {} : { former }),
     });
     this.#sessions = new Sessions({
       workers,
@@ -174,14 +200,18 @@ export class Run {
   async listen(): Promise<void> {
     try {
       const { network } = this.#options;
-      const address = await this.#sessions.listenLocally();
+      // Workers of a coordinator that has died look for the next one there.
+      const address = await this.#sessions.listenLocally(this.#secrets.published());
       if (network !== null) {
         const on = await listenOnNetwork(network, this.#sessions, this.#secrets);
         this.#invite = on.invite;
         this.#recorder.note('info', `workers of other machines join at ${on.address}`);
       }
       this.#secrets.publish(address);
-      for (const note of [...this.#dir.notes, ...this.#resolved.notes]) this.#recorder.note('info', note);
+      const notes = this.#options.again
+        ? ['the coordinator was started again; it waits for the workers, which hold the state']
+        : this.#resolved.notes;
+      for (const note of [...this.#dir.notes, ...notes]) this.#recorder.note('info', note);
       for (const warning of this.#resolved.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });
       this.#options.onListening(address);
@@ -207,6 +237,11 @@ export class Run {
     this.#handle({ type: 'exited', id, exit, again });
   }
 
+  /** The launcher reports that this worker had ended for good before this process was started. */
+  workerGone(id: string): void {
+    this.#handle({ type: 'gone', id });
+  }
+
   /** The launcher forwards a line that a worker printed. */
   workerOutput(line: string): void {
     if (this.#over) process.stderr.write(`${line}\n`);
@@ -218,6 +253,7 @@ export class Run {
     this.#noticeSuspension(now - this.#lastEvent);
     this.#lastEvent = now;
     if (event.type === 'heartbeat') this.#records.heartbeat(event);
+    if (event.type === 'prepared') faultPoint('computed', event.prepared.step);
     const actions = this.#state.handle(event, now);
     if (this.#state.phase !== this.#phase) {
       this.#phase = this.#state.phase;
@@ -245,22 +281,30 @@ export class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'cut':
-        this.#sessions.refuse(action.id, action.reason);
+        this.#sessions.cut(action.id, action.reason);
         break;
       case 'note':
         this.#recorder.note('info', action.message);
         break;
+      case 'warn':
+        this.#recorder.note('warn', action.message);
+        break;
       case 'journal':
         this.#records.generation(action, this.#options.minWorkers);
+        faultPoint('forming', action.generation);
         break;
       case 'started':
         this.#records.started(action, this.#state.places);
+        faultPoint('starting', this.#state.generation);
         break;
       case 'commit':
+        faultPoint('committing', action.step);
         this.#records.commit(action);
+        faultPoint('committed', action.step);
         break;
       case 'record':
         this.#records.step(action);
+        faultPoint('recorded', action.step);
         break;
       case 'syncRecords':
         this.#records.sync(action.step);
@@ -270,6 +314,9 @@ export class Run {
         break;
       case 'publish':
         this.#publisher.publish(action.saved, (event) => this.#handle(event));
+        break;
+      case 'sweep':
+        this.#publisher.sweep(action.keep);
         break;
       case 'saved':
         this.#records.checkpoint(action.checkpoint);

@@ -3,6 +3,7 @@ import { chmodSync, closeSync, lstatSync, mkdirSync, openSync, rmdirSync, rmSync
 import { join } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, textOrNull, writeFailure } from '../files/io.js';
+import { splitAddress } from '../rpc/address.js';
 import type { Authority, StoredAuthority } from '../security/authority.js';
 import { Tokens } from '../security/tokens.js';
 
@@ -12,6 +13,8 @@ const CREDENTIAL = 'credential';
 const AUTHORITY = 'authority.pem';
 const AUTHORITY_KEY = 'authority.key';
 const TOKENS = 'tokens.jsonl';
+/** The port at which workers of other machines reach the coordinator, while the run is in progress. */
+const PORT = 'port';
 
 /** The credential of workers of the coordinator's machine; null if nothing runs in the folder. */
 export function localCredential(runDir: string): string | null {
@@ -47,6 +50,11 @@ export class Secrets {
     }
   }
 
+  /** The address at which a coordinator listened that has died; null: there was none. */
+  published(): string | null {
+    return textOrNull(join(this.#folder, CREDENTIAL));
+  }
+
   /** Keeps the credential of workers of this machine until the run ends. */
   publish(credential: string): void {
     this.#write(CREDENTIAL, credential);
@@ -68,11 +76,25 @@ export class Secrets {
     return { authority, tokens: this.#tokens };
   }
 
+  /** Where to listen: with port 0, at the port of a coordinator that has died, where its workers look for the next. */
+  formerPort(listen: string): string {
+    const { host, port } = splitAddress(listen);
+    const former = Number(textOrNull(join(this.#folder, PORT)) ?? 0);
+    return port === 0 && Number.isInteger(former) && former > 0 && former < 65536
+      ? `${host}:${former}`
+      : listen;
+  }
+
+  keepPort(port: number): void {
+    this.#write(PORT, String(port));
+  }
+
   /** @param begun Whether there is a run to go on with; otherwise nothing is left that was not there before. */
   close(begun: boolean): void {
     this.#tokens?.close();
     const all = this.#isNew && !begun;
-    rmSync(all ? this.#folder : join(this.#folder, CREDENTIAL), { recursive: true, force: true });
+    const removed = all ? [this.#folder] : [CREDENTIAL, PORT].map((name) => join(this.#folder, name));
+    for (const path of removed) rmSync(path, { recursive: true, force: true });
     try {
       rmdirSync(this.#folder);
     } catch {

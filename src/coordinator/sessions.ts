@@ -38,6 +38,8 @@ const MOST_SECONDS = 30 * 86_400;
 const MAX_TEXT = 256;
 /** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
+/** Longest text of what has failed. */
+const MAX_MESSAGE = 4_096;
 
 interface SessionsOptions {
   /** The most workers of the run. */
@@ -65,7 +67,7 @@ export class Sessions {
     const { workers, onRefused } = options;
     const limits = { 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION };
     this.#server = new Server({ ...controlOptions, ...limits });
-    this.#server.addService(Coordinator.service, {
+    this.#server.addService(encodedOnce(Coordinator.service), {
       Session: (session: Session) => this.#open(session),
       Invite: (call: InviteCall, answer: sendUnaryData<Credential>) => this.#invite(call, answer),
     });
@@ -75,9 +77,13 @@ export class Sessions {
     this.#listener.expect(workers);
   }
 
-  /** Listens within the machine and returns the address. */
-  listenLocally(): Promise<string> {
-    return this.#listener.listenLocally();
+  /**
+   * Listens within the machine and returns the address.
+   *
+   * @param former An address that is taken if nobody else has it; null: any.
+   */
+  listenLocally(former: string | null = null): Promise<string> {
+    return this.#listener.listenLocally(former);
   }
 
   /** Listens on a network and returns the port. */
@@ -90,10 +96,20 @@ export class Sessions {
     for (const id of to ?? this.#sessions.keys()) this.#sessions.get(id)?.write(message);
   }
 
+  /** The worker cannot take part. */
   refuse(id: string, message: string): void {
+    this.#end(id, status.FAILED_PRECONDITION, message);
+  }
+
+  /** The others go on without the worker. */
+  cut(id: string, reason: string): void {
+    this.#end(id, status.ABORTED, reason);
+  }
+
+  #end(id: string, code: status, details: string): void {
     const session = this.#sessions.get(id);
     this.#leave(id);
-    if (session !== undefined) refuse(session, status.FAILED_PRECONDITION, message);
+    if (session !== undefined) refuse(session, code, details);
   }
 
   /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
@@ -139,7 +155,8 @@ export class Sessions {
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
-      const message = allPrintable(received);
+      // Heartbeats come often, and have no text.
+      const message = received.heartbeat ? received : allPrintable(received);
       if (id !== null) {
         if (this.#sessions.get(id) === session) this.#receive(id, message);
         return;
@@ -169,7 +186,8 @@ export class Sessions {
     this.#sessions.set(id, session);
     this.#options.onMember?.(id, true);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
-    this.#options.onEvent({ type: 'joined', id, ...join });
+    const newest = Number.isSafeInteger(message.generation) ? message.generation : 0;
+    this.#options.onEvent({ type: 'joined', id, newest, ...join });
     return id;
   }
 
@@ -205,18 +223,37 @@ export class Sessions {
 
 /** Null for a message that does not belong here. */
 function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
-  const { message: type, formed } = message;
+  const { message: type, formed, failure, notSaved, suspect } = message;
   if (type === undefined || type === 'join') return null;
+  for (const texts of [failure, notSaved?.failure, suspect]) if (texts) shorten(texts, MAX_MESSAGE);
   // The texts of a Formed go to all workers.
-  for (const [key, text] of Object.entries(formed?.device ?? {}))
-    Object.assign(formed!.device!, { [key]: text.slice(0, MAX_DEVICE) });
+  for (const texts of [formed?.device, formed?.sharing]) if (texts) shorten(texts, MAX_DEVICE);
   return { type, id, [type]: message[type] } as unknown as MessageEvent;
+}
+
+/** Cuts off what is too long of the texts of a message. */
+function shorten(message: object, most: number): void {
+  for (const [key, value] of Object.entries(message)) {
+    if (typeof value === 'string') Object.assign(message, { [key]: value.slice(0, most) });
+  }
 }
 
 /** The worker's id in the certificate with which it has connected; null within the machine, where there is none. */
 function certifiedId(call: Pick<Session, 'getAuthContext'>): string | null {
   const raw = call.getAuthContext().sslPeerCertificate?.raw;
   return raw === undefined ? null : identityOf(new X509Certificate(raw))!.id;
+}
+
+/** The service, with messages that are encoded once however many workers get them. */
+function encodedOnce(service: typeof Coordinator.service): typeof Coordinator.service {
+  const { Session } = service;
+  const encoded = new WeakMap<FromCoordinator, Buffer>();
+  const responseSerialize = (message: FromCoordinator) => {
+    const bytes = encoded.get(message) ?? Session.responseSerialize(message);
+    encoded.set(message, bytes);
+    return bytes;
+  };
+  return { ...service, Session: { ...Session, responseSerialize } };
 }
 
 function refuse(session: Session, code: status, details: string): void {

@@ -33,6 +33,11 @@ export class Sharing {
    * @param holds Whether a member has the state.
    */
   judge(places: readonly Place[], formed: readonly Formed[], holds: (id: string) => boolean): Verdict {
+    // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
+    const holders = places.filter(({ id }) => holds(id));
+    if (this.#shared === null && holders.length > 0) {
+      this.#shared = holders.every(({ rank }) => !formed[rank]!.held);
+    }
     const isWanted = formed.every(({ sharing }) => sharing !== null);
     if (!isWanted || this.#shared === false) {
       this.#shared = false;
@@ -48,12 +53,12 @@ export class Sharing {
     }
     const why = `${nameOf(unable[0]!.place)}: ${unable[0]!.problem}`;
     if (this.#shared ? unable.length === places.length : this.#must) {
+      // A run that has begun to share memory does not change to gRPC; the next start of its command may.
+      const hint = this.#must
+        ? 'exchange: auto uses gRPC when memory cannot be shared'
+        : 'exchange: grpc needs no shared memory';
       return {
-        fault: new OrchestratorError(
-          'ERR_SHARED_MEMORY',
-          `The workers cannot share memory. ${why}`,
-          'exchange: auto uses gRPC when memory cannot be shared',
-        ),
+        fault: new OrchestratorError('ERR_SHARED_MEMORY', `The workers cannot share memory. ${why}`, hint),
       };
     }
     if (this.#shared) {

@@ -17,6 +17,7 @@ import { serveStatus } from './status-socket.js';
 
 /**
  * @param targets file for Prometheus' discovery, with the address of the metrics; null: none.
+ * @param coordinatorRestarts how often a coordinator of the run has taken the place of another.
  * @param launcher gives the launcher the records, which shows them; null: there is none, and they are printed.
  */
 export async function openRecorder(
@@ -25,6 +26,7 @@ export async function openRecorder(
   dir: RunDir,
   targets: string | null,
   launcher: Send | null,
+  coordinatorRestarts: number,
 ): Promise<{ recorder: Recorder; progress: RunProgress }> {
   const header: RunHeader = {
     name: config.name,
@@ -37,7 +39,8 @@ export async function openRecorder(
     checkpoint: own && checkpoint !== null ? { step, path: checkpoint.path } : null,
     validatedWeights: comparedLoss(validatedWeights(config).map((weights) => ({ weights })))?.weights ?? null,
     // Without a journal no generation was formed; else the first one was no restart.
-    restarts: Math.max(0, dir.lastGeneration - 1),
+    restarts: dir.restarts,
+    coordinatorRestarts,
   };
   const progress = new RunProgress(header);
   const metrics = await serve(config.telemetry, header, dir.path, targets);

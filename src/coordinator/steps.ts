@@ -23,10 +23,14 @@ export class Steps {
   #last: number | null = null;
   /** Why the checkpoint of that step was not written; null: it was, or is being written. */
   #lastFailure: Fault | null = null;
+  /** The steps of the coordinator before this one count, because workers have kept its state. */
+  #recovered = false;
+  /** The first generation of this process has begun. */
+  begun = false;
 
   constructor(settings: Settings) {
     this.#settings = settings;
-    this.#ledger = new Ledger(settings.resumeStep);
+    this.#ledger = new Ledger(settings.resumeStep, settings.former?.digestOf);
     this.checkpoints = new PendingCheckpoints(settings);
     this.#validated = settings.resumeStep;
   }
@@ -34,6 +38,28 @@ export class Steps {
   /** The last committed step. */
   get committed(): number {
     return this.#ledger.committed;
+  }
+
+  /** A worker has kept the state of the coordinator before this one, whose steps count from now on. */
+  recover(): void {
+    const { former } = this.#settings;
+    if (former === undefined || this.begun) return;
+    this.#recovered = true;
+    this.#ledger.recover(former.committed);
+  }
+
+  /**
+   * The first generation of this process begins after step `from`.
+   *
+   * @returns how many committed steps are run again; null: the run goes on from the checkpoint, or begins.
+   */
+  begin(from: number): number | null {
+    this.begun = true;
+    if (!this.#recovered) return null;
+    const { former, resumeStep } = this.#settings;
+    // What was recorded of later steps is replaced.
+    this.#validated = Math.max(resumeStep, former!.validated <= from ? former!.validated : 0);
+    return this.#ledger.begin(from);
   }
 
   /** Whether steps were committed after the last checkpoint. */
@@ -66,19 +92,18 @@ export class Steps {
   ): Action[] | Fault {
     const { step } = generation;
     const entered = this.#ledger.enter(step, prepared);
-    if (typeof entered === 'object') return this.checkpoints.resumable(entered);
+    if ('fault' in entered) return entered.fault;
     const { validate } = this.#ordersAfter(step, stopping);
-    const isNew = entered === 'new';
-    const commit: Action[] = isNew ? [{ type: 'commit', step, prepared }] : [];
+    const { isNew, digest } = entered;
+    const commit: Action[] = isNew ? [{ type: 'commit', step, prepared, digest }] : [];
     const { places } = generation;
     const record: Action[] = isNew ? [{ type: 'record', step, prepared, places, validate }] : [];
     const none = { step, validate: false, checkpoint: false, stop: false };
     const { orders, skipped } = regroups ? { orders: none, skipped: [] } : this.#due(step, stopping);
     generation.commit(orders, now);
     const order = this.#order('commit', orders, generation);
-    // The workers wait for the orders; metrics are recorded while they update, unless a checkpoint needs them.
-    const recorded = orders.checkpoint ? [...record, ...order] : [...order, ...record];
-    return [...commit, ...recorded, ...skipped];
+    // A message leaves when all of this is done. What a worker has heard of is recorded, whenever this process dies.
+    return [...commit, ...record, ...order, ...skipped];
   }
 
   /** A worker has applied the step; a fault if its state is another one than that of a worker before it. */
@@ -90,7 +115,7 @@ export class Steps {
       return new OrchestratorError(
         'ERR_STATE_MISMATCH',
         `The state of ${nameOf(generation.place(id)!)} and of ${nameOf(other)} differ after step ${step}; its checkpoint is discarded`,
-        `${this.checkpoints.resumption()}. One of the machines may have faulty memory or a faulty processor`,
+        'One of the machines may have faulty memory or a faulty processor',
       );
     }
     if (applied.add(id, stateHash) === null) return [];
@@ -135,7 +160,7 @@ export class Steps {
    */
   get outcome(): 'open' | 'done' | Fault {
     if (this.checkpoints.writing !== null) return 'open';
-    return this.#lastFailure === null ? 'done' : this.checkpoints.resumable(this.#lastFailure);
+    return this.#lastFailure ?? 'done';
   }
 
   #ordersAfter(step: number, stopping: boolean): Orders {

@@ -27,8 +27,10 @@ export interface LaunchOptions {
   environment: Readonly<Record<string, string>>;
   /** The run goes on with so many workers. */
   minWorkers: number;
-  /** How often each worker that has died is started again within ten minutes. */
+  /** How often each process that has died is started again within ten minutes. */
   maxRestarts: number;
+  /** How long the run waits for workers that it needs, and its workers for a coordinator. */
+  patienceSeconds: number;
   device: 'cpu' | 'cuda';
   configPath: string;
   runDir: string;
@@ -82,6 +84,9 @@ export const WORKER_OPTIONS = ['--max-semi-space-size=2', '--initial-old-space-s
  */
 const NO_DEBUGGER = '--inspect-port=192.0.2.1:0';
 
+/** `--patience`, unless another is given. */
+export const PATIENCE_SECONDS = 600;
+
 /** This machine, with so many workers. */
 export function thisMachine(workers: number, data: string | null = null): RunHost {
   return { name: 'localhost', ssh: null, workers, folder: process.cwd(), data };
@@ -101,7 +106,8 @@ export function workersHere({ hosts }: Pick<LaunchOptions, 'hosts'>): number {
   return workersOf({ hosts: hosts.filter(({ ssh }) => ssh === null) });
 }
 
-export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
+/** @param again Whether it takes the place of one that has died. */
+export function coordinatorProcess(run: LaunchOptions, again = false): ProcessSpec {
   const { configPath, runDir, resume, allowDataChange = false, overrides, network, prometheusTargets } = run;
   const options = {
     '--workers': String(workersOf(run)),
@@ -109,9 +115,10 @@ export function coordinatorProcess(run: LaunchOptions): ProcessSpec {
     '--resume': resume,
     ...(network === null ? {} : { '--listen': network.listen, '--advertise': network.advertise }),
     ...(run.minWorkers === 1 ? {} : { '--min-workers': String(run.minWorkers) }),
+    ...(run.patienceSeconds === PATIENCE_SECONDS ? {} : { '--patience': String(run.patienceSeconds) }),
     ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
-  const flags = allowDataChange ? ['--allow-data-change'] : [];
+  const flags = [...(allowDataChange ? ['--allow-data-change'] : []), ...(again ? ['--again'] : [])];
   const sets = overrides.flatMap((override) => ['--set', override]);
   return {
     name: 'coordinator',

@@ -1,5 +1,4 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ENDED } from '../coordinator/events.js';
 import { lossOf, progressOf } from '../coordinator/progress.js';
@@ -29,6 +28,7 @@ import {
   startChild,
 } from './children.js';
 import type { Launcher } from './launcher.js';
+import { Members } from './members.js';
 import {
   coordinatorProcess,
   ENVIRONMENT,
@@ -64,6 +64,8 @@ export interface CoordinatorNotice extends RelayMessage {
 export interface LauncherNotice {
   /** A worker's process has ended, and is started again or not. */
   exited?: { workerId: string; exit: Exit; again: boolean };
+  /** To a coordinator that was started again: this worker had ended for good before. */
+  gone?: string;
   /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }
@@ -81,26 +83,72 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   // The terminal is the launcher's alone: no other process waits where it stands still.
   const screen = new Screen(process.stdout, process.stderr, process.env);
   const print = (line: string) => screen.print(line);
-  const { unsaved, first } = stopOnSignals(children, print);
+  let mayReturn = () => false;
+  const { unsaved, first } = stopOnSignals(children, () => mayReturn(), print);
   suspendTogether(children, screen);
   try {
-    const { name, command, environment } = coordinatorProcess(run);
-    const coordinator = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
-    children.push(coordinator);
-    coordinator.process.on('message', (notice: CoordinatorNotice) => screen.receive(notice));
-    passLines(coordinator, print);
-    const address = await Promise.race([listening(coordinator), unsaved]);
+    let isOver = false;
+    const startCoordinator = async (again: boolean): Promise<Child> => {
+      const { name, command, environment } = coordinatorProcess(run, again);
+      const started = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
+      children[0] = started;
+      started.process.on('message', (notice: CoordinatorNotice) => {
+        if (notice.record?.[0] === 'phase') isOver = ENDED.has(notice.record[1]);
+        screen.receive(notice);
+      });
+      passLines(started, print);
+      return started;
+    };
+    let coordinator = await startCoordinator(false);
+    /** Resolves with the credential of workers of this machine when the coordinator is there; null: it has ended. */
+    let present = listening(coordinator);
+    const isListening = (await Promise.race([present, unsaved])) !== null;
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     const early = first();
     if (early !== null && isRunning(coordinator)) coordinator.process.kill(early);
-    let isOver = false;
-    coordinator.process.on('message', ({ record }: CoordinatorNotice) => {
-      if (record?.[0] === 'phase') isOver = ENDED.has(record[1]);
-    });
-    const goesOn = () => isRunning(coordinator) && first() === null && !isOver;
-    const members = new Members(coordinator);
+    /** The coordinator has ended, and is not started again. */
+    let hasEnded = false;
+    const goesOn = () => !hasEnded && first() === null && !isOver;
+    mayReturn = () => isListening && !hasEnded && !isOver;
+    /** Workers that have ended for good, and those of which a coordinator was not told that they have ended. */
+    const gone = new Set<string>();
+    const untold: LauncherNotice[] = [];
+    /** Starts the coordinator again when it has died, and returns how the last one has ended. */
+    const keepCoordinator = async (): Promise<ProcessEnd> => {
+      const restarts = new Restarts(run.maxRestarts);
+      for (;;) {
+        const ended = await coordinator.exited;
+        const isMissed = ended.code === null && stopCodeOf(ended) === null && goesOn();
+        const restart = isMissed ? restarts.next(performance.now()) : null;
+        hasEnded = restart === null;
+        if (restart === null) return ended;
+        const why = `the coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(ended))}`;
+        const of = `start ${restart.count} of ${run.maxRestarts} in 10 minutes`;
+        print(
+          `${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`,
+        );
+        let isBack = (_: string | null) => {};
+        present = new Promise((resolve) => {
+          isBack = resolve;
+        });
+        await sleep(restart.delayMs);
+        if (hasEnded) return ended;
+        coordinator = await startCoordinator(true);
+        members.follow(coordinator);
+        const address = await listening(coordinator);
+        isBack(address);
+        for (const worker of gone) sendMessage(coordinator, { gone: worker } satisfies LauncherNotice);
+        for (const notice of untold.splice(0)) sendMessage(coordinator, notice);
+        const signal = first();
+        if (signal !== null && isRunning(coordinator)) coordinator.process.kill(signal);
+      }
+    };
+    const members = new Members();
+    members.follow(coordinator);
     /** Starts a worker, and again when it has died while the run goes on. */
-    const startWorker = async (index: number, address: string, restarts: Restarts): Promise<void> => {
+    const startWorker = async (index: number, restarts: Restarts): Promise<void> => {
+      const address = await present;
+      if (address === null) return;
       const spec = workerProcess(run, index);
       const workerId = spec.environment[ENVIRONMENT.workerId]!;
       const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
@@ -111,7 +159,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         if (launcher.hasEnded(spec, ended)) return ended;
         if (members.has(workerId) && goesOn()) {
           tell(coordinator, `the connection to ${worker.name} is lost; the worker goes on without it`, print);
-          await Promise.race([members.gone(workerId), coordinator.exited]);
+          await Promise.race([members.gone(workerId), kept]);
         }
         return { code: null, signal: null };
       };
@@ -120,7 +168,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         const restart = isMissed ? restarts.next(performance.now()) : null;
         // The coordinator knows the rank, and whether the run was over.
         const notice: LauncherNotice = { exited: { workerId, exit: exitOf(ended), again: restart !== null } };
-        sendMessage(coordinator, notice);
+        if (restart === null) gone.add(workerId);
+        sendMessage(coordinator, notice, () => untold.push(notice));
         if (restart === null) {
           const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
           if (isMissed) tell(coordinator, `${worker.name} is not started again: ${why}`, print);
@@ -130,18 +179,24 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
         tell(coordinator, `${worker.name} is started again in ${delayMs / 1000} s (${of})`, print);
         const again = async () => {
-          await Promise.race([sleep(delayMs, null, { ref: false }), coordinator.exited]);
-          if (goesOn()) await startWorker(index, address, restarts);
+          await Promise.race([sleep(delayMs, null, { ref: false }), kept]);
+          if (goesOn()) await startWorker(index, restarts);
         };
-        again().catch((error) => print(faultLines(faultOf(error)).join('\n')));
+        again().catch((error) => {
+          // It could not be started, which counts as a start.
+          tell(coordinator, `${worker.name}: ${faultLines(faultOf(error)).join('\n')}`, print);
+          onEnd({ code: EXIT.failed, signal: null });
+        });
       };
       worker.process.once('exit', (code, signal) => void endOf({ code, signal }).then(onEnd));
     };
-    for (let index = 0; address !== null && index < workersOf(run) && isRunning(coordinator); index++) {
-      await startWorker(index, address, new Restarts(run.maxRestarts));
+    const kept = isListening ? keepCoordinator() : coordinator.exited;
+    for (let index = 0; isListening && index < workersOf(run) && !hasEnded; index++) {
+      await startWorker(index, new Restarts(run.maxRestarts));
     }
-    const outcome = await Promise.race([coordinator.exited, unsaved]);
+    const outcome = await Promise.race([kept, unsaved]);
     if (outcome === null) {
+      hasEnded = true;
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
       print(`stopped without saving: ${loss}`);
@@ -191,9 +246,9 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
  * Passes signals on to the coordinator, the first of the processes, which stops the run in order. `unsaved`
  * resolves with null when Ctrl-C is pressed again, to stop at once. Nothing else shortens an orderly end: not
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
- * `first` is the first signal that was passed on.
+ * `first` is the first signal that was passed on, or will be to a coordinator that is being started again.
  */
-function stopOnSignals(children: readonly Child[], print: (line: string) => void) {
+function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, print: (line: string) => void) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
@@ -201,7 +256,7 @@ function stopOnSignals(children: readonly Child[], print: (line: string) => void
     onStopSignals((signal) => {
       const [coordinator] = children;
       if (coordinator === undefined) stopEarly(signal);
-      if (!isRunning(coordinator)) return;
+      if (!isRunning(coordinator) && !mayReturn()) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
         else if (!told) {
@@ -213,10 +268,11 @@ function stopOnSignals(children: readonly Child[], print: (line: string) => void
       }
       if (signal === 'SIGINT') {
         interruptedAt = performance.now();
-        hintUnlessTaken(coordinator, print);
+        if (isRunning(coordinator)) hintUnlessTaken(coordinator, print);
       }
       first ??= signal;
-      coordinator.process.kill(signal);
+      if (isRunning(coordinator)) coordinator.process.kill(signal);
+      else print(`${stopReason(signal)}: the run stops when its coordinator is back`);
     });
   });
   return { unsaved, first: () => first };
@@ -266,29 +322,6 @@ async function credentialOf({ network }: LaunchOptions, worker: string, local: s
   return await invite(local, { uses: 1, seconds: START_SECONDS, worker });
 }
 
-/** Which workers take part, as the coordinator tells. */
-class Members {
-  readonly #coordinator: Child;
-  readonly #ids = new Set<string>();
-
-  constructor(coordinator: Child) {
-    this.#coordinator = coordinator;
-    coordinator.process.on('message', ({ member }: CoordinatorNotice) => {
-      if (member?.isHere) this.#ids.add(member.workerId);
-      else if (member !== undefined) this.#ids.delete(member.workerId);
-    });
-  }
-
-  has(id: string): boolean {
-    return this.#ids.has(id);
-  }
-
-  /** Resolves when the worker takes no part any more. */
-  async gone(id: string): Promise<void> {
-    while (this.has(id)) await once(this.#coordinator.process, 'message');
-  }
-}
-
 /** The credential of workers of this machine, or null if the coordinator ended first (it has printed why). */
 function listening(coordinator: Child): Promise<string | null> {
   return new Promise((resolve) => {
@@ -299,9 +332,9 @@ function listening(coordinator: Child): Promise<string | null> {
   });
 }
 
-/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end is not. */
+/** Whether a worker that ended so is missed: it was killed, or has failed. One that was told to end, or cannot start, is not. */
 function hasDied(ended: ProcessEnd): boolean {
-  return ended.code !== EXIT.done && stopCodeOf(ended) === null;
+  return ended.code !== EXIT.done && ended.code !== EXIT.usage && stopCodeOf(ended) === null;
 }
 
 /** Tells the user, through the coordinator while it lives. */

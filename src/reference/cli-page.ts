@@ -1,21 +1,23 @@
 /** Generates docs/reference/cli.md from commander's definitions. */
 import type { Command } from 'commander';
+import { EXIT } from '../errors.js';
 import { SIGNAL_EXIT } from '../signals.js';
 import { code, page, table } from './markdown.js';
+
+const MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  done: 'done',
+  failed: 'failed; the last lines on standard error say why, and what to do',
+  usage: 'wrong command line or configuration',
+  unsaved: '`launch`: stopped at once by a second Ctrl-C, without saving',
+  hung: '`worker`: a kernel or the event loop stood still, and its watchdog ended it; `launch` starts it again',
+};
 
 const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to that file does so from anywhere. Errors have the form \`error ERR_CODE: message\` ([all codes](errors.md)).
 
 ${table(
   ['exit code', 'meaning'],
   [
-    ['0', 'done'],
-    ['1', 'failed'],
-    ['2', 'wrong command line or configuration'],
-    ['3', '`launch`: stopped at once by a second Ctrl-C, without saving'],
-    [
-      '70',
-      '`worker`: a kernel or the event loop stood still, and its watchdog ended it; `launch` starts it again',
-    ],
+    ...Object.entries(EXIT).map(([name, code]) => [String(code), MEANINGS[name as keyof typeof EXIT]]),
     ...Object.entries(SIGNAL_EXIT).map(([signal, code]) => [
       String(code),
       `\`launch\`: stopped by ${signal === 'SIGINT' ? 'Ctrl-C (SIGINT)' : signal}, with the state saved; before the first step there is none`,

@@ -7,6 +7,7 @@
  */
 import { once } from 'node:events';
 import {
+  type ClientHttp2Session,
   type ClientHttp2Stream,
   connect,
   constants as http2,
@@ -39,6 +40,9 @@ const QUEUED = 4;
 const MAX_CALLS = 8;
 /** Memory of a session. Queued messages are views, which take none. */
 const SESSION_MEGABYTES = 64;
+/** A connection over a network is asked so often whether it is alive, and given up after so many times in vain. */
+const PING_MS = 1_000;
+const PINGS = 3;
 /** Time between attempts to connect. */
 const RETRY_MS = 50;
 const CONTENT_TYPE = 'application/grpc+proto';
@@ -199,6 +203,9 @@ function decoded(text: string): string {
   }
 }
 
+/** The other side was reached, and has answered that it cannot serve the call. */
+export class StatusError extends Error {}
+
 /** The receiving side of one call. */
 export class PulledCall {
   readonly #stream: ClientHttp2Stream;
@@ -275,7 +282,8 @@ export class PulledCall {
     this.#over = true;
     const code = this.#status?.['grpc-status'];
     if (code !== undefined && code !== String(status.OK)) {
-      this.#receiver.ended(new Error(decoded(String(this.#status?.['grpc-message'] ?? `status ${code}`))));
+      const details = decoded(String(this.#status?.['grpc-message'] ?? `status ${code}`));
+      this.#receiver.ended(new StatusError(details));
     } else {
       this.#receiver.ended(error ?? (code === undefined ? new Error('the stream ended early') : null));
     }
@@ -312,6 +320,8 @@ export async function connectStreams(
   session.setLocalWindowSize(WINDOW);
   // Each call reports a lost connection itself.
   session.on('error', () => {});
+  // Within a machine the kernel tells.
+  const heard = link.proof === null ? null : watchConnection(session);
   return {
     /**
      * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()
@@ -320,10 +330,32 @@ export async function connectStreams(
     pull(request: Uint8Array, receiver: Receiver): PulledCall {
       if (session.closed || session.destroyed) throw new Error('the connection was lost');
       const headers = { ':method': 'POST', ':path': path, 'content-type': CONTENT_TYPE, te: 'trailers' };
-      return new PulledCall(session.request(headers), request, receiver);
+      const stream = session.request(headers);
+      if (heard !== null) stream.on('data', heard);
+      return new PulledCall(stream, request, receiver);
     },
     close: () => session.destroy(),
   };
+}
+
+/**
+ * Ends a connection from which nothing comes any more, because the network has lost it without a word. Turns are
+ * counted and not time, so that a pause of this process is not taken for one.
+ *
+ * @returns what is to be called when something has come.
+ */
+export function watchConnection(session: ClientHttp2Session, everyMs = PING_MS): () => void {
+  let unanswered = 0;
+  const heard = () => {
+    unanswered = 0;
+  };
+  const timer = setInterval(() => {
+    if (session.closed || session.destroyed) return;
+    if (unanswered++ < PINGS) session.ping((error) => error ?? heard());
+    else session.destroy(new Error(`it has not answered for ${(PINGS * everyMs) / 1000} s`));
+  }, everyMs).unref();
+  session.once('close', () => clearInterval(timer));
+  return heard;
 }
 
 /**

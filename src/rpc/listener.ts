@@ -7,9 +7,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { OrchestratorError } from '../errors.js';
 import { ENROLMENT_PROTOCOL, type Enrolments } from '../security/enrolment.js';
 import { type Certified, type Identity, MEMBER_PROTOCOL, peerOf, tlsOptions } from '../security/identity.js';
-import { listenFailure, socketAddress } from './address.js';
+import { ABSTRACT, listenFailure, socketAddress } from './address.js';
 import { localAddress, strangerAt } from './local.js';
 import { NewestSockets } from './newest-sockets.js';
 import { limitNotes } from './notes.js';
@@ -58,9 +59,12 @@ export class Listener {
     this.#waiting.limit = MAX_WAITING + connections;
   }
 
-  /** Listens within the machine and returns the address. */
-  async listenLocally(): Promise<string> {
-    const address = localAddress();
+  /**
+   * Listens within the machine and returns the address.
+   *
+   * @param former An address of this machine that is taken if nobody else has it; null: any.
+   */
+  async listenLocally(former: string | null = null): Promise<string> {
     const server = createServer((socket) => {
       socket.on('error', () => {});
       const why = strangerAt(socket);
@@ -68,6 +72,15 @@ export class Listener {
       this.refused(`a connection within this machine: ${why}`);
       socket.destroy();
     });
+    if (former?.startsWith(ABSTRACT)) {
+      try {
+        await this.#bind(server, former);
+        return former;
+      } catch (error) {
+        if (!(error instanceof OrchestratorError && error.code === 'ERR_PORT')) throw error;
+      }
+    }
+    const address = localAddress();
     await this.#bind(server, address);
     return address;
   }

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { loadPackageDefinition } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import type { ProtoGrpcType } from './generated/cluster.js';
+import type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
 export const PROTOCOL = 7;
@@ -19,7 +20,9 @@ export const { Coordinator, Peer } = loaded.orchestrator.v1;
 export type { CoordinatorClient } from './generated/orchestrator/v1/Coordinator.js';
 export type { Credential } from './generated/orchestrator/v1/Credential.js';
 export type { DeviceRendezvous__Output as DeviceRendezvous } from './generated/orchestrator/v1/DeviceRendezvous.js';
-export type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
+/** A Form, and the rank of who has got it. */
+export type Formation = Form & { rank: number };
+
 export type { Formed__Output as Formed } from './generated/orchestrator/v1/Formed.js';
 export type {
   FromCoordinator,
@@ -38,6 +41,7 @@ export type { PullRequest__Output as PullRequest } from './generated/orchestrato
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';
 export type { Saved__Output as Saved } from './generated/orchestrator/v1/Saved.js';
 export type { Standby__Output as Standby } from './generated/orchestrator/v1/Standby.js';
+export type { Suspect__Output as Suspect } from './generated/orchestrator/v1/Suspect.js';
 export type { Sync } from './generated/orchestrator/v1/Sync.js';
 export type { Validated__Output as Validated } from './generated/orchestrator/v1/Validated.js';
 export type { Welcome__Output as Welcome } from './generated/orchestrator/v1/Welcome.js';

@@ -127,7 +127,14 @@ export const STEP_NUMBERS: Record<string, [Definition | null, (record: StepRecor
 
 /** Events that are counted from 0, by their names in Sink.count. */
 const COUNTS = {
-  restarts: counter('restarts_total', 'Generations that were formed after the first one of the run.'),
+  restarts: counter(
+    'restarts_total',
+    'Generations that were formed after a fault, or when the run was resumed.',
+  ),
+  coordinator_restarts: counter(
+    'coordinator_restarts_total',
+    'Times that a coordinator took the place of one that had died.',
+  ),
   replayed_steps: counter('replayed_steps_total', 'Steps that were computed again after a failure.'),
   skipped_rows: counter(
     'skipped_rows_total',

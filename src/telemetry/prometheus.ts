@@ -75,7 +75,7 @@ export async function serveMetrics(
   };
   const count = setter(METRICS.count);
   // Before the first scrape: a later jump from 0 would look like that many restarts at once.
-  count({ restarts: header.restarts });
+  count({ restarts: header.restarts, coordinator_restarts: header.coordinatorRestarts });
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     const [path, parameters] = partsOf(request.url ?? '');
     const asked = parameters.get(RUN_LABEL);

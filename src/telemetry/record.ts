@@ -118,6 +118,8 @@ export interface RunHeader {
   validatedWeights: string | null;
   /** Generations that were formed after the first one before this start of the run. */
   restarts: number;
+  /** How often a coordinator has taken the place of one that had died. */
+  coordinatorRestarts: number;
 }
 
 /** The first step is about to begin. */

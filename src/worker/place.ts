@@ -1,18 +1,19 @@
 /** A worker's part in one generation: it connects to its peers, gets the state, and trains. */
 import { wantedExchange } from '../config/derived.js';
+import { faultOf } from '../fault.js';
+import { faultPoint } from '../fault-points.js';
 import type { Group } from '../native/contract.js';
 import { native } from '../native/load.js';
 import type { Link } from '../rpc/links.js';
-import type { CoordinatorMessage, Form } from '../rpc/proto.js';
+import type { CoordinatorMessage, Formation } from '../rpc/proto.js';
 import type { Certified } from '../security/identity.js';
-import { type Collective, engineCollective } from './collective/collective.js';
+import { type Collective, ExchangeBroken, engineCollective } from './collective/collective.js';
 import { exchangeLayout } from './collective/exchange.js';
 import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { reachMemory } from './collective/shared.js';
-import { faultPoint } from './fault-points.js';
 import type { Reachable } from './reachable.js';
-import { aborted } from './session.js';
+import { aborted, type CoordinatorSession } from './session.js';
 import { loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
 import { train } from './train-loop.js';
@@ -33,7 +34,7 @@ type Sync = NonNullable<CoordinatorMessage['sync']>;
 export async function takePart(
   worker: WorkerRun,
   connections: Connections,
-  form: Form,
+  form: Formation,
   note: (text: string) => void,
 ): Promise<void> {
   const { config, welcome, engine, session, held, saver } = worker;
@@ -83,8 +84,13 @@ export async function takePart(
     faultPoint('synced', generation);
     await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
-    await train({ ...worker, form, collective }, await session.next('start'));
+    const start = await session.next('start');
+    held.isRun = true;
+    await train({ ...worker, form, collective }, start);
     session.send({ finished: {} });
+  } catch (error) {
+    await decision(session, error as Error);
+    throw error;
   } finally {
     collective.close();
     // What is shared says itself of which step it is.
@@ -92,11 +98,23 @@ export async function takePart(
   }
 }
 
+/**
+ * A broken exchange is no fault of this worker. The coordinator knows which peer is dead, or decides between those that
+ * cannot reach each other; until then this worker's peers get what it has. Rejects when that is decided.
+ */
+async function decision(session: CoordinatorSession, error: Error): Promise<void> {
+  const { code, message } = faultOf(error);
+  if (code !== 'ERR_EXCHANGE' || session.regrouped.aborted) return;
+  const rank = error instanceof ExchangeBroken ? (error.rank ?? -1) : -1;
+  session.send({ suspect: { rank, why: message } });
+  await aborted(session.regrouped);
+}
+
 /** @param isLoaded Resolves when this worker has its state. */
 async function connectPeers(
   { config, engine, held, session }: WorkerRun,
   { addresses, own, peers }: Connections,
-  form: Form,
+  form: Formation,
   isLoaded: Promise<void>,
 ): Promise<Collective> {
   const slots = form.members.map(({ firstSlot, endSlot }) => ({ lo: firstSlot, hi: endSlot }));
@@ -116,7 +134,7 @@ async function connectPeers(
 }
 
 function linkTo(
-  { id, machine, localAddress, dataAddress }: Form['members'][number],
+  { id, machine, localAddress, dataAddress }: Formation['members'][number],
   here: string,
   own: Certified | null,
 ): Link {
@@ -137,8 +155,7 @@ async function takeState(
   const { config, engine, held, saver, session } = worker;
   await saver.copied();
   if (!holders || !(collective instanceof GrpcCollective)) return await load(worker, sync, true, log);
-  held.step = null;
-  held.isUsed = true;
+  Object.assign(held, { step: null, isUsed: true, isRun: false });
   const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
   await Promise.race([received, aborted(session.regrouped)]);
   held.step = holders.step;
@@ -152,8 +169,7 @@ async function load(
   log: (note: string) => void,
 ): Promise<void> {
   const { held } = worker;
-  held.step = null;
   const { isUsed } = held;
-  held.isUsed = true;
+  Object.assign(held, { step: null, isUsed: true, isRun: false });
   held.step = await loadState(worker, checkpoint, writes, isUsed, log);
 }

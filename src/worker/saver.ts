@@ -19,6 +19,8 @@ export class CheckpointSaver {
   #writing: Promise<void> = Promise.resolve();
   /** The step whose checkpoint is being written; null: none is. */
   #step: number | null = null;
+  /** It was ordered once more, by another coordinator: if the first attempt fails, it is written again. */
+  #again = false;
   #copied: Promise<unknown> = Promise.resolve();
 
   constructor(setup: WorkerSetup, session: CoordinatorSession) {
@@ -31,17 +33,25 @@ export class CheckpointSaver {
    * except that of the last step, which waits. One that a generation before has begun goes on.
    */
   async save(step: number): Promise<void> {
-    if (this.#step === step) return;
+    if (this.#step === step) {
+      this.#again = true;
+      return;
+    }
     const { engine, gpu } = this.#setup;
     const started = performance.now();
     await this.#writing;
     this.#step = step;
+    this.#again = false;
     const snapshot = engine.snapshot();
     this.#copied = snapshot.catch(() => {});
     // A GPU has one queue, so copying the state blocks computing.
     if (gpu !== null) await this.#copied;
     const stallSeconds = (performance.now() - started) / 1000;
     this.#writing = this.#write(step, snapshot, stallSeconds)
+      .catch((error) => {
+        if (!this.#again) throw error;
+        return this.#write(step, snapshot, stallSeconds);
+      })
       .catch((error) => {
         const { code, message, hint } = faultOf(error);
         this.#session.send({ notSaved: { step, failure: { code, message, hint: hint ?? '' } } });

@@ -1,19 +1,15 @@
-/** A worker's session with the coordinator: messages in the order of the protocol, and the end. */
-import { type ClientDuplexStream, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+/**
+ * A worker's session with the coordinator: messages in the order of the protocol, and the end. It outlives its
+ * connection: when the coordinator is gone, the worker goes on to where it needs an answer, and joins the next
+ * coordinator of the run with what it holds.
+ */
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { native } from '../native/load.js';
-import { channelTarget } from '../rpc/address.js';
-import { type Link, LinkCredentials } from '../rpc/links.js';
-import {
-  Coordinator,
-  type CoordinatorClient,
-  type CoordinatorMessage,
-  type Form,
-  type FromWorker,
-  type Welcome,
-} from '../rpc/proto.js';
-import { controlOptions } from '../rpc/transport.js';
+import type { Link } from '../rpc/links.js';
+import type { CoordinatorMessage, Formation, FromWorker, Welcome } from '../rpc/proto.js';
+import { timeSpan } from '../text/quantities.js';
+import { Connection } from './connection.js';
 
 const HEARTBEAT_MS = 250;
 const STAGES = {
@@ -24,28 +20,18 @@ const STAGES = {
   wait: 'WAIT',
 } as const;
 const CONNECT_MS = 30_000;
-/**
- * The coordinator learns from heartbeats that a worker is gone. A worker learns from pings that the
- * coordinator's machine is gone; a coordinator that is only paused for a while answers later.
- */
-const KEEPALIVE_MS = 60_000;
-const channelOptions = {
-  ...controlOptions,
-  'grpc.keepalive_time_ms': KEEPALIVE_MS,
-  'grpc.keepalive_timeout_ms': KEEPALIVE_MS,
-  // A coordinator that is flooded with connections may drop this one, too.
-  'grpc.initial_reconnect_backoff_ms': 100,
-  'grpc.max_reconnect_backoff_ms': 1_000,
-};
+/** The times between two attempts to reach a coordinator that is gone. */
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 2_000;
+/** The longest time of a timer. */
+const LONGEST_MS = 2 ** 31 - 1;
+/** Within this time after its return the coordinator has formed the next generation. */
+const SETTLED_MS = 30_000;
 
-/** What the coordinator answers to a worker that it does not take. */
-const REFUSALS: ReadonlySet<status> = new Set([
-  status.FAILED_PRECONDITION,
-  status.ALREADY_EXISTS,
-  status.PERMISSION_DENIED,
-]);
-
-type MessageKind = Exclude<NonNullable<CoordinatorMessage['message']>, 'form' | 'stop' | 'drain' | 'waiting'>;
+type MessageKind = Exclude<
+  NonNullable<CoordinatorMessage['message']>,
+  'form' | 'stop' | 'drain' | 'waiting' | 'welcome'
+>;
 
 /** The coordinator ended the run, and has printed the reason. */
 export class Stopped extends Error {
@@ -72,16 +58,33 @@ export function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
+export interface SessionEvents {
+  /** The worker gets no place for now. */
+  onWaiting?: (reason: string) => void;
+  /** Tells the user that the coordinator is gone, or back. */
+  note?: (text: string) => void;
+  /**
+   * The address at which the coordinator of a run on this machine listens now, as the run folder says; null: it
+   * says nothing.
+   */
+  addressOf?: (welcome: Welcome) => string | null;
+}
+
 export class CoordinatorSession {
   /** Slots of the validation in progress that are computed; the heartbeat tells the coordinator. */
   validated = 0;
   /** Rejects with Stopped or an error when the session ends. */
   readonly over: Promise<never>;
-  readonly #address: string;
-  readonly #client: CoordinatorClient;
-  readonly #stream: ClientDuplexStream<FromWorker, CoordinatorMessage>;
+  readonly #events: SessionEvents;
+  #link: Link;
+  #connection: Connection | null = null;
   readonly #inbox: CoordinatorMessage[] = [];
-  readonly #onWaiting: (reason: string) => void;
+  #join: NonNullable<FromWorker['join']> | null = null;
+  #standby: (() => NonNullable<FromWorker['standby']>) | null = null;
+  /** The exit code with which it has asked to leave; null: it stays. */
+  #leaving: number | null = null;
+  #welcome: Welcome | null = null;
+  #welcomed: (welcome: Welcome) => void = () => {};
   #wake = () => {};
   #draining = false;
   #ended = false;
@@ -91,24 +94,22 @@ export class CoordinatorSession {
   /** The newest generation that it has heard of. */
   #newest = 0;
   #regrouping = new AbortController();
+  /** Whether the coordinator has welcomed this worker and is there, and since when. */
+  #present = false;
+  #presentSince = 0;
+  #delay = FIRST_DELAY_MS;
   #connecting: NodeJS.Timeout | undefined;
+  #patience: NodeJS.Timeout | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  /** @param onWaiting Called with the reason when the worker gets no place for now. */
-  constructor({ address, proof }: Link, onWaiting: (reason: string) => void = () => {}) {
-    this.#address = address;
-    this.#onWaiting = onWaiting;
-    const credentials = new LinkCredentials(proof, (why) => this.#close(this.#stranger(why)));
-    this.#client = new Coordinator(channelTarget(address), credentials, channelOptions);
+  constructor(link: Link, events: SessionEvents = {}) {
+    this.#link = link;
+    this.#events = events;
     this.over = new Promise((_, reject) => {
       this.#end = reject;
     });
     // Whoever waits for a message gets the error; without a waiter it is not an unhandled rejection.
     this.over.catch(() => {});
-    this.#stream = this.#client.Session(new Metadata({ waitForReady: true }));
-    this.#stream.on('data', (message: CoordinatorMessage) => this.#receive(message));
-    this.#stream.on('error', (error: ServiceError) => this.#close(this.#lost(error)));
-    this.#stream.on('end', () => this.#close(this.#lost(null)));
   }
 
   get generation(): number {
@@ -125,44 +126,162 @@ export class CoordinatorSession {
     return this.#draining;
   }
 
+  /** Whether the coordinator is gone, or was until a moment ago and has not formed the next generation. */
+  get unsettled(): boolean {
+    return !this.#present || performance.now() - this.#presentSince < SETTLED_MS;
+  }
+
+  /** Whether the coordinator is there, as far as this worker knows. */
+  get present(): boolean {
+    return this.#present;
+  }
+
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
-    this.#connecting = setTimeout(() => {
-      const message = `No coordinator at ${this.#address}: nobody answered within ${CONNECT_MS / 1000} s`;
+    this.#join = join;
+    const welcome = new Promise<Welcome>((resolve) => {
+      this.#welcomed = resolve;
+    });
+    const message = `No coordinator at ${this.#link.address}: nobody answered within ${CONNECT_MS / 1000} s`;
+    this.#patience = setTimeout(() => {
       this.#close(new OrchestratorError('ERR_COORDINATOR_LOST', message));
     }, CONNECT_MS);
-    // It is sent as soon as there is a connection.
-    this.send({ join });
-    const welcome = await this.next('welcome');
+    this.#connect();
+    return await Promise.race([welcome, this.over]);
+  }
+
+  #connect(): void {
+    const address = this.#movedTo();
+    if (address !== null) this.#link = { address, proof: null };
+    this.#connection = new Connection({
+      link: this.#link,
+      join: { generation: this.#newest, join: this.#join },
+      onMessage: (message) => this.#receive(message),
+      onLost: (why, mayReturn) => this.#lost(why, mayReturn),
+    });
+    if (this.#welcome !== null) this.#watchAddress();
+  }
+
+  /** Where the coordinator listens now, if the run folder says another address than before; otherwise null. */
+  #movedTo(): string | null {
+    if (this.#welcome === null || this.#link.proof !== null) return null;
+    const address = this.#events.addressOf?.(this.#welcome) ?? null;
+    return address === this.#link.address ? null : address;
+  }
+
+  /** A connection that is being made tries one address again and again. */
+  #watchAddress(): void {
+    this.#connecting = setTimeout(() => {
+      if (this.#movedTo() === null) {
+        this.#watchAddress();
+        return;
+      }
+      this.#connection?.abort();
+      this.#connect();
+    }, LONGEST_DELAY_MS);
+  }
+
+  /** The connection has ended. A coordinator that has welcomed this worker may come back. */
+  #lost(why: OrchestratorError, mayReturn: boolean): void {
+    clearInterval(this.#heartbeat);
     clearTimeout(this.#connecting);
+    const wasPresent = this.#present;
+    this.#present = false;
+    // Somebody else may listen at the address while the coordinator is gone.
+    const isStranger = why.code === 'ERR_TOKEN' && this.#welcome !== null;
+    if (this.#ended || !(mayReturn || isStranger)) {
+      this.#close(why);
+      return;
+    }
+    if (wasPresent) {
+      this.#delay = FIRST_DELAY_MS;
+      const seconds = this.#welcome!.patienceSeconds;
+      this.#events.note?.(`warn ${why.message}; this worker waits ${timeSpan(seconds)} for the next`);
+      const { code, message } = why;
+      const hint = 'Start the run again with the same command: it goes on from the last checkpoint';
+      const waited = `${message}; no other has come within ${timeSpan(seconds)}`;
+      this.#patience = setTimeout(
+        () => {
+          this.#close(new OrchestratorError(code, waited, hint));
+        },
+        Math.min(1000 * seconds, LONGEST_MS),
+      );
+    }
+    this.#connecting = setTimeout(() => this.#connect(), this.#delay);
+    this.#delay = Math.min(2 * this.#delay, LONGEST_DELAY_MS);
+  }
+
+  #onWelcome(welcome: Welcome): void {
+    clearTimeout(this.#patience);
+    clearTimeout(this.#connecting);
+    this.#present = true;
+    this.#presentSince = performance.now();
+    clearInterval(this.#heartbeat);
     this.#heartbeat = setInterval(() => {
       const { stage, ticks } = native().progress();
       this.send({ heartbeat: { validated: this.validated, stage: STAGES[stage], ticks } });
     }, HEARTBEAT_MS);
-    return welcome;
-  }
-
-  send(message: FromWorker): void {
-    if (this.#stream.writable) this.#stream.write({ generation: this.#generation, ...message });
+    const former = this.#welcome;
+    this.#welcome = welcome;
+    if (former === null) {
+      // The first coordinator that this worker meets waits for nobody: there was no generation without it.
+      this.#presentSince = Number.NEGATIVE_INFINITY;
+      this.#welcomed(welcome);
+      return;
+    }
+    const other = difference(former, welcome);
+    if (other !== null) {
+      const message = `The coordinator at ${this.#link.address} has come back with another ${other} than the run of this worker`;
+      const hint = 'Start this worker again: it then takes part in the run as it is now';
+      this.#close(new OrchestratorError('ERR_STATE_MISMATCH', message, hint));
+      return;
+    }
+    // A coordinator that is to stop says so itself.
+    this.#draining = false;
+    this.#events.note?.('the coordinator is back; this worker has joined it with what it holds');
+    if (this.#standby !== null) this.send({ standby: this.#standby() });
+    if (this.#leaving !== null) this.send({ leave: { exitCode: this.#leaving } });
   }
 
   /**
-   * Reports an error to the coordinator, which ends the run if it is fatal, and otherwise goes on without this
-   * worker.
+   * The worker may be given a place, from now on and by every coordinator that it joins.
+   *
+   * @param standby What it says then.
    */
-  fail(error: Error, fatal: boolean): void {
+  standBy(standby: () => NonNullable<FromWorker['standby']>): void {
+    this.#standby = standby;
+    this.send({ standby: standby() });
+  }
+
+  /** Asks to leave. Without a coordinator, the worker ends at once. */
+  leave(exitCode: number): void {
+    this.#leaving = exitCode;
+    if (this.#present) this.send({ leave: { exitCode } });
+    else this.#close(new Stopped(exitCode));
+  }
+
+  send(message: FromWorker): void {
+    if (this.#present) this.#connection?.send({ generation: this.#generation, ...message });
+  }
+
+  /**
+   * Reports an error to the coordinator, which ends the run if others would meet it, too, and otherwise goes on
+   * without this worker.
+   */
+  fail(error: Error): void {
     const { code, message, hint } = faultOf(error);
-    this.send({ failure: { code, message, hint: hint ?? '', fatal } });
+    this.send({ failure: { code, message, hint: hint ?? '' } });
   }
 
   /** Waits for the next generation and enters it. What is left of those before it is dropped. */
-  async formation(): Promise<Form> {
+  async formation(): Promise<Formation> {
     for (;;) {
       const last = this.#inbox.findLastIndex(({ form }) => form);
       if (last >= 0) {
         const { generation, form } = this.#inbox.splice(0, last + 1).at(-1)!;
         this.#generation = generation;
         this.#regrouping = new AbortController();
-        return form!;
+        const rank = form!.members.findIndex(({ id }) => id === this.#join!.workerId);
+        return { ...form!, rank };
       }
       this.#inbox.length = 0;
       await this.#arrival();
@@ -195,8 +314,7 @@ export class CoordinatorSession {
 
   close(): void {
     this.#clearTimers();
-    this.#stream.end();
-    this.#client.close();
+    this.#connection?.close();
   }
 
   #receive(message: CoordinatorMessage): void {
@@ -204,12 +322,16 @@ export class CoordinatorSession {
       this.#close(new Stopped(message.stop.exitCode));
       return;
     }
+    if (message.welcome) {
+      this.#onWelcome(message.welcome);
+      return;
+    }
     if (message.drain) {
       this.#draining = true;
       return;
     }
     if (message.waiting) {
-      this.#onWaiting(message.waiting.reason);
+      this.#events.onWaiting?.(message.waiting.reason);
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.
@@ -222,6 +344,7 @@ export class CoordinatorSession {
 
   #clearTimers(): void {
     clearTimeout(this.#connecting);
+    clearTimeout(this.#patience);
     clearInterval(this.#heartbeat);
   }
 
@@ -232,25 +355,12 @@ export class CoordinatorSession {
     this.#wake();
     this.#regrouping.abort(error);
   }
+}
 
-  #stranger(why: string): OrchestratorError {
-    return new OrchestratorError(
-      'ERR_TOKEN',
-      `Whoever listens at ${this.#address} is not the coordinator: ${why}`,
-    );
-  }
-
-  #lost(error: ServiceError | null): OrchestratorError {
-    if (error !== null && REFUSALS.has(error.code)) {
-      return new OrchestratorError(
-        'ERR_PROTOCOL',
-        `The coordinator at ${this.#address} refused this worker: ${error.details}`,
-      );
-    }
-    const details = error === null ? 'it ended the session' : error.details;
-    return new OrchestratorError(
-      'ERR_COORDINATOR_LOST',
-      `Lost the coordinator at ${this.#address}: ${details}`,
-    );
-  }
+/** What of the run is another one than before, in words; null: nothing that a worker depends on. */
+function difference(before: Welcome, now: Welcome): string | null {
+  if (before.configJson !== now.configJson) return 'configuration';
+  if (before.planJson !== now.planJson) return 'sample plan';
+  if (before.runDir !== now.runDir) return 'run folder';
+  return before.workers === now.workers ? null : 'number of workers';
 }

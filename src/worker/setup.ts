@@ -16,7 +16,7 @@ import { findGpu, type Gpu } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { native } from '../native/load.js';
 import { objectiveOf } from '../objective/objective.js';
-import type { Form, Welcome } from '../rpc/proto.js';
+import type { Formation, Welcome } from '../rpc/proto.js';
 import { planStateOf, SamplePlan } from '../step/plan.js';
 import { type Segment, segmentsSchema } from '../step/segment.js';
 import { SlotBatches } from '../step/slot.js';
@@ -35,6 +35,8 @@ export interface Held {
   step: number | null;
   /** Whether any state was ever written there. */
   isUsed: boolean;
+  /** Whether it is that of the run, its own or shared with others: the worker was in a generation that started. */
+  isRun: boolean;
 }
 
 /** What stays with a worker: its setup, its session, the state that it holds, and what saves it. */
@@ -46,7 +48,7 @@ export interface WorkerRun extends WorkerSetup {
 
 /** A worker's place in a generation, and what sums its gradients with those of its peers. */
 export interface Generation extends WorkerRun {
-  form: Form;
+  form: Formation;
   collective: Collective;
 }
 

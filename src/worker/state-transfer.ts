@@ -3,9 +3,9 @@
  * shares as there are holders, and each holder sends one. Nobody computes meanwhile, so it is sent from where
  * it is, and received where it belongs.
  */
-import { OrchestratorError } from '../errors.js';
 import type { Engine } from '../native/contract.js';
 import type { Receiver } from '../rpc/grpc-stream.js';
+import { ExchangeBroken } from './collective/collective.js';
 import { CHUNK_ELEMENTS } from './collective/slices.js';
 
 /** What the transfer needs of an engine. */
@@ -83,7 +83,7 @@ function shareReceiver(
 ): Receiver {
   let received = 0;
   const broke = (details: string, cause: Error | null = null) =>
-    new OrchestratorError('ERR_EXCHANGE', `The state from rank ${rank} did not come: ${details}`, { cause });
+    new ExchangeBroken(rank, `The state from rank ${rank} did not come: ${details}`, cause);
   return {
     open: (bytes) => {
       const piece = pieces[received];

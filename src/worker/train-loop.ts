@@ -1,4 +1,6 @@
 /** The training loop of one worker. One iteration is one step, in order from top to bottom. */
+
+import { faultPoint } from '../fault-points.js';
 import type { AccumulateResult } from '../native/contract.js';
 import { readCoefficient } from '../objective/coefficients.js';
 import type { Orders } from '../rpc/proto.js';
@@ -6,7 +8,6 @@ import { emaDecay } from '../step/ema.js';
 import { learningRate } from '../step/learning-rate.js';
 import type { TrainingSlot } from '../step/slot.js';
 import type { WorkerNumbers } from '../telemetry/metrics.js';
-import { faultPoint } from './fault-points.js';
 import { findNonFinite } from './non-finite.js';
 import { measureProcess } from './process-metrics.js';
 import { aborted } from './session.js';

@@ -129,7 +129,7 @@ test('resumed and killed at other numbers of workers: the same bits', async () =
   await ends(launch(runDir, 3, ...flags(data.corrected, 6), ALLOW), 0);
   await ends(launch(runDir, 1, ...flags(data.corrected, CORRECTED)), 0);
   // Killed within the third.
-  const killed = new Launched(runDir, 3, ...flags(data.extended, 100), ALLOW);
+  const killed = new Launched(runDir, 3, ...flags(data.extended, 100), ALLOW, '--max-restarts', '0');
   await killed.says('checkpoint of step 10');
   process.kill(killed.coordinator(), 'SIGKILL');
   await killed.outcome;

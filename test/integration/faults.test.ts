@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { FAULT_POINTS } from '../../src/worker/fault-points.js';
+import { FAULT_POINTS } from '../../src/fault-points.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';

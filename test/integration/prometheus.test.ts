@@ -39,7 +39,9 @@ const targets = () =>
   (JSON.parse(readFileSync(TARGETS, 'utf8')) as { targets: string[] }[]).flatMap((group) => group.targets);
 
 function start(name: string, nodes: number, ...more: string[]): Launched {
-  const run = new Launched(join(folder, name), nodes, '--prometheus-targets', TARGETS, ...LONG, ...more);
+  const targets = ['--prometheus-targets', TARGETS];
+  // Who is killed stays so.
+  const run = new Launched(join(folder, name), nodes, ...targets, '--max-restarts', '0', ...LONG, ...more);
   started.push(run);
   return run;
 }

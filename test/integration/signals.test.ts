@@ -451,7 +451,7 @@ describe('orchestrator stop', () => {
   });
 
   test('says what is lost where the run ends without a checkpoint', async () => {
-    const { run, runDir, pids } = await training('told-killed');
+    const { run, runDir, pids } = await training('told-killed', '--max-restarts', '0');
     send(pids.coordinator, 'SIGSTOP');
     const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'pipe'] });
     let stderr = '';

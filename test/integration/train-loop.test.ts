@@ -38,7 +38,10 @@ async function trained(
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
   const planJson = await planFor(config);
-  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson, isa: '' }, 1);
+  const setup = await buildSetup(
+    { configJson, workers: 1, runDir, planJson, patienceSeconds: 60, isa: '' },
+    1,
+  );
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, false, () => {});
   await setup.engine.stateLoaded(0);
@@ -46,7 +49,7 @@ async function trained(
   let step = 0;
   const session = {
     send: (message: FromWorker) => {
-      if (!message.prepared) messages.push(message);
+      if (!message.prepared && !message.saving) messages.push(message);
     },
     regrouped: new AbortController().signal,
     next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
@@ -57,7 +60,7 @@ async function trained(
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
   const collective = engineCollective(setup.engine, false);
   const saver = new CheckpointSaver(setup, session);
-  const held = { step: 0, isUsed: true };
+  const held = { step: 0, isUsed: true, isRun: true };
   await train({ ...setup, session, form, collective, saver, held }, start);
   expect(held.step).toBe(step);
   return messages;
@@ -104,7 +107,7 @@ test('a data set that is not that of the plan is refused before anything is buil
   const [segment] = JSON.parse(await planFor(config));
   const planJson = JSON.stringify([{ ...segment, datasetHash: '0'.repeat(64) }]);
   const built = buildSetup(
-    { configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson, isa: '' },
+    { configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson, patienceSeconds: 60, isa: '' },
     1,
   );
   await expect(built).rejects.toMatchObject({

@@ -236,8 +236,8 @@ describe('deaths', () => {
     await ends(run.outcome, 143);
   });
 
-  test('a killed coordinator ends everything', async () => {
-    const run = new Launched(join(folder, 'headless'), 2, ...long);
+  test('a killed coordinator that is not started again ends everything', async () => {
+    const run = new Launched(join(folder, 'headless'), 2, ...long, '--max-restarts', '0');
     await run.says('step 5/');
     const pids = [run.coordinator(), ...run.workers()];
     process.kill(pids[0] as number, 'SIGKILL');

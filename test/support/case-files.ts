@@ -36,7 +36,7 @@ function settingsOf(text: string): Settings {
     minWorkers: numbers.min ?? 1,
     maxWorkers: 99,
     patienceMs: 60_000,
-    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', isa: '' },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
     mustShare: false,
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
@@ -149,7 +149,7 @@ class Script {
         return {
           type: 'standby',
           id,
-          standby: { withoutRunFolder: false, arithmetic: '', instructionSets: [] },
+          standby: { withoutRunFolder: false, arithmetic: '', instructionSets: [], holds: false },
         };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
@@ -218,7 +218,10 @@ function describe(action: Action): string {
       return `journal: generation ${action.generation} after step ${action.step}: ${places.join(', ')}`;
     }
     case 'note':
-      return `note: ${action.message}`;
+    case 'warn':
+      return `${action.type}: ${action.message}`;
+    case 'sweep':
+      return `sweep, except ${action.keep.join(' ') || 'nothing'}`;
     case 'cut':
     case 'refuse':
       return `${action.type} ${action.id}`;
@@ -246,7 +249,7 @@ function describe(action: Action): string {
 function describeMessage({ welcome, waiting, form, sync, start, commit, stop }: FromCoordinator): string {
   if (welcome) return 'welcome';
   if (waiting) return `wait: ${waiting.reason}`;
-  if (form) return `form, as rank ${form.rank}`;
+  if (form) return 'form';
   if (sync?.keep) return 'keep the state';
   if (sync?.holders)
     return `take the state after step ${sync.holders.step} from ranks ${sync.holders.ranks?.join(' ')}`;

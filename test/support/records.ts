@@ -67,6 +67,7 @@ export const header: RunHeader = {
   checkpointEvery: 100,
   resumedStep: 50,
   restarts: 4,
+  coordinatorRestarts: 1,
   runDir: 'runs/x',
   checkpoint: { step: 50, path: 'runs/x/checkpoints/step-00000050' },
   validatedWeights: 'ema',

@@ -9,7 +9,7 @@ export const SETTINGS: Settings = {
   minWorkers: 1,
   maxWorkers: 2,
   patienceMs: 60_000,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', isa: '' },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
   mustShare: false,
   totalSlots: 3,
   steps: 6,
@@ -82,7 +82,8 @@ export class Script {
     arithmetic = 'isa avx2',
     instructionSets = ['avx2', 'generic'],
   ): Action[] {
-    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic, instructionSets } });
+    const standby = { withoutRunFolder, arithmetic, instructionSets, holds: false };
+    return this.event({ type: 'standby', id, standby });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */
@@ -120,7 +121,7 @@ export class Script {
   }
 
   notSaved(step: number): Action[] {
-    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space', fatal: true };
+    const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'full', hint: 'Free some space' };
     return this.event({ type: 'notSaved', id: 'a', notSaved: { step, failure } });
   }
 

@@ -55,7 +55,7 @@ export const cluster: Board = {
           kind: 'stat',
           unit: 'none',
           width: 3,
-          queries: [q.restarts],
+          queries: [q.restarts, q.coordinators],
           thresholds: [{ from: 3, colour: 'orange' }],
           description: 'Generations after the first. Several an hour: take the machine that fails out.',
         },

@@ -13,6 +13,10 @@ const phase = (name: string): Query => ({
 export const cluster = {
   workers: { expr: 'max by (run) (orchestrator_workers{run=~"$run"})', legend: '{{run}}' },
   generation: { expr: 'max by (run) (orchestrator_generation{run=~"$run"})', legend: '{{run}}' },
+  coordinators: {
+    expr: 'max by (run) (orchestrator_coordinator_restarts_total{run=~"$run"})',
+    legend: '{{run}}, coordinator',
+  },
   restarts: { expr: 'max by (run) (orchestrator_restarts_total{run=~"$run"})', legend: '{{run}}' },
   replayed: { expr: 'sum by (run) (orchestrator_replayed_steps_total{run=~"$run"})', legend: '{{run}}' },
   mismatches: { expr: 'sum by (run) (orchestrator_state_mismatches_total{run=~"$run"})', legend: '{{run}}' },

@@ -4,10 +4,10 @@ import { loadConfigWithSources } from '../../config/load.js';
 import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
 import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
-import { onStopSignals, stopEarly } from '../../signals.js';
+import { onStopSignals, type StopSignal, stopEarly } from '../../signals.js';
 import type { Send } from '../../telemetry/relay.js';
 import { advertisedHost, listenAddress, workerCount } from '../arguments.js';
-import { configArgument, networkOf, seenFrom } from '../options.js';
+import { configArgument, networkOf, patienceOption, seenFrom } from '../options.js';
 import { ignoreOutputErrors } from '../output.js';
 
 interface CoordinatorCommandOptions {
@@ -15,6 +15,8 @@ interface CoordinatorCommandOptions {
   minWorkers?: number;
   runDir: string;
   resume: string;
+  patience: number;
+  again: boolean;
   allowDataChange: boolean;
   listen?: string;
   advertise?: string;
@@ -26,11 +28,12 @@ export function register(program: Command): void {
   const command = program
     .command('coordinator', { hidden: true })
     .description('the coordinator of a run; started by launch');
-  configArgument(command)
+  patienceOption(configArgument(command))
     .requiredOption('--workers <n>', 'number of workers', workerCount)
     .option('--min-workers <n>', 'go on when so many are left (default: 1)', workerCount)
     .requiredOption('--run-dir <dir>', 'folder of the run')
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
+    .option('--again', 'take the place of a coordinator that has died', false)
     .option('--allow-data-change', 'go on with a data set that was corrected or extended', false)
     .option('--listen <host:port>', 'address for workers of other machines (default: none)', listenAddress)
     .option(
@@ -42,13 +45,18 @@ export function register(program: Command): void {
     .action(
       async (
         configPath: string,
-        { set, prometheusTargets, listen, advertise, ...options }: CoordinatorCommandOptions,
+        { set, prometheusTargets, listen, advertise, patience, ...options }: CoordinatorCommandOptions,
       ) => {
         ignoreOutputErrors();
         let run: Run | null = null;
+        let early: StopSignal | null = null;
         onStopSignals((signal) => {
-          // Until there is a run, there is nothing to save.
-          if (run === null) stopEarly(signal);
+          if (run === null) {
+            // Until there is a run, there is nothing to save, unless workers wait for this process.
+            if (!options.again) stopEarly(signal);
+            early ??= signal;
+            return;
+          }
           run.stop(signal);
           tell({ stopping: true });
         });
@@ -58,6 +66,7 @@ export function register(program: Command): void {
           ...options,
           runDir: seenFrom(network, options.runDir),
           minWorkers: options.minWorkers ?? 1,
+          patienceSeconds: patience,
           loaded: loadConfigWithSources(configPath, set),
           prometheusTargets: prometheusTargets ?? null,
           network,
@@ -70,7 +79,9 @@ export function register(program: Command): void {
         });
         if (run === null) process.exit(EXIT.done);
         const started = run;
-        process.on('message', ({ exited, output }: LauncherNotice) => {
+        if (early !== null) started.stop(early);
+        process.on('message', ({ exited, gone, output }: LauncherNotice) => {
+          if (gone) started.workerGone(gone);
           if (exited) started.workerExited(exited.workerId, exited.exit, exited.again);
           if (output !== undefined) started.workerOutput(output);
         });

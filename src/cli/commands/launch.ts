@@ -28,7 +28,7 @@ import {
   workerCount,
 } from '../arguments.js';
 import { examineHosts, type HostFlags, hostsOf, networkOfHosts } from '../launch-hosts.js';
-import { configArgument, networkOf, seenFrom, workersPerNodeOption } from '../options.js';
+import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
@@ -39,6 +39,7 @@ interface LaunchFlags extends HostFlags {
   nodes: NodeRange;
   minWorkers?: number;
   maxRestarts: number;
+  patience: number;
   resume: string;
   allowDataChange?: true;
   runDir?: string;
@@ -57,7 +58,7 @@ export function register(program: Command): void {
       'train: start a coordinator on this machine, and its workers here or on other hosts, one process each',
     );
   workersPerNodeOption(
-    configArgument(command).addOption(
+    patienceOption(configArgument(command)).addOption(
       new Option(
         '--nodes <n|min:max>',
         'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
@@ -73,7 +74,7 @@ export function register(program: Command): void {
     )
     .option(
       '--max-restarts <n>',
-      'how often each worker that has died is started again within 10 minutes; 0 = never',
+      'how often each process of the run that has died is started again within 10 minutes; 0 = never',
       wholeNumber,
       3,
     )
@@ -157,6 +158,7 @@ export function register(program: Command): void {
         environment: isRemote ? travelling(process.env) : {},
         minWorkers,
         maxRestarts,
+        patienceSeconds: flags.patience,
         device: config.device,
         configPath,
         runDir: seenFrom(network, flags.runDir ?? join('runs', config.name)),

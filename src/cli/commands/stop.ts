@@ -14,6 +14,8 @@ import { positive } from '../arguments.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
+/** A coordinator that has died is there again within this time, if its launcher starts another. */
+const RESTART_MS = 10_000;
 
 interface StopFlags {
   wait: boolean;
@@ -29,7 +31,7 @@ export function register(program: Command): void {
     .option('--timeout <seconds>', 'wait at most this long; the run still ends (default: no limit)', positive)
     .action(async (run: string, { wait, timeout }: StopFlags) => {
       const runDir = runFolder(run);
-      const owner = lockOwner(join(runDir, LOCK));
+      let owner = lockOwner(join(runDir, LOCK));
       if (owner === null) {
         const { checkpoint } = await progressOf(runDir);
         const last =
@@ -43,15 +45,29 @@ export function register(program: Command): void {
         return;
       }
       const end = performance.now() + (timeout ?? Number.POSITIVE_INFINITY) * 1000;
-      while (isAlive(owner)) {
-        if (performance.now() > end) {
-          const hint = 'It was told to stop; the same command waits for it again';
-          throw new OrchestratorError('ERR_STOP', `${who} has not ended within ${timeout} s`, hint);
+      while (owner !== null) {
+        while (isAlive(owner)) {
+          if (performance.now() > end) {
+            const hint = 'It was told to stop; the same command waits for it again';
+            throw new OrchestratorError('ERR_STOP', `${who} has not ended within ${timeout} s`, hint);
+          }
+          await sleep(POLL_MS);
         }
-        await sleep(POLL_MS);
+        owner = await successor(runDir);
+        if (owner !== null) signal(owner, runDir);
       }
       process.stdout.write(await result(runDir));
     });
+}
+
+/** The coordinator that `launch` has started in the place of one that has died; null if there is none. */
+async function successor(runDir: string): Promise<Owner | null> {
+  if (lossOf(await progressOf(runDir)) === null) return null;
+  for (const end = performance.now() + RESTART_MS; performance.now() < end; await sleep(POLL_MS)) {
+    const owner = lockOwner(join(runDir, LOCK));
+    if (owner !== null) return owner;
+  }
+  return null;
 }
 
 /**

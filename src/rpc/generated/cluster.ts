@@ -36,6 +36,7 @@ import type { Sharing as _orchestrator_v1_Sharing, Sharing__Output as _orchestra
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from './orchestrator/v1/Standby.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './orchestrator/v1/Stop.js';
+import type { Suspect as _orchestrator_v1_Suspect, Suspect__Output as _orchestrator_v1_Suspect__Output } from './orchestrator/v1/Suspect.js';
 import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './orchestrator/v1/Sync.js';
 import type { Validated as _orchestrator_v1_Validated, Validated__Output as _orchestrator_v1_Validated__Output } from './orchestrator/v1/Validated.js';
 import type { ValidationLoss as _orchestrator_v1_ValidationLoss, ValidationLoss__Output as _orchestrator_v1_ValidationLoss__Output } from './orchestrator/v1/ValidationLoss.js';
@@ -90,6 +91,7 @@ export interface ProtoGrpcType {
       SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
       Standby: MessageTypeDefinition<_orchestrator_v1_Standby, _orchestrator_v1_Standby__Output>
       Stop: MessageTypeDefinition<_orchestrator_v1_Stop, _orchestrator_v1_Stop__Output>
+      Suspect: MessageTypeDefinition<_orchestrator_v1_Suspect, _orchestrator_v1_Suspect__Output>
       Sync: MessageTypeDefinition<_orchestrator_v1_Sync, _orchestrator_v1_Sync__Output>
       Validated: MessageTypeDefinition<_orchestrator_v1_Validated, _orchestrator_v1_Validated__Output>
       ValidationLoss: MessageTypeDefinition<_orchestrator_v1_ValidationLoss, _orchestrator_v1_ValidationLoss__Output>

@@ -1,5 +1,18 @@
 /** The all-reduce that sums the workers' gradients. */
+import { OrchestratorError } from '../../errors.js';
 import type { AccumulateOptions, Engine, GradientNorm } from '../../native/contract.js';
+import { StatusError } from '../../rpc/grpc-stream.js';
+
+/** The exchange with a peer broke, or the peer cannot be reached. */
+export class ExchangeBroken extends OrchestratorError {
+  /** The peer's rank; null: it was reached, and has said that it cannot go on. */
+  readonly rank: number | null;
+
+  constructor(rank: number, message: string, cause: Error | null) {
+    super('ERR_EXCHANGE', message, { cause });
+    this.rank = cause instanceof StatusError ? null : rank;
+  }
+}
 
 /** What an all-reduce needs of the engine. */
 export type Gradients = Pick<Engine, 'gradientParts' | 'gradient' | 'reduce'>;

@@ -19,7 +19,7 @@ import {
 import type { Link } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { PullShare } from '../state-transfer.js';
-import type { Collective, Gradients } from './collective.js';
+import { type Collective, ExchangeBroken, type Gradients } from './collective.js';
 import { type ExchangeLayout, StepExchange } from './exchange.js';
 
 type Kind = 'PART' | 'RESULT';
@@ -149,7 +149,7 @@ export class GrpcCollective implements Collective {
       if (this.#closed) client.close();
     } catch (cause) {
       const message = `Cannot reach rank ${rank} at ${link.address}: ${(cause as Error).message}`;
-      throw new OrchestratorError('ERR_EXCHANGE', message, { cause });
+      throw new ExchangeBroken(rank, message, cause as Error);
     }
   }
 
@@ -161,7 +161,7 @@ export class GrpcCollective implements Collective {
     const broke = (cause: Error | null) => {
       const details = cause === null ? 'the stream ended early' : cause.message;
       const message = `The exchange with rank ${rank} broke at step ${step}: ${details}`;
-      return new OrchestratorError('ERR_EXCHANGE', message, { cause });
+      return new ExchangeBroken(rank, message, cause);
     };
     const incoming = kind === 'PART' ? exchange.receiveParts(rank) : exchange.receiveResults(rank);
     /** Backpressure: resumes a paused call when its parts are no longer far ahead of the summing. */

@@ -5,14 +5,17 @@
 import type { Config } from '../../config/schema.js';
 import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
-import type { DeviceRendezvous, Form } from '../../rpc/proto.js';
+import type { DeviceRendezvous, Formation } from '../../rpc/proto.js';
 import { type Collective, engineCollective } from './collective.js';
 
 /** Time limit for connecting the devices, once all workers have answered. */
 const CONNECT_MS = 120_000;
 
 /** What other workers need to connect to this worker's GPU, or why they cannot. */
-export async function deviceRendezvous(engine: Engine, { rank, members }: Form): Promise<DeviceRendezvous> {
+export async function deviceRendezvous(
+  engine: Engine,
+  { rank, members }: Formation,
+): Promise<DeviceRendezvous> {
   const bounds = Float64Array.from(members.flatMap(({ firstSlot, endSlot }) => [firstSlot, endSlot]));
   try {
     const [gpu = '', library = '', uniqueId = ''] = (await engine.rendezvous(rank, bounds)).split('/');

@@ -7,7 +7,7 @@ import { OrchestratorError } from '../../errors.js';
 import { faultOf } from '../../fault.js';
 import type { Group } from '../../native/contract.js';
 import { native } from '../../native/load.js';
-import type { Form } from '../../rpc/proto.js';
+import type { Formation } from '../../rpc/proto.js';
 
 /** Maximum number of workers in a group. */
 export const MAX_MEMBERS = 64;
@@ -33,7 +33,7 @@ export function cannotShare(): OrchestratorError {
  * Opens the memory of the members of a generation. Returns why this worker cannot share memory with them; '' if it
  * can.
  */
-export function reachMemory(group: Group | null, { rank, members }: Form, generation: number): string {
+export function reachMemory(group: Group | null, { rank, members }: Formation, generation: number): string {
   const addresses = members.map(({ sharedMemory }) => sharedMemory);
   if (group === null || addresses.includes('')) return 'the system of a worker provides no shared memory';
   try {

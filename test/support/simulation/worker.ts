@@ -78,9 +78,9 @@ export class Worker {
   }
 
   /** Leaves the generation before, and says what it holds. */
-  #form({ rank, members = [] }: Form, generation: number): void {
+  #form({ members = [] }: Form, generation: number): void {
     this.generation = generation;
-    this.rank = Number(rank);
+    this.rank = members.findIndex(({ id }) => id === this.id);
     const { firstSlot = 0, endSlot = 0 } = members[this.rank]!;
     this.#slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
     this.#addresses = members.map(({ dataAddress }) => dataAddress!);
@@ -155,6 +155,7 @@ export class Worker {
   #pull(ids: readonly string[]): void {
     this.held = null;
     this.#during(this.#world.below(200), () => {
+      if (this.#isCutOff()) return;
       const states = ids.map((id) => this.#world.memoryOf(id));
       if (states.includes(null)) return;
       this.held = states[0]!;
@@ -184,6 +185,7 @@ export class Worker {
   #compute(step: number): void {
     this.#during(this.#speed + this.#world.below(50), () => {
       this.#world.witness.computes(step, this.held);
+      if (this.shared === null && this.#isCutOff()) return;
       const { value } = this.held!;
       const slots = this.#slots.map((slot) => ({
         slot,
@@ -202,6 +204,13 @@ export class Worker {
         numbers,
       } as object as Prepared);
     });
+  }
+
+  /** Where links are broken no exchange ends: it says so, and waits for the next generation. */
+  #isCutOff(): boolean {
+    const rank = this.#world.unreachable(this, this.#addresses);
+    if (rank !== null) this.say('suspect', { rank, why: 'it cannot be reached' });
+    return rank !== null;
   }
 
   #apply(orders: Orders): void {

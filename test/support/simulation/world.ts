@@ -48,6 +48,8 @@ export class World {
   transfers = 0;
   joins = 0;
   again = 0;
+  /** How often a worker could not reach another one. */
+  breaks = 0;
   end: End | null = null;
   /** When something last went wrong, and when the first generation started. */
   lastFault = 0;
@@ -60,6 +62,8 @@ export class World {
   readonly shares: boolean;
   readonly unable: boolean;
   readonly #meetings = new Map<number, Meeting>();
+  /** The two workers that cannot reach each other, and until when. */
+  #broken: { ends: readonly string[]; until: number } = { ends: [], until: 0 };
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
   #restarts: number;
@@ -84,7 +88,7 @@ export class World {
       minWorkers: min,
       maxWorkers: workers + 3,
       patienceMs: 15_000,
-      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', isa: '' },
+      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
       mustShare: false,
       totalSlots: workers + this.below(4),
       steps: 1 + this.below(12),
@@ -170,6 +174,15 @@ export class World {
   memoryOf(id: string): State | null {
     const worker = this.#sessions.get(id)?.worker;
     return worker?.alive ? worker.held : null;
+  }
+
+  /** The rank of the member that the worker cannot reach; -1: others cannot reach each other; null: all can. */
+  unreachable(worker: Worker, members: readonly string[]): number | null {
+    const { ends, until } = this.#broken;
+    if (this.clock.now >= until || !ends.every((id) => members.includes(id))) return null;
+    if (!ends.includes(worker.id)) return -1;
+    this.breaks++;
+    return members.findIndex((id) => id !== worker.id && ends.includes(id));
   }
 
   /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
@@ -396,10 +409,10 @@ export class World {
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
   }
 
-  /** One process dies, freezes, or wants to leave, or another one comes. */
+  /** One process dies, freezes, or wants to leave, another one comes, or a link between two breaks. */
   #fault(): void {
     this.lastFault = this.clock.now;
-    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes'];
+    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks'];
     const kind = kinds[this.below(kinds.length)];
     const living = [...this.#sessions.values()].filter(({ worker, open }) => worker.alive && open);
     const victim = living[this.below(living.length)]?.worker;
@@ -407,6 +420,11 @@ export class World {
       this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
     } else if (victim === undefined) {
       return;
+    } else if (kind === 'breaks') {
+      const other = living[this.below(living.length)]!.worker;
+      if (other === victim) return;
+      this.lastFault = this.clock.now + this.below(20_000);
+      this.#broken = { ends: [victim.id, other.id], until: this.lastFault };
     } else if (kind === 'leaves') {
       victim.leaving = true;
       this.#countStaying();

@@ -28,11 +28,11 @@ describe('the rows of a step', () => {
   const journal = jsonl([{ generation: 1, step: 0, segments }]);
 
   test('follow from the plan, and are compared with the digest in the ledger', async () => {
-    const ledger = [1, 2, 3].map((step) => ledgerLine(step, 4, rowsOf(step)));
+    const ledger = [1, 2, 3].map((step) => ledgerLine(step, 4, rowsOf(step), 'r'));
     const sha256 = createHash('sha256')
       .update(JSON.stringify(rowsOf(2)))
       .digest('hex');
-    expect(ledger[1]).toEqual({ step: 2, micro: 4, rows_sha256: sha256 });
+    expect(ledger[1]).toEqual({ step: 2, micro: 4, rows_sha256: sha256, result_sha256: 'r' });
     const runDir = runWith({ 'ledger.jsonl': jsonl(ledger), 'journal.jsonl': journal });
     const slots = (step: number, micro = 4) =>
       Array.from({ length: 8 / micro }, (_, i) => rowsOf(step).slice(i * micro, (i + 1) * micro));
@@ -44,10 +44,10 @@ describe('the rows of a step', () => {
       message: `${runDir} has trained steps 1 to 3, not step 4`,
     });
     // A later start with other slots.
-    ledger[1] = ledgerLine(2, 2, rowsOf(2));
+    ledger[1] = ledgerLine(2, 2, rowsOf(2), 'r');
     writeFileSync(join(runDir, 'ledger.jsonl'), jsonl(ledger));
     expect((await recordedRows(runDir, 2, 2))[0]!.slots).toEqual(slots(2, 2));
-    ledger[1] = ledgerLine(2, 4, rowsOf(3));
+    ledger[1] = ledgerLine(2, 4, rowsOf(3), 'r');
     writeFileSync(join(runDir, 'ledger.jsonl'), jsonl(ledger));
     await expect(recordedRows(runDir, 1, 3)).rejects.toMatchObject({
       code: 'ERR_PLAN',
@@ -56,7 +56,7 @@ describe('the rows of a step', () => {
   });
 
   test('of a line that is damaged are those of the plan', async () => {
-    const ledger = `${jsonl([ledgerLine(1, 4, rowsOf(1))])}garbage\n${jsonl([ledgerLine(3, 4, rowsOf(3))])}`;
+    const ledger = `${jsonl([ledgerLine(1, 4, rowsOf(1), 'r')])}garbage\n${jsonl([ledgerLine(3, 4, rowsOf(3), 'r')])}`;
     const runDir = runWith({ 'ledger.jsonl': ledger, 'journal.jsonl': journal });
     const rows = await recordedRows(runDir, 1, 3);
     expect(rows.map(({ recorded }) => recorded)).toEqual([true, false, true]);
@@ -67,7 +67,7 @@ describe('the rows of a step', () => {
     const before = [{ step: 1, slots: [[5, 6], [1, 2]] }]; // biome-ignore format: one line
     const runDir = runWith({ 'ledger.jsonl': jsonl(before), 'journal.jsonl': '{"generation":1}\n' });
     expect(await recordedRows(runDir, 1, 1)).toEqual([{ ...before[0], recorded: true }]);
-    writeFileSync(join(runDir, 'ledger.jsonl'), jsonl([...before, ledgerLine(2, 4, rowsOf(2))]));
+    writeFileSync(join(runDir, 'ledger.jsonl'), jsonl([...before, ledgerLine(2, 4, rowsOf(2), 'r')]));
     await expect(recordedRows(runDir, 1, 2)).rejects.toMatchObject({
       message: expect.stringContaining('has no sample plan'),
     });

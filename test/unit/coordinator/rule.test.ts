@@ -114,13 +114,15 @@ describe('from joining to running', () => {
     expect(script.standby('a')).toEqual([]);
     expect(script.state.phase).toBe('JOINING');
     const actions = script.standby('b');
-    expect(actions.map(({ type }) => type)).toEqual(['journal', 'send', 'send']);
+    expect(actions.map(({ type }) => type)).toEqual(['journal', 'send']);
     expect(script.state.generation).toBe(5);
     expect(script.state.places).toMatchObject([
       { id: 'a', rank: 0, firstSlot: 0, endSlot: 1 },
       { id: 'b', rank: 1, firstSlot: 1, endSlot: 3 },
     ]);
-    expect(sent(actions)[1]).toMatchObject({ to: ['b'], message: { generation: 5, form: { rank: 1 } } });
+    expect(sent(actions)).toMatchObject([
+      { to: ['a', 'b'], message: { generation: 5, form: { members: [{ id: 'a' }, { id: 'b' }] } } },
+    ]);
   });
 
   test('every phase waits for everybody', () => {
@@ -232,7 +234,7 @@ describe('from joining to running', () => {
     script.standby('b');
     const message = 'Lost worker a (pid 101 on h): its connection was reset';
     const lost: Event = { type: 'lost', id: 'a', reason: 'its connection was reset' };
-    expect(script.event(lost)).toEqual([{ type: 'note', message }]);
+    expect(script.event(lost)).toEqual([{ type: 'warn', message }]);
     script.join('a');
     script.standby('a');
     expect(script.state).toMatchObject({ phase: 'FORMING', places: [{ id: 'a' }, { id: 'b' }] });
@@ -267,7 +269,7 @@ describe('the step rule', () => {
 
   test('a step is in the ledger before its commit is sent, and only when all have prepared', () => {
     const actions = new Script().running().step(1);
-    expect(actions.map(({ type }) => type)).toEqual(['commit', 'send', 'record']);
+    expect(actions.map(({ type }) => type)).toEqual(['commit', 'record', 'send']);
     expect(actions[0]).toMatchObject({ step: 1 });
     expect(sent(actions)[0]?.message.commit).toEqual({
       step: 1,
@@ -363,8 +365,8 @@ describe('the step rule', () => {
     expect(script.event({ type: 'prepared', id: 'a', prepared: prepared(1, [0]) })).toEqual([]);
     expect(script.event({ type: 'prepared', id: 'b', prepared: prepared(1, [1, 2]) })).toMatchObject([
       { type: 'commit', step: 1 },
-      { type: 'send' },
       { type: 'record' },
+      { type: 'send' },
     ]);
   });
 

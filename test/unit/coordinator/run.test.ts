@@ -21,6 +21,8 @@ test('stopped before training, it says why once, and leaves no folder: there is 
       minWorkers: 1,
       runDir,
       resume: 'auto',
+      patienceSeconds: 60,
+      again: false,
       network: null,
       prometheusTargets: null,
       launcher: null,

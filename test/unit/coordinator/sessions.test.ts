@@ -169,3 +169,30 @@ test('a worker of another machine cannot invite others', async () => {
   const answer = new Promise((resolve) => client.Invite({ uses: 1, seconds: 60 }, resolve));
   expect(await answer).toMatchObject({ code: status.PERMISSION_DENIED });
 });
+
+test('one that the others go on without is told so, and one that cannot take part otherwise', async () => {
+  const join = (workerId: string) => connect({ join: { ...JOIN, workerId } });
+  const [cut, refused] = [join('cut'), join('refused')];
+  await eventually(2);
+  sessions.cut('cut', 'no sign of life');
+  sessions.refuse('refused', 'other arithmetic');
+  expect(await cut.end).toMatchObject({ code: status.ABORTED, details: 'no sign of life' });
+  expect(await refused.end).toMatchObject({ code: status.FAILED_PRECONDITION, details: 'other arithmetic' });
+});
+
+test('the texts of a failure are cut off', async () => {
+  const failure = { code: 'C'.repeat(5_000), message: 'm'.repeat(5_000), hint: 'h' };
+  connect(
+    { join: JOIN },
+    { failure },
+    { notSaved: { step: 1, failure } },
+    { generation: 3, suspect: { why: 'w'.repeat(5_000) } },
+  );
+  await eventually(4);
+  const short = { code: 'C'.repeat(4_096), message: 'm'.repeat(4_096), hint: 'h' };
+  expect(events.slice(1)).toMatchObject([
+    { failure: short },
+    { notSaved: { failure: short } },
+    { suspect: { why: 'w'.repeat(4_096) } },
+  ]);
+});

@@ -19,9 +19,9 @@ const [able, unable, none] = [
   { sharing: { problem: 'off' } },
   { sharing: null },
 ];
-const all = () => true;
+const nobody = () => false;
 
-function judge(sharing: Sharing, formed: Formed[], holds: (id: string) => boolean = all) {
+function judge(sharing: Sharing, formed: Formed[], holds: (id: string) => boolean = nobody) {
   return sharing.judge(PLACES.slice(0, formed.length), formed as Parameters<Sharing['judge']>[1], holds);
 }
 
@@ -60,4 +60,14 @@ test.each([
   expect(judge(sharing, [able, unable, unable], holds)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
   expect(judge(sharing, [able, unable])).toMatchObject({ unable: [{ place: { id: 'b' } }] });
   expect(judge(sharing, [unable, unable])).toMatchObject({ fault: { code: 'ERR_SHARED_MEMORY' } });
+});
+
+test('after the death of a coordinator, memory is shared if those that hold the state have none of their own', () => {
+  const both = () => true;
+  const own = { sharing: { problem: '' }, held: { step: 4 } };
+  expect(judge(new Sharing(false), [own, own], both)).toEqual({ shared: false, note: null });
+  const holds = (id: string) => id === 'a';
+  expect(judge(new Sharing(false), [able, unable], holds)).toMatchObject({
+    unable: [{ place: { id: 'b' } }],
+  });
 });

@@ -31,7 +31,7 @@ const open = async (port: number | null) => {
   const config = loadConfig(yaml(MINIMAL), [`telemetry.metrics_port=${port}`]);
   const { recorder } = await openRecorder(
     { config, step: 3, own: false, checkpoint: null },
-    ...([2, dir, targets, null] as const),
+    ...([2, dir, targets, null, 0] as const),
   );
   return recorder;
 };

@@ -28,6 +28,7 @@ const RUN: LaunchOptions = {
   environment: { NCCL_DEBUG: 'INFO' },
   minWorkers: 1,
   maxRestarts: 3,
+  patienceSeconds: 600,
   device: 'cpu',
   configPath: 'run.yaml',
   runDir: '/runs/a',

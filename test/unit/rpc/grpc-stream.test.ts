@@ -1,4 +1,6 @@
-import { performServerHandshake } from 'node:http2';
+import { once } from 'node:events';
+import { type ClientHttp2Session, connect, createServer, performServerHandshake } from 'node:http2';
+import { type AddressInfo, createServer as createRelay, connect as dial, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
@@ -9,6 +11,7 @@ import {
   type PulledCall,
   type ServedCall,
   StreamServer,
+  watchConnection,
 } from '../../../src/rpc/grpc-stream.js';
 import { type Link, LinkCredentials } from '../../../src/rpc/links.js';
 import { Listener } from '../../../src/rpc/listener.js';
@@ -290,4 +293,33 @@ test('a client takes nobody but the worker that it expects, and does not wait fo
   const strange = await testRun();
   const stranger = { own: await strange.worker('client'), expected: proof!.expected };
   await expect(connectStreams({ ...link, proof: stranger }, PATH, 60_000)).rejects.toThrow('certificate');
+});
+
+test('a connection that the network has lost without a word ends, and one that answers does not', async () => {
+  const server = createServer();
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const sockets: Socket[] = [];
+  const relay = createRelay((socket) => {
+    const far = dial((server.address() as AddressInfo).port, '127.0.0.1');
+    sockets.push(socket, far);
+    for (const end of [socket, far]) end.on('error', () => {});
+    socket.pipe(far).pipe(socket);
+  });
+  await once(relay.listen(0, '127.0.0.1'), 'listening');
+  const session: ClientHttp2Session = connect(`http://127.0.0.1:${(relay.address() as AddressInfo).port}`);
+  closers.push(() => {
+    for (const socket of sockets) socket.destroy();
+    session.destroy();
+    relay.close();
+    server.close();
+  });
+  await once(session, 'remoteSettings');
+  watchConnection(session, 20);
+  await sleep(200);
+  expect(session.destroyed).toBe(false);
+  const [near] = sockets;
+  near!.unpipe();
+  near!.pause();
+  const [error] = await once(session, 'error');
+  expect(error).toMatchObject({ message: 'it has not answered for 0.06 s' });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { Engine } from '../../../src/native/contract.js';
-import type { DeviceRendezvous, Form } from '../../../src/rpc/proto.js';
+import type { DeviceRendezvous, Formation } from '../../../src/rpc/proto.js';
 import {
   canConnectDevices,
   connectDevices,
@@ -8,7 +8,7 @@ import {
   deviceRendezvous,
 } from '../../../src/worker/collective/nccl.js';
 
-const form = (ranks: number): Form => ({
+const form = (ranks: number): Formation => ({
   rank: 0,
   members: Array.from({ length: ranks }, (_, rank) => ({
     id: `w${rank}`,

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
@@ -9,19 +10,34 @@ import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
-const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]', isa: '' };
+const WELCOME = {
+  configJson: '{}',
+  workers: 1,
+  runDir: 'runs/x',
+  planJson: '[]',
+  patienceSeconds: 60,
+  isa: '',
+};
+
+/** A Form in which this worker has the rank. */
+const formOf = (rank: number) => ({
+  members: Array.from({ length: rank + 1 }, (_, r) => ({ id: r === rank ? JOIN.workerId : `other-${r}` })),
+});
 
 let sessions: Sessions;
 let address: string;
 let session: CoordinatorSession;
 let heard: Heartbeat[];
+let patience: number;
 beforeEach(async () => {
+  patience = 60;
   heard = [];
   sessions = new Sessions({
     workers: 1,
     generation: () => 1,
     onEvent: (event) => {
-      if (event.type === 'joined') sessions.send(null, { welcome: WELCOME });
+      if (event.type === 'joined')
+        sessions.send(null, { welcome: { ...WELCOME, patienceSeconds: patience } });
       if (event.type === 'heartbeat') heard.push(event.heartbeat);
     },
     invite: () => null,
@@ -61,13 +77,109 @@ test('whoever waits for a message gets the end', async () => {
   await expect(waits).rejects.toMatchObject({ exitCode: 1 });
 });
 
-test('a coordinator that goes away is named by its address', async () => {
-  await session.join(JOIN);
-  const lost = expect(session.formation()).rejects.toThrow(
-    /^Lost the coordinator at unix-abstract:orchestrator-\w+: it ended the session$/,
-  );
-  await sessions.close(1_000);
-  await lost;
+describe('a coordinator that goes away', () => {
+  /** What the next coordinator is told. */
+  const told: Event[] = [];
+  /** What the worker says to its user. */
+  const said: string[] = [];
+  let next: Sessions | null = null;
+  beforeEach(() => {
+    told.length = 0;
+    said.length = 0;
+    next = null;
+    moved = null;
+    session = new CoordinatorSession(
+      { address, proof: null },
+      { note: (text) => said.push(text), addressOf: () => moved },
+    );
+  });
+  afterEach(() => next?.close(1_000));
+
+  /** Where the run folder says that the coordinator listens. */
+  let moved: string | null = null;
+
+  async function comesBack(welcome: Welcome = WELCOME, elsewhere = false): Promise<Sessions> {
+    next = new Sessions({
+      workers: 1,
+      generation: () => 4,
+      onEvent: (event) => {
+        told.push(event);
+        if (event.type === 'joined') next!.send(null, { generation: 4, welcome });
+      },
+      invite: () => null,
+      onRefused: () => {},
+    });
+    const at = await next.listenLocally(elsewhere ? null : address);
+    expect(at === address).toBe(!elsewhere);
+    moved = at;
+    return next;
+  }
+
+  test('is named by its address if no other comes in time', async () => {
+    patience = 0.01;
+    await session.join(JOIN);
+    const lost = expect(session.formation()).rejects.toThrow(
+      /^Lost the coordinator at unix-abstract:orchestrator-\w+: .*; no other has come within 1 s$/,
+    );
+    await sessions.close(1_000);
+    await lost;
+  });
+
+  test('comes back: the worker stands by with what it holds, and has missed nothing that was sent to it', async () => {
+    await session.join(JOIN);
+    let holds = false;
+    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'a', holds }));
+    sessions.send(null, { generation: 5, form: formOf(0) });
+    await session.formation();
+    holds = true;
+    sessions.send(null, { generation: 5, commit: { step: 1 } });
+    await sessions.close(1_000);
+    expect(await session.next('commit')).toMatchObject({ step: 1 });
+    const coordinator = await comesBack();
+    await expect.poll(() => told.map(({ type }) => type), { timeout: 10_000 }).toContain('standby');
+    expect(told[0]).toMatchObject({ type: 'joined', id: 'a', newest: 5 });
+    expect(told.find(({ type }) => type === 'standby')).toMatchObject({ standby: { holds: true } });
+    expect(session.regrouped.aborted).toBe(false);
+    // It does not use a number again that this worker knows.
+    coordinator.send(null, { generation: 5, form: formOf(0) });
+    coordinator.send(null, { generation: 6, form: formOf(1) });
+    await expect.poll(() => session.regrouped.aborted).toBe(true);
+    expect(await session.formation()).toMatchObject({ rank: 1 });
+    expect(session.present).toBe(true);
+    expect(said.at(-1)).toBe('the coordinator is back; this worker has joined it with what it holds');
+  });
+
+  test('comes back at another address, because the former one is taken: the run folder says so', async () => {
+    await session.join(JOIN);
+    await sessions.close(1_000);
+    await expect.poll(() => session.present).toBe(false);
+    await comesBack(WELCOME, true);
+    await expect.poll(() => session.present, { timeout: 30_000 }).toBe(true);
+  });
+
+  test.each([
+    ['configuration', { configJson: '{"seed":2}' }],
+    ['sample plan', { planJson: '[1]' }],
+    ['number of workers', { workers: 2 }],
+  ])('comes back with another %s: it is of another run', async (what, change) => {
+    await session.join(JOIN);
+    await sessions.close(1_000);
+    const ends = expect(session.over).rejects.toMatchObject({
+      code: 'ERR_STATE_MISMATCH',
+      message: expect.stringContaining(`has come back with another ${what} than the run of this worker`),
+    });
+    await comesBack({ ...WELCOME, ...change });
+    await ends;
+  });
+
+  test('a worker that is asked to leave meanwhile ends at once', async () => {
+    await session.join(JOIN);
+    await sessions.close(1_000);
+    await expect.poll(() => session.present).toBe(false);
+    const ends = expect(session.over).rejects.toMatchObject({ exitCode: 143 });
+    session.leave(143);
+    await ends;
+  });
 });
 
 test('a request to stop is known at once, before the messages that came earlier are read', async () => {
@@ -83,8 +195,8 @@ test('a request to stop is known at once, before the messages that came earlier 
 
 test('messages of an older generation are left out, and one of another kind is an error', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   sessions.send(null, { generation: 2, start: { step: 0 } });
   expect(await session.formation()).toMatchObject({ rank: 1 });
   await expect(session.next('sync')).rejects.toThrow('The coordinator sent start where sync was expected');
@@ -92,12 +204,12 @@ test('messages of an older generation are left out, and one of another kind is a
 
 test('the next generation is told at once, and comes after what was sent before it', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   expect(await session.formation()).toMatchObject({ rank: 0 });
   expect(session.generation).toBe(1);
   const { regrouped } = session;
   sessions.send(null, { generation: 1, commit: { step: 1 } });
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
   await expect.poll(() => regrouped.aborted).toBe(true);
   // The step is applied, and what it gives is still of the first generation.
   expect(await session.next('commit')).toMatchObject({ step: 1 });
@@ -110,9 +222,9 @@ test('the next generation is told at once, and comes after what was sent before 
 
 test('of several generations that have formed meanwhile, the last counts', async () => {
   await session.join(JOIN);
-  sessions.send(null, { generation: 1, form: { rank: 0 } });
+  sessions.send(null, { generation: 1, form: formOf(0) });
   sessions.send(null, { generation: 1, sync: {} });
-  sessions.send(null, { generation: 2, form: { rank: 1 } });
+  sessions.send(null, { generation: 2, form: formOf(1) });
   sessions.send(null, { generation: 2, sync: { keep: {} } });
   while (!session.regrouped.aborted) await new Promise((resolve) => setImmediate(resolve));
   await new Promise((resolve) => setTimeout(resolve, 20));

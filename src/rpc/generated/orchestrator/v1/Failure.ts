@@ -8,11 +8,6 @@ export interface Failure {
    * what the user can do about it; may be empty
    */
   'hint'?: (string);
-  /**
-   * The run ends, because any worker would fail at this. Otherwise only this worker ends, and the others go on
-   * if they are enough.
-   */
-  'fatal'?: (boolean);
 }
 
 export interface Failure__Output {
@@ -22,9 +17,4 @@ export interface Failure__Output {
    * what the user can do about it; may be empty
    */
   'hint': (string);
-  /**
-   * The run ends, because any worker would fail at this. Otherwise only this worker ends, and the others go on
-   * if they are enough.
-   */
-  'fatal': (boolean);
 }

@@ -14,6 +14,7 @@ import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestra
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from '../../orchestrator/v1/Standby.js';
 import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from '../../orchestrator/v1/NotSaved.js';
 import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from '../../orchestrator/v1/Saving.js';
+import type { Suspect as _orchestrator_v1_Suspect, Suspect__Output as _orchestrator_v1_Suspect__Output } from '../../orchestrator/v1/Suspect.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromWorker {
@@ -32,7 +33,8 @@ export interface FromWorker {
   'standby'?: (_orchestrator_v1_Standby | null);
   'notSaved'?: (_orchestrator_v1_NotSaved | null);
   'saving'?: (_orchestrator_v1_Saving | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving";
+  'suspect'?: (_orchestrator_v1_Suspect | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving"|"suspect";
 }
 
 export interface FromWorker__Output {
@@ -51,5 +53,6 @@ export interface FromWorker__Output {
   'standby'?: (_orchestrator_v1_Standby__Output | null);
   'notSaved'?: (_orchestrator_v1_NotSaved__Output | null);
   'saving'?: (_orchestrator_v1_Saving__Output | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving";
+  'suspect'?: (_orchestrator_v1_Suspect__Output | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving"|"suspect";
 }

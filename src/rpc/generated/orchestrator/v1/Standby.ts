@@ -15,6 +15,10 @@ export interface Standby {
    */
   'arithmetic'?: (string);
   /**
+   * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
+   */
+  'holds'?: (boolean);
+  /**
    * The instruction sets with which it could compute, the best first; none on a GPU.
    */
   'instructionSets'?: (string)[];
@@ -33,6 +37,10 @@ export interface Standby__Output {
    * The same for all.
    */
   'arithmetic': (string);
+  /**
+   * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
+   */
+  'holds': (boolean);
   /**
    * The instruction sets with which it could compute, the best first; none on a GPU.
    */

@@ -13,6 +13,10 @@ export interface Welcome {
    */
   'planJson'?: (string);
   /**
+   * how long a worker waits for a coordinator that is gone
+   */
+  'patienceSeconds'?: (number | string);
+  /**
    * the instruction set with which all workers compute; empty: none is fixed
    */
   'isa'?: (string);
@@ -29,6 +33,10 @@ export interface Welcome__Output {
    * the segments of the sample plan, JSON (src/step/segment.ts)
    */
   'planJson': (string);
+  /**
+   * how long a worker waits for a coordinator that is gone
+   */
+  'patienceSeconds': (number);
   /**
    * the instruction set with which all workers compute; empty: none is fixed
    */

@@ -1,0 +1,87 @@
+/**
+ * Faults for tests: a worker that is started with ORCHESTRATOR_FAULT=WORKER:POINT:STEP:kill dies at this point of its
+ * loop. With `stop` in the place of `kill` it is stopped there, and with `hang` its event loop stands. WORKER may be
+ * `coordinator`: the fault is then that of the first coordinator of a run. Other processes, and others' variables, do
+ * nothing.
+ */
+
+import { OrchestratorError } from './errors.js';
+
+/** In the place of a worker: the fault is the coordinator's. */
+const COORDINATOR = 'coordinator';
+/** The points in the order in which a worker comes to them; those of a generation have its number for a step. */
+export const FAULT_POINTS = [
+  'formed',
+  'synced',
+  'prepare',
+  'reduce',
+  'prepared',
+  'commit',
+  'updated',
+  'applied',
+  'validated',
+  'saving',
+] as const;
+
+/** The same of the coordinator; those of a generation have its number for a step. */
+export const COORDINATOR_POINTS = [
+  /** A generation is in the journal, and no worker has heard of it. */
+  'forming',
+  /** All have the state, and nobody was told to start. */
+  'starting',
+  /** A worker has computed the step. */
+  'computed',
+  /** All have, and it is not in the ledger. */
+  'committing',
+  /** It is in the ledger, and its metrics are not recorded. */
+  'committed',
+  /** They are recorded, and no worker has heard of it. */
+  'recorded',
+  /** The checkpoint is staged, and does not have its name. */
+  'publishing',
+  /** It has its name, and nobody was told. */
+  'published',
+] as const;
+type FaultPoint = (typeof FAULT_POINTS)[number] | (typeof COORDINATOR_POINTS)[number];
+
+interface Fault {
+  point: string;
+  step: number;
+  how: How;
+}
+
+/** What the process says that it will do. */
+const EFFECTS = { kill: 'is sent SIGKILL', stop: 'is sent SIGSTOP', hang: 'hangs' };
+type How = keyof typeof EFFECTS;
+
+let planned: Fault | null = null;
+
+/**
+ * Takes what the environment asks of this process, and says so.
+ *
+ * @param name Its worker id, or `coordinator`.
+ */
+export function planFault(name: string, text = process.env.ORCHESTRATOR_FAULT): void {
+  planned = null;
+  if (text === undefined || text === '') return;
+  const [, of, point, step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text) ?? [];
+  const points: readonly string[] = of === COORDINATOR ? COORDINATOR_POINTS : FAULT_POINTS;
+  if (point === undefined || !points.includes(point)) {
+    throw new OrchestratorError(
+      'ERR_USAGE',
+      `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop or hang`,
+      `Unset it: it is for tests. The points are ${points.join(', ')}`,
+    );
+  }
+  if (of !== name) return;
+  planned = { point, step: Number(step), how: how as How };
+  const who = name === COORDINATOR ? 'the coordinator' : 'this worker';
+  process.stderr.write(`warn ORCHESTRATOR_FAULT: ${who} ${EFFECTS[planned.how]} at ${point} ${step}\n`);
+}
+
+/** The process has come to this point of this step. */
+export function faultPoint(point: FaultPoint, step: number): void {
+  if (planned?.point !== point || planned.step !== step) return;
+  if (planned.how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  else process.kill(process.pid, planned.how === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+}

@@ -1,0 +1,149 @@
+/**
+ * The coordinator is killed at named points of its work, or stopped: its workers keep what they hold, the next one
+ * takes its place, and the run ends in the bits of one that nothing disturbs. `.ci/run` tries every point with both
+ * exchanges.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { COORDINATOR_POINTS } from '../../src/fault-points.js';
+import { temporaryFolder } from '../support/folders.js';
+import { FULL, rows } from '../support/full.js';
+import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { MAIN } from '../support/program.js';
+
+const STEPS = 6;
+const settings = (...all: string[]) => all.flatMap((set) => ['--set', set]);
+const SETTINGS = settings(`schedule.steps=${STEPS}`, 'checkpoint.every=3', 'validation.every=3');
+const ENDLESS = settings('schedule.steps=1000000', 'schedule.decay=constant', 'checkpoint.every=1000000');
+
+type Case = [point: string, step: number, exchange: string];
+const SOME: Case[] = [
+  ['committed', 4, 'shared'],
+  ['publishing', 3, 'grpc'],
+];
+const OTHERS = COORDINATOR_POINTS.filter((point) => point !== 'forming')
+  .flatMap((point) =>
+    ['shared', 'grpc'].flatMap((exchange): Case[] => {
+      if (point === 'starting') return [[point, 1, exchange]];
+      // After step 3 there is a validation and a checkpoint, and after the last one the end of the run.
+      return [3, STEPS].map((step): Case => [point, step, exchange]);
+    }),
+  )
+  .filter((one) => !SOME.some((other) => one.join() === other.join()));
+
+const folder = temporaryFolder();
+const undisturbed = join(folder, 'undisturbed');
+beforeAll(async () => {
+  await ends(launch(undisturbed, 1, ...SETTINGS), 0);
+});
+afterEach(() => vi.unstubAllEnvs());
+
+/** The processes of all generations, by rank, without those that came back. */
+function workersOf(runDir: string): number[] {
+  const lines = readLines(join(runDir, 'journal.jsonl'));
+  return [
+    ...new Set(lines.flatMap(({ workers = [] }) => (workers as { pid: number }[]).map(({ pid }) => pid))),
+  ];
+}
+
+function expectNothingLeft(runDir: string): void {
+  expect(workersOf(runDir).filter(isAlive)).toEqual([]);
+  expect(existsSync(join(runDir, 'lock'))).toBe(false);
+  expect(readdirSync(join(runDir, 'checkpoints')).filter((name) => !/^step-\d{8}$/.test(name))).toEqual([]);
+}
+
+test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchange) => {
+  vi.stubEnv('ORCHESTRATOR_FAULT', `coordinator:${point}:${step}:kill`);
+  const runDir = join(folder, `${point}-${step}-${exchange}`);
+  const { output } = await ends(launch(runDir, 2, ...SETTINGS, ...settings(`exchange=${exchange}`)), 0);
+  expect(output).toContain(`warn ORCHESTRATOR_FAULT: the coordinator is sent SIGKILL at ${point} ${step}`);
+  expect(output).toContain('it is started again in 1 s (start 1 of 3 in 10 minutes)');
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
+  // No worker had to be started again.
+  expect(workersOf(runDir)).toHaveLength(2);
+  expectNothingLeft(runDir);
+});
+
+test.runIf(FULL)('killed while a generation forms, because a worker was killed', async () => {
+  vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:forming:2:kill');
+  const run = new Launched(join(folder, 'forming'), 3, ...ENDLESS);
+  await run.steps(2);
+  process.kill(run.workers()[1]!, 'SIGKILL');
+  await run.says('the coordinator was started again');
+  await run.says('whose state its workers have kept');
+  await stopsUndisturbed(run, ENDLESS);
+});
+
+/** Ends the run in order: what it has trained is what a run that nothing disturbs trains in as many steps. */
+async function stopsUndisturbed(run: Launched, sets: readonly string[]): Promise<void> {
+  await run.steps(run.stepsDone() + 2);
+  run.process.kill('SIGTERM');
+  await ends(run.outcome, 143);
+  const { runDir } = run;
+  const steps = readLines(join(runDir, 'ledger.jsonl')).at(-1)!.step as number;
+  await ends(launch(`${runDir}-undisturbed`, 1, ...sets, ...settings(`schedule.steps=${steps}`)), 0);
+  const bits = (dir: string) => ({ ...fingerprint(dir, steps), validation: null });
+  expect(bits(runDir)).toEqual(bits(`${runDir}-undisturbed`));
+  expectNothingLeft(runDir);
+}
+
+test('a launcher that dies with its coordinator leaves workers that wait for another, and take part in its run', async () => {
+  const run = new Launched(join(folder, 'by-hand'), 2, ...ENDLESS, '--max-restarts', '0');
+  await run.steps(2);
+  const { runDir } = run;
+  const workers = run.workers();
+  const coordinator = run.coordinator();
+  const command = readFileSync(`/proc/${coordinator}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  run.process.kill('SIGSTOP');
+  process.kill(coordinator, 'SIGKILL');
+  run.process.kill('SIGKILL');
+  await run.outcome;
+  expect(await allDead([coordinator])).toBe(true);
+  expect(workers.filter(isAlive)).toEqual(workers);
+
+  const again = spawn(command[0]!, [...command.slice(1), '--again'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const code = new Promise((resolve) => again.once('exit', resolve));
+  let printed = '';
+  for (const stream of [again.stdout, again.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      printed += text;
+    });
+  }
+  await expect
+    .poll(() => printed, { timeout: 60_000 })
+    .toMatch(/whose state its workers have kept.*step \d+\//s);
+  // The run goes on as it was, and ends in order.
+  again.kill('SIGTERM');
+  expect(await code, printed).toBe(143);
+  expect(await allDead(workers)).toBe(true);
+  expect(command).toContain(MAIN);
+  expectNothingLeft(runDir);
+});
+
+test('without another coordinator they end by themselves', async () => {
+  const run = new Launched(join(folder, 'orphans'), 2, ...ENDLESS, '--patience', '2s');
+  await run.steps(2);
+  const workers = run.workers();
+  run.process.kill('SIGSTOP');
+  process.kill(run.coordinator(), 'SIGKILL');
+  run.process.kill('SIGKILL');
+  expect(await allDead(workers)).toBe(true);
+});
+
+test.runIf(FULL)(
+  'a coordinator that is stopped for longer than its workers may be silent loses nobody',
+  async () => {
+    const run = new Launched(join(folder, 'stopped'), 2, ...ENDLESS);
+    await run.steps(2);
+    const coordinator = run.coordinator();
+    process.kill(coordinator, 'SIGSTOP');
+    await sleep(6_000);
+    process.kill(coordinator, 'SIGCONT');
+    await stopsUndisturbed(run, ENDLESS);
+    expect(run.output).not.toContain('Lost');
+    expect(workersOf(run.runDir)).toHaveLength(2);
+  },
+);

@@ -1,0 +1,177 @@
+/** A coordinator takes the place of one that has died: its workers return with what they hold. */
+import { expect, test } from 'vitest';
+import type { Action, Former } from '../../../src/coordinator/events.js';
+import { Ledger } from '../../../src/coordinator/ledger.js';
+import { end, HEARTBEAT, killed, prepared, ready, reason, Script, sent } from '../../support/rule-script.js';
+
+/** What step 5 gives, by all slots. */
+const FIFTH = new Ledger(4).enter(5, [prepared(5, [0]), prepared(5, [1, 2])]);
+const DIGEST = 'digest' in FIFTH ? FIFTH.digest : '';
+
+const former: Former = {
+  members: ['a', 'b'],
+  arithmetic: 'isa avx2',
+  committed: 5,
+  validated: 3,
+  digestOf: (step) => (step === 5 ? DIGEST : null),
+};
+
+class Returning extends Script {
+  constructor(changes: Partial<Former> = {}) {
+    super({ resumePath: 'step-2', resumeStep: 2, former: { ...former, ...changes } });
+  }
+
+  /** It joins, and stands by with the state of the run. */
+  returns(id: string, newest = 7): Action[] {
+    const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: '' };
+    this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
+    const standby = {
+      withoutRunFolder: false,
+      arithmetic: 'isa avx2',
+      instructionSets: ['avx2'],
+      holds: true,
+    };
+    return this.event({ type: 'standby', id, standby });
+  }
+
+  /** All say what they hold. Returns what they are told. */
+  formed(held: Record<string, number | null>): Action[] {
+    return Object.entries(held).flatMap(([id, step]) =>
+      this.event({
+        type: 'formed',
+        id,
+        formed: { device: null, sharing: null, held: step === null ? null : { step } },
+      }),
+    );
+  }
+
+  /** The time passes, with ticks and heartbeats. */
+  until(time: number, ...ids: string[]): Action[] {
+    const actions: Action[] = [];
+    for (; this.now < time; this.now += 250) {
+      for (const id of ids) this.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
+      actions.push(...this.event({ type: 'tick' }));
+    }
+    return [...actions, ...this.event({ type: 'tick' })];
+  }
+
+  ready(step: number, ...ids: string[]): Action[] {
+    return ids.flatMap((id) => this.event({ type: 'ready', id, ready: ready({ step }) }));
+  }
+}
+
+const started = (actions: Action[]) => actions.find((action) => action.type === 'started');
+
+test('a worker that comes before them has to compute as they do', () => {
+  const run = new Returning();
+  expect(sent(run.join('c'))).toMatchObject([{ message: { welcome: { isa: 'avx2' } } }]);
+  expect(run.standby('c', false, 'isa avx512', ['avx512', 'avx2'])).toContainEqual(
+    expect.objectContaining({ type: 'refuse', id: 'c' }),
+  );
+  run.returns('a');
+  expect(run.returns('b')).toContainEqual(
+    expect.objectContaining({ type: 'journal', arithmetic: 'isa avx2' }),
+  );
+});
+
+test('when all have returned they form the next generation that none has heard of, with what they hold', () => {
+  const run = new Returning();
+  expect(sent(run.returns('a'))).toEqual([]);
+  const formed = run.returns('b', 8);
+  expect(formed[0]).toMatchObject({ type: 'journal', generation: 9, step: 5 });
+  expect(sent(run.formed({ a: 5, b: 5 })).map(({ message }) => message.sync)).toMatchObject([
+    { keep: {} },
+    { keep: {} },
+  ]);
+  const actions = run.ready(5, 'a', 'b');
+  expect(started(actions)).toMatchObject({ firstStep: 6, again: 0 });
+  // The validation of step 3 was recorded, and there is no checkpoint of step 4 yet that could be written now.
+  expect(sent(actions)[0]!.message.start).toEqual({
+    step: 5,
+    validate: false,
+    checkpoint: false,
+    stop: false,
+  });
+});
+
+test('a step that nobody has applied is run again, and compared', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 4, b: 4 });
+  const actions = run.ready(4, 'a', 'b');
+  expect(started(actions)).toMatchObject({ firstStep: 5, again: 1 });
+  expect(sent(actions)[0]!.message.start).toMatchObject({ step: 4, checkpoint: true });
+  const committed = run.step(5);
+  expect(committed[0]).toMatchObject({ type: 'commit', step: 5, digest: DIGEST });
+});
+
+test('another result than the recorded one ends the run', () => {
+  const run = new Returning({ digestOf: () => 'another' });
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 4, b: 4 });
+  run.ready(4, 'a', 'b');
+  expect(reason(run.step(5))).toContain('ERR_STATE_MISMATCH: Step 5 was run again');
+});
+
+test('a validation that was not recorded is ordered again', () => {
+  const run = new Returning({ committed: 3, validated: 2 });
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 3, b: 3 });
+  expect(sent(run.ready(3, 'a', 'b'))[0]!.message.start).toMatchObject({ step: 3, validate: true });
+});
+
+test('without anybody who holds the state, the run goes on from the checkpoint, and nothing is compared', () => {
+  const run = new Returning({ digestOf: () => 'another' });
+  run.forming();
+  run.formed({ a: null, b: null });
+  expect(started(run.ready(2, 'a', 'b'))).toMatchObject({ firstStep: 3, again: null });
+  expect(run.step(3)[0]).toMatchObject({ type: 'commit', step: 3 });
+});
+
+test('one that does not return is waited for for 15 seconds; one that has ended, not at all', () => {
+  const late = new Returning();
+  late.returns('a');
+  expect(late.until(15_000, 'a')).toEqual([]);
+  expect(late.until(15_250, 'a')[0]).toMatchObject({ type: 'journal', workers: [{ id: 'a' }] });
+
+  const dead = new Returning();
+  dead.returns('a');
+  const actions = dead.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+  expect(actions).toContainEqual(expect.objectContaining({ type: 'journal' }));
+
+  const gone = new Returning();
+  gone.event({ type: 'gone', id: 'b' });
+  expect(gone.returns('a')[0]).toMatchObject({ type: 'journal' });
+});
+
+test('where a state that is shared was kept, it is shared again, also with one that comes later', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.returns('b');
+  const sharing = { problem: '' };
+  run.event({ type: 'formed', id: 'a', formed: { device: null, sharing, held: null } });
+  const actions = run.event({ type: 'formed', id: 'b', formed: { device: null, sharing, held: null } });
+  expect(sent(actions)[0]!.message.sync).toMatchObject({ shared: true, checkpoint: 'step-2' });
+  // The memory itself says of which step it is.
+  expect(started(run.ready(5, 'a', 'b'))).toMatchObject({ firstStep: 6, again: 0 });
+});
+
+test('a run that is asked to stop waits for the workers that hold what is not saved', () => {
+  const run = new Returning();
+  const stop = { type: 'stop', exitCode: 143, reason: 'received SIGTERM' } as const;
+  expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM' }]);
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 5, b: 5 });
+  const [order] = sent(run.ready(5, 'a', 'b'));
+  expect(order!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+
+  const alone = new Returning();
+  alone.event(stop);
+  expect(end(alone.until(15_250))).toMatchObject({ exitCode: 143, fault: null });
+  // Everything is in the checkpoint.
+  expect(end(new Returning({ committed: 2 }).event(stop))).toMatchObject({ exitCode: 143 });
+});
