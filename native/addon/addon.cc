@@ -35,6 +35,12 @@ Napi::Value host(const Napi::CallbackInfo& info) {
                              {"processors", processors()}});
 }
 
+Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
+  std::vector<Napi::Value> list;
+  for (const char* name : kernels::cpu_names()) list.push_back(Napi::String::New(info.Env(), name));
+  return to_value(info.Env(), list);
+}
+
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   return promise(info.Env(), on_own_thread, nullptr, kernels::cuda_devices,
                  [](Napi::Env env, const std::vector<graph::Device::Description>& devices) {
@@ -158,6 +164,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     throw to_js(env, "ERR_NATIVE_MISSING",
                 "The addon works on the main thread alone, not in a worker of worker_threads");
   method(exports, "host", host);
+  method(exports, "instructionSets", instruction_sets);
   method(exports, "cudaDevices", cuda);
   method(exports, "deviceCeilings", device_ceilings);
   method(exports, "createEngine", create_engine);

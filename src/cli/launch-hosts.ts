@@ -91,7 +91,11 @@ export async function examineHosts(
   const segment = resolved.segments.at(-1) ?? null;
   const request = { config: canonicalJson(resolved.config), plan: segment?.version ?? null };
   const asked = await askHosts(hosts, request, environment);
-  const needs = { dataset: segment?.datasetHash ?? null, workerBytes: Math.max(...figures.rankLeast) };
+  const needs = {
+    isa: resolved.isa,
+    dataset: segment?.datasetHash ?? null,
+    workerBytes: Math.max(...figures.rankLeast),
+  };
   const { problems, warnings, isa } = judgeHosts(asked, needs);
   for (const warning of warnings) process.stderr.write(`warn ${warning}\n`);
   refuse(problems);

@@ -66,6 +66,8 @@ export interface Settings {
 export interface Former {
   /** The workers that are waited for, by their ids: those of the generation that started last, if they may return. */
   members: readonly string[];
+  /** What the bits of their sums depend on; null: it does not matter, or is not known. */
+  arithmetic: string | null;
   /** The last step in the ledger. */
   committed: number;
   /** The last step whose validation was recorded; 0: none was. */
@@ -159,6 +161,8 @@ export type Action =
       step: number;
       /** It goes on after a fault, or where another process has ended: not with workers that come or leave in order. */
       isRestart: boolean;
+      /** What the bits of its sums depend on. */
+      arithmetic: string;
     }
   /** All workers of the generation have the same state; its first step begins. */
   | {

@@ -16,8 +16,10 @@ import { journalOf, type KeptRecords, LEDGER, METRICS } from './run-dir.js';
  * @param again Whether its workers are known to wait for another coordinator.
  */
 export function formerOf(runDir: string, resumeStep: number, again: boolean): Former {
+  const { workers, arithmetic } = journalOf(runDir);
   return {
-    members: again ? journalOf(runDir).workers.map(({ id }) => id) : [],
+    members: again ? workers.map(({ id }) => id) : [],
+    arithmetic: again ? arithmetic : null,
     committed: Math.max(resumeStep, lastCommitted(join(runDir, LEDGER))),
     validated: lastValidated(join(runDir, METRICS), resumeStep),
     digestOf: (step) => recordedResult(runDir, step),

@@ -2,6 +2,7 @@
 import type { Fault } from '../fault.js';
 import type { Formed, FromCoordinator, Ready, Standby, Suspect } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
+import { Arithmetic } from './arithmetic.js';
 import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
 import { judgeReady, oddOnes } from './judge.js';
@@ -28,8 +29,7 @@ export class Membership {
   #newest = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
-  /** What the bits of the run depend on besides its configuration: that of the first worker that stood by. */
-  #arithmetic: string | null = null;
+  readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
   /** When the members last connected again, because a link between two of them broke. */
   #reconnectedAt = Number.NEGATIVE_INFINITY;
@@ -41,6 +41,7 @@ export class Membership {
     this.#steps = steps;
     this.#number = settings.lastGeneration;
     this.#sharing = new Sharing(settings.mustShare);
+    this.#arithmetic = new Arithmetic(settings.welcome.isa || null, settings.former?.arithmetic ?? null);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -81,14 +82,14 @@ export class Membership {
     this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
-    return [this.send([id], { welcome })];
+    return [this.send([id], { welcome: { ...welcome, isa: this.#arithmetic.isa } })];
   }
 
-  standBy(id: string, { withoutRunFolder, arithmetic, holds }: Standby, now: number): Action[] {
-    if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic = null;
-    const others = this.#arithmetic ?? arithmetic;
-    this.#arithmetic = others;
-    if (arithmetic !== others) return this.#refuse(id, otherArithmetic(arithmetic, others), now);
+  standBy(id: string, standby: Standby, now: number): Action[] {
+    if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic.forget();
+    const why = this.#arithmetic.take(standby);
+    if (why !== null) return this.#refuse(id, why, now);
+    const { withoutRunFolder, holds } = standby;
     this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
     if (holds) this.#steps.recover();
     const generation = this.#generation;
@@ -236,6 +237,7 @@ export class Membership {
         workers: places,
         step: committed,
         isRestart: isRestart || continues,
+        arithmetic: this.#arithmetic.description,
       },
       generation.send({ form: { members: [...places] } }),
       ...without.flatMap(({ id }) => this.#waits(id)),
@@ -292,14 +294,6 @@ export class Membership {
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];
   }
-}
-
-function otherArithmetic(own: string, others: string): string {
-  return (
-    `it computes with ${own}, and the others with ${others}, so the result would depend on who computes what. ` +
-    'Start the run and all of its workers with the same ORCHESTRATOR_ISA, one that each of their processors has ' +
-    '(orchestrator doctor prints the highest), and a precision.compute that is not auto'
-  );
 }
 
 function noFolder(runDir: string): Fault {

@@ -33,6 +33,7 @@ import { firstSegment } from '../step/plan.js';
 import { checkRows, type Segment } from '../step/segment.js';
 import { quantity } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
+import { isaOfRun } from './arithmetic.js';
 import { planOnResume } from './data-change.js';
 
 interface ResolveOptions {
@@ -55,6 +56,8 @@ export interface ResolvedRun {
   segments: Segment[];
   /** The checkpoint to resume from; null = start at step 1. */
   checkpoint: FoundCheckpoint | null;
+  /** The instruction set with which all workers compute; null: none is fixed yet, or they compute on GPUs. */
+  isa: string | null;
   /** Whether the checkpoint is one of this run's folder, so that its records go on. */
   own: boolean;
   /** Step of the checkpoint, or 0. */
@@ -122,7 +125,8 @@ export async function resolveRun(
   const warnings = [...resolved.warnings, ...damaged];
   const step = found?.manifest.step ?? 0;
   if (own && resume !== 'auto') warnings.push(...(await abandoned(checkpoints, step)));
-  return { ...resolved, checkpoint: found, own, step, warnings };
+  const isa = isaOfRun(resolved.config, found?.manifest ?? null);
+  return { ...resolved, checkpoint: found, isa, own, step, warnings };
 }
 
 /** What there is to say of a run without a step left; null for others. */

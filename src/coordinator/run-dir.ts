@@ -347,6 +347,8 @@ interface JournalRecord {
   restarts: number;
   /** The workers of the generation that formed last, by rank; empty: none did. */
   workers: readonly RecordedPlace[];
+  /** What the bits of their sums depend on; null: an earlier version wrote the journal. */
+  arithmetic: string | null;
   /** With how many of them the run goes on. */
   minWorkers: number;
   /** How often a coordinator has taken the place of one that had died. */
@@ -364,6 +366,7 @@ export function journalOf(runDir: string): JournalRecord {
   let lastGeneration = 0;
   let restarts = 0;
   let workers: readonly RecordedPlace[] = [];
+  let arithmetic: string | null = null;
   let minWorkers = 0;
   let started: number | null = null;
   let coordinatorRestarts = 0;
@@ -376,6 +379,7 @@ export function journalOf(runDir: string): JournalRecord {
       // Journals of earlier versions do not say it: every generation after the first was one.
       if (line.restart === true || (line.restart === undefined && lastGeneration > 1)) restarts++;
       workers = members as RecordedPlace[];
+      arithmetic = typeof line.arithmetic === 'string' ? line.arithmetic : null;
       // Journals of earlier versions do not say it: all were needed.
       minWorkers = typeof line.min_workers === 'number' ? line.min_workers : members.length;
     }
@@ -387,5 +391,6 @@ export function journalOf(runDir: string): JournalRecord {
     if (started === null && typeof at === 'number') started = at;
     return true;
   });
-  return { lastGeneration, restarts, workers, minWorkers, coordinatorRestarts, started, segments, metrics };
+  const last = { lastGeneration, workers, arithmetic, minWorkers };
+  return { ...last, restarts, coordinatorRestarts, started, segments, metrics };
 }

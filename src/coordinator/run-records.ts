@@ -104,7 +104,10 @@ export class RunRecords {
    * A generation forms. Its line is in the journal once it has started: until the first one has, the run folder is
    * not changed. The number of a later one is there before any worker hears of it, so that it is not used twice.
    */
-  generation({ generation, step, workers, isRestart }: ActionOf<'journal'>, minWorkers: number): void {
+  generation(
+    { generation, step, workers, isRestart, arithmetic }: ActionOf<'journal'>,
+    minWorkers: number,
+  ): void {
     this.#recorder.generation(generation);
     if (isRestart) this.#recorder.count('restarts', 1);
     this.#generation = {
@@ -116,6 +119,7 @@ export class RunRecords {
       workers,
       restart: isRestart,
       min_workers: minWorkers,
+      arithmetic,
       coordinator_restarts: this.#coordinatorRestarts,
       unix_seconds: Date.now() / 1000,
     };

@@ -173,6 +173,7 @@ export class Run {
         runDir: dir.path,
         planJson: canonicalJson(resolved.segments),
         patienceSeconds,
+        isa: resolved.isa ?? '',
       },
       mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),

@@ -1,7 +1,8 @@
 /** Asks all hosts of a run what they have, and says what is wrong with each, before anything is started there. */
+import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
-import { lowestCommonIsa } from '../native/isa.js';
+import { bestCommonIsa } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
@@ -24,6 +25,8 @@ const CERTIFICATE_MS = 86_400_000;
 export interface HostNeeds {
   /** The identity of the run's data set; null: it is not known. */
   dataset: string | null;
+  /** The instruction set of the run; null: it begins, or computes on GPUs. */
+  isa: string | null;
   /** The least memory of one worker. */
   workerBytes: number;
 }
@@ -144,15 +147,20 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
       problems.push(new OrchestratorError('ERR_HOST', message, 'The bits would depend on who computes what'));
     }
   }
-  const isas = answers.map(({ isa }) => isa);
-  if (first.gpus !== '' || new Set(isas).size === 1) return { problems, warnings, isa: null };
-  const isa = lowestCommonIsa(isas);
+  if (first.gpus !== '') return { problems, warnings, isa: null };
+  const common = bestCommonIsa(answers.map(({ isas }) => isas));
+  const isa = needs.isa ?? common;
+  for (const { name, isas } of needs.isa === null ? [] : answers) {
+    if (!isas.includes(needs.isa!)) problems.push(lacksIsa('ERR_HOST', name, needs.isa!, isas, common));
+  }
+  if (answers.every((answer) => answer.isa === isa)) return { problems, warnings, isa: null };
   const list = answers.map(({ name, isa }) => `${name} ${isa}`).join(', ');
   if (isa === null) {
     const message = `The hosts have no instruction set in common: ${list}`;
-    const hint = 'ORCHESTRATOR_ISA=generic is slow, and the same everywhere';
-    problems.push(new OrchestratorError('ERR_HOST', message, hint));
-  } else warnings.push(`all workers compute with ${isa}, which every host has: ${list}`);
+    problems.push(new OrchestratorError('ERR_HOST', message, 'Leave out the hosts with other processors'));
+  } else if (needs.isa === null) {
+    warnings.push(`all workers compute with ${isa}, which every host has: ${list}`);
+  } else warnings.push(slowerIsa(isa, list));
   return { problems, warnings, isa };
 }
 

@@ -8,6 +8,7 @@ import { checkDisk } from '../doctor/machine.js';
 import { faultOf } from '../fault.js';
 import { machineMemory } from '../memory/machine.js';
 import { findGpus } from '../native/cuda.js';
+import { possibleIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { version } from '../version.js';
@@ -33,7 +34,13 @@ export const hostReportSchema = z.object({
   /** Its clock. */
   unixMs: z.number(),
   /** What the bits of its sums depend on; of what is unknown ''. */
-  arithmetic: z.object({ isa: z.string(), kernels: z.string(), gpus: z.string() }),
+  arithmetic: z.object({
+    isa: z.string(),
+    /** The instruction sets with which it may compute, the best first. */
+    isas: z.array(z.string()),
+    kernels: z.string(),
+    gpus: z.string(),
+  }),
   /** The identity of its data set; '': it was not asked for, or cannot be read. */
   dataset: z.string(),
   memoryBytes: z.number(),
@@ -56,7 +63,8 @@ export async function hostReport({ config: text, data, plan, workers }: HostRequ
   const config = await attempt(() => parseConfig(text, 'the configuration of the run'), null);
   const disk = checkDisk(process.cwd(), FULL_BYTES);
   if (disk.status !== 'ok') problems.push(`its disk: ${disk.detail}`);
-  const arithmetic = await attempt(() => arithmeticOf(config, workers), { isa: '', kernels: '', gpus: '' });
+  const unknown = { isa: '', isas: [], kernels: '', gpus: '' };
+  const arithmetic = await attempt(() => arithmeticOf(config, workers), unknown);
   const dataset =
     config === null || plan === null
       ? ''
@@ -79,11 +87,11 @@ async function arithmeticOf(config: Config | null, workers: number): Promise<Hos
   const broken = checkAddon().find(({ status }) => status === 'failed');
   if (broken !== undefined) throw new Error(`its ${broken.name} ${broken.detail}: ${broken.fix}`);
   const { isa, kernels } = native().host();
-  if (config?.device !== 'cuda') return { isa, kernels, gpus: '' };
+  const isas = possibleIsas(native());
+  if (config?.device !== 'cuda') return { isa, isas, kernels, gpus: '' };
   const gpus = await findGpus(native(), workers);
   return {
-    isa,
-    kernels,
+    ...{ isa, isas, kernels },
     gpus: [...new Set(gpus.map(({ name, libraries }) => `${name}, ${libraries}`))].join('; '),
   };
 }

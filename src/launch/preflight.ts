@@ -1,6 +1,7 @@
 /** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
 import type { LoadedConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
+import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { describeData, resolveRun } from '../coordinator/resolve-run.js';
 import { checkRunDir } from '../coordinator/run-dir.js';
 import type { DescribedDataset, Identification } from '../data/dataset.js';
@@ -12,6 +13,7 @@ import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import type { HostInfo, NativeAddon } from '../native/contract.js';
 import { findGpus, type Gpu } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
+import { adoptIsa, possibleIsas } from '../native/isa.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor, type Spread } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
@@ -53,7 +55,7 @@ const LARGE_SHARE = 0.2;
 
 /**
  * Checks what a run needs before its first step: configuration, data set, weights, run folder and checkpoint,
- * ports, memory, GPUs. Changes nothing. Throws where nobody gives the shapes of the data, and what follows
+ * ports, memory, GPUs. Changes nothing but with which instructions this process computes. Throws where nobody gives the shapes of the data, and what follows
  * from the configuration; everything else is returned.
  */
 export async function preflight(
@@ -69,6 +71,7 @@ export async function preflight(
   // In a run the workers verify it.
   if (dry) await dataset?.verify();
   const resolved = await resolveRun(loaded, shapes, dataset, { ...options, thorough: dry });
+  adoptIsa(addon, resolved.isa);
   const { config } = resolved;
   const ofData = dataset === null ? [] : await dataWarnings(dataset, config, dry);
   const figures = estimateFor(addon, config, shapes, workers, null, spread);
@@ -112,6 +115,7 @@ export async function preflight(
       ...[...missing, disk?.refusal ?? null].filter((problem) => problem !== null),
       ...exchangeProblems(config, workers, spread.here, gpus),
       ...(isHere ? threadsProblems(loaded, hostOf(addon)) : []),
+      ...(isHere && spread.here === workers ? isaProblems(addon, resolved.isa) : []),
       ...(elsewhere ? [] : await addressProblems(config)),
     ],
     /** What the user should know before the run begins. */
@@ -121,6 +125,7 @@ export async function preflight(
       ...tight,
       ...more,
       ...ofData,
+      ...(isHere && spread.here === workers ? isaWarnings(addon, resolved.isa) : []),
       ...heldOut(loaded, dataset),
       ...crowded(config, hostOf(addon), spread.here),
     ],
@@ -183,6 +188,17 @@ async function addressProblems({ telemetry }: Config): Promise<OrchestratorError
     if (error instanceof OrchestratorError) return [error];
     throw error;
   }
+}
+
+/** The error where this machine does not have the instruction set of the run. Other hosts tell of theirs. */
+function isaProblems(addon: NativeAddon, isa: string | null): OrchestratorError[] {
+  const possible = possibleIsas(addon);
+  return isa === null || possible.includes(isa) ? [] : [lacksIsa('ERR_ISA', 'this machine', isa, possible)];
+}
+
+function isaWarnings(addon: NativeAddon, isa: string | null): string[] {
+  const [best, ...others] = possibleIsas(addon);
+  return isa !== null && others.includes(isa) ? [slowerIsa(isa, `this machine has ${best}`)] : [];
 }
 
 /** A warning where a large part of the data set is held out, from which the model learns nothing. */

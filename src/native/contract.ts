@@ -85,7 +85,10 @@ export interface Elementary {
 
 export interface NativeAddon {
   elementary: Elementary;
+  /** The first call that computes chooses the kernels for good. Throws ERR_ISA where ORCHESTRATOR_ISA names others. */
   host(): HostInfo;
+  /** Kernel sets that this processor can run, the best first. Chooses none. */
+  instructionSets(): string[];
   /**
    * The devices, indexed by the ordinal that EngineSpec.device means. Rejects with ERR_CUDA where there is
    * none, and says why.

@@ -5,6 +5,8 @@ import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { planFault } from '../fault-points.js';
+import { adoptIsa } from '../native/isa.js';
+import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { offerSharedMemory } from './collective/shared.js';
@@ -62,12 +64,15 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       // Workers of other machines have processors of their own.
       const sharing = (own === null ? null : options.localWorkers) ?? welcome.workers;
+      adoptIsa(native(), welcome.isa || null);
       const setup = await buildSetup(welcome, sharing, options.data);
       startWatchdog();
       const saver = new CheckpointSaver(setup, session);
       const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
-      const standing = { withoutRunFolder, arithmetic: describeArithmetic(setup) };
+      const arithmetic = await describeArithmetic(setup);
+      const instructionSets = setup.gpu === null ? native().instructionSets() : [];
+      const standing = { withoutRunFolder, arithmetic, instructionSets };
       session.standBy(() => ({ ...standing, holds: worker.held.isRun }));
       for (;;) {
         const form = await session.formation();

@@ -22,6 +22,7 @@ import { type Segment, segmentsSchema } from '../step/segment.js';
 import { SlotBatches } from '../step/slot.js';
 import { calibrationBatch } from './calibration.js';
 import type { Collective } from './collective/collective.js';
+import { probeArithmetic } from './probe.js';
 import type { CheckpointSaver } from './saver.js';
 import type { CoordinatorSession } from './session.js';
 
@@ -186,8 +187,12 @@ export function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Reco
   return { ...device, precision: precision.compute };
 }
 
-/** "device cpu, isa avx512bf16, kernels 3, precision bf16": what must be equal for all workers of a run. */
-export function describeArithmetic({ training, gpu }: WorkerSetup): string {
-  const parts = Object.entries(arithmetic(training, gpu));
+/**
+ * "device cpu, isa avx512bf16, kernels 3, precision bf16, probe 1f2e3d4c5b6a7988": what must be equal for all workers
+ * of a run. GPUs of one kind are equal.
+ */
+export async function describeArithmetic({ training, gpu }: WorkerSetup): Promise<string> {
+  const probed = gpu === null ? { probe: await probeArithmetic(training.spec) } : {};
+  const parts = Object.entries({ ...arithmetic(training, gpu), ...probed });
   return parts.map(([name, value]) => `${name} ${value}`).join(', ');
 }

@@ -6,6 +6,7 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
+import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
 import { readLines } from '../support/launched.js';
 import { orchestratorIn, succeeds } from '../support/program.js';
@@ -19,8 +20,11 @@ describe.each(versions)('%s', (version) => {
   const folder = temporaryFolder();
   beforeAll(() => cpSync(join(RUNS, version), folder, { recursive: true }));
 
+  // This machine may lack the instruction set with which they were written.
+  const env = { ORCHESTRATOR_ISA: native().host().isa };
+
   function run(...args: string[]): string {
-    const done = orchestratorIn({ cwd: folder }, ...args);
+    const done = orchestratorIn({ cwd: folder, env }, ...args);
     expect(done.stderr).not.toMatch(/^error/m);
     return succeeds(done);
   }

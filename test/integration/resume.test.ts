@@ -14,9 +14,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test, vi } from 'vitest';
+import { loadConfigWithSources } from '../../src/config/load.js';
+import { preflight } from '../../src/launch/preflight.js';
 import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
-import { ends, fingerprint, launch } from '../support/launched.js';
+import { ends, fingerprint, launch, readLines, TRAINING } from '../support/launched.js';
 import { unmountable } from '../support/mountable.js';
 import { because } from '../support/needs.js';
 import { PLAINEST_ISA } from '../support/plainest-isa.js';
@@ -76,7 +78,7 @@ test('an earlier checkpoint by its path: the later ones are put aside, and the e
 });
 
 const plain = native().host().isa === PLAINEST_ISA ? 'there is no other instruction set here' : null;
-test.skipIf(plain)(because('on another instruction set: told', plain), async () => {
+test.skipIf(plain)(because('on another instruction set: told, and kept from then on', plain), async () => {
   const runDir = join(folder, 'isa');
   execFileSync('cp', ['-r', one, runDir]);
   vi.stubEnv('ORCHESTRATOR_ISA', PLAINEST_ISA);
@@ -89,8 +91,33 @@ test.skipIf(plain)(because('on another instruction set: told', plain), async () 
     expect(warnings).toEqual([expect.stringMatching(told)]);
     // What workers say stands in the log, too.
     expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(JSON.stringify(warnings?.[0]));
+    vi.stubEnv('ORCHESTRATOR_ISA', '');
+    const again = await ends(launch(runDir, 2, '--set', 'schedule.steps=26', ...more.slice(2)), 0);
+    expect(again.output).toMatch(
+      new RegExp(`^warn all workers compute with ${PLAINEST_ISA}, as up to the checkpoint`, 'm'),
+    );
+    expect(again.output).not.toContain('other arithmetic');
+    const generations = readLines(join(runDir, 'journal.jsonl')).flatMap(
+      ({ arithmetic }) => arithmetic ?? [],
+    );
+    expect(generations.slice(-2)).toEqual(Array(2).fill(expect.stringContaining(`isa ${PLAINEST_ISA},`)));
   } finally {
     vi.unstubAllEnvs(); // the tests may run under an instruction set of the environment
+  }
+});
+
+test('on a machine that lacks the instruction set: refused, with the way to go on', async () => {
+  vi.stubEnv('ORCHESTRATOR_ISA', '');
+  try {
+    const addon = { ...native(), instructionSets: () => ['other'] };
+    const loaded = loadConfigWithSources(TRAINING, ['schedule.steps=25'], {});
+    const options = { workers: 1, runDir: one, resume: 'auto', memory: null, dry: false };
+    const { problems } = await preflight(addon, loaded, options);
+    expect(problems).toMatchObject([
+      { code: 'ERR_ISA', hint: expect.stringContaining('ORCHESTRATOR_ISA=other ') },
+    ]);
+  } finally {
+    vi.unstubAllEnvs();
   }
 });
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { shellText } from '../../src/text/shell.js';
 import { temporaryFolder } from '../support/folders.js';
+import { FULL } from '../support/full.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
 import {
   childrenOf,
@@ -43,7 +44,7 @@ describe.skipIf(reason)(because('hosts that ssh reaches', reason), () => {
     hosts?.remove();
   });
 
-  test('a worker outlives its connection, and is started again when it dies', async () => {
+  test.runIf(FULL)('a worker outlives its connection, and is started again when it dies', async () => {
     const reference = join(folder, 'reference');
     const undisturbed = launch(reference, 1);
     const options = ['--hosts', `localhost,${B}`];

@@ -38,7 +38,10 @@ async function trained(
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
   const planJson = await planFor(config);
-  const setup = await buildSetup({ configJson, workers: 1, runDir, planJson, patienceSeconds: 60 }, 1);
+  const setup = await buildSetup(
+    { configJson, workers: 1, runDir, planJson, patienceSeconds: 60, isa: '' },
+    1,
+  );
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, false, () => {});
   await setup.engine.stateLoaded(0);
@@ -104,7 +107,7 @@ test('a data set that is not that of the plan is refused before anything is buil
   const [segment] = JSON.parse(await planFor(config));
   const planJson = JSON.stringify([{ ...segment, datasetHash: '0'.repeat(64) }]);
   const built = buildSetup(
-    { configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson, patienceSeconds: 60 },
+    { configJson: canonicalJson(config), workers: 1, runDir: 'x', planJson, patienceSeconds: 60, isa: '' },
     1,
   );
   await expect(built).rejects.toMatchObject({

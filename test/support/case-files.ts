@@ -36,7 +36,7 @@ function settingsOf(text: string): Settings {
     minWorkers: numbers.min ?? 1,
     maxWorkers: 99,
     patienceMs: 60_000,
-    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 },
+    welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
     mustShare: false,
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
@@ -146,7 +146,11 @@ class Script {
           sharedMemory: '',
         };
       case 'standby':
-        return { type: 'standby', id, standby: { withoutRunFolder: false, arithmetic: '', holds: false } };
+        return {
+          type: 'standby',
+          id,
+          standby: { withoutRunFolder: false, arithmetic: '', instructionSets: [], holds: false },
+        };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
         const holds = what !== 'nothing' && held !== null;

@@ -9,7 +9,7 @@ export const SETTINGS: Settings = {
   minWorkers: 1,
   maxWorkers: 2,
   patienceMs: 60_000,
-  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 },
+  welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
   mustShare: false,
   totalSlots: 3,
   steps: 6,
@@ -76,8 +76,14 @@ export class Script {
     return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses, ownAccord });
   }
 
-  standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {
-    return this.event({ type: 'standby', id, standby: { withoutRunFolder, arithmetic, holds: false } });
+  standby(
+    id: string,
+    withoutRunFolder = false,
+    arithmetic = 'isa avx2',
+    instructionSets = ['avx2', 'generic'],
+  ): Action[] {
+    const standby = { withoutRunFolder, arithmetic, instructionSets, holds: false };
+    return this.event({ type: 'standby', id, standby });
   }
 
   /** Both have joined and built: b before a, and yet a has rank 0. Returns the actions of the last event. */

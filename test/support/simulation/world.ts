@@ -88,7 +88,7 @@ export class World {
       minWorkers: min,
       maxWorkers: workers + 3,
       patienceMs: 15_000,
-      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 },
+      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
       mustShare: false,
       totalSlots: workers + this.below(4),
       steps: 1 + this.below(12),

@@ -10,6 +10,7 @@ const DIGEST = 'digest' in FIFTH ? FIFTH.digest : '';
 
 const former: Former = {
   members: ['a', 'b'],
+  arithmetic: 'isa avx2',
   committed: 5,
   validated: 3,
   digestOf: (step) => (step === 5 ? DIGEST : null),
@@ -24,7 +25,12 @@ class Returning extends Script {
   returns(id: string, newest = 7): Action[] {
     const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: '' };
     this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
-    const standby = { withoutRunFolder: false, arithmetic: 'isa avx2', holds: true };
+    const standby = {
+      withoutRunFolder: false,
+      arithmetic: 'isa avx2',
+      instructionSets: ['avx2'],
+      holds: true,
+    };
     return this.event({ type: 'standby', id, standby });
   }
 
@@ -55,6 +61,18 @@ class Returning extends Script {
 }
 
 const started = (actions: Action[]) => actions.find((action) => action.type === 'started');
+
+test('a worker that comes before them has to compute as they do', () => {
+  const run = new Returning();
+  expect(sent(run.join('c'))).toMatchObject([{ message: { welcome: { isa: 'avx2' } } }]);
+  expect(run.standby('c', false, 'isa avx512', ['avx512', 'avx2'])).toContainEqual(
+    expect.objectContaining({ type: 'refuse', id: 'c' }),
+  );
+  run.returns('a');
+  expect(run.returns('b')).toContainEqual(
+    expect.objectContaining({ type: 'journal', arithmetic: 'isa avx2' }),
+  );
+});
 
 test('when all have returned they form the next generation that none has heard of, with what they hold', () => {
   const run = new Returning();

@@ -67,6 +67,33 @@ describe('a worker that computes with other instructions', () => {
     expect(refusals(script.standby('c'))).toEqual([]);
   });
 
+  test('is told the way in which it could take part', () => {
+    const why = (own: string, sets: string[], others = 'isa avx512') => {
+      const script = new Script({ minWorkers: 1 });
+      for (const id of ['a', 'b']) script.join(id);
+      script.standby('a', false, others, ['avx512', 'avx2', 'generic']);
+      return refusals(script.standby('b', false, own, sets))[0]![1];
+    };
+    expect(why('isa avx2', ['avx2', 'generic'])).toContain('ORCHESTRATOR_ISA=avx2 before the same command');
+    expect(why('isa neon', ['neon'])).toContain('no instruction set in common');
+    expect(why('isa generic', ['avx512', 'avx2', 'generic'])).toContain('without ORCHESTRATOR_ISA=generic');
+    const probes = ['isa avx512, probe 1', 'isa avx512, probe 2'] as const;
+    expect(why(probes[0], ['avx512'], probes[1])).toContain('other bits for the same instructions');
+    expect(why('isa avx512, kernels 2', ['avx512'])).toContain('same version of the program');
+  });
+
+  test('is told of the instruction set when it joins, and cannot change that of a run that goes on', () => {
+    const script = new Script({ minWorkers: 1, welcome: { ...SETTINGS.welcome, isa: 'avx2' } });
+    expect(sent(script.join('a'))).toMatchObject([{ message: { welcome: { isa: 'avx2' } } }]);
+    script.join('b');
+    expect(refusals(script.standby('a', false, 'isa avx512', ['avx512']))).toHaveLength(1);
+    const [journal] = script.standby('b');
+    expect(journal).toMatchObject({ type: 'journal', arithmetic: 'isa avx2' });
+    expect(sent(new Script({ maxWorkers: 3 }).running().join('c'))).toMatchObject([
+      { message: { welcome: { isa: 'avx2' } } },
+    ]);
+  });
+
   test('sets what others compute with if nobody waits any more who came before', () => {
     const script = new Script({ minWorkers: 1, workers: 2 });
     script.join('a');

@@ -12,21 +12,33 @@ const GOOD: HostReport = {
   version: version(),
   protocol: PROTOCOL,
   unixMs: NOW,
-  arithmetic: { isa: 'avx512', kernels: '3', gpus: '' },
+  arithmetic: { isa: 'avx512', isas: ['avx512', 'avx2', 'generic'], kernels: '3', gpus: '' },
   dataset: 'd1',
   memoryBytes: 16 * GIB,
   problems: [],
 };
 
+type Differences = (Partial<HostReport> | OrchestratorError)[];
+
 /** Hosts that have answered as a good one does, but for this. */
-function judge(...differences: (Partial<HostReport> | OrchestratorError)[]) {
+function judge(...differences: Differences) {
+  return judgeFor(null, ...differences);
+}
+
+/** A processor with these instruction sets, the best first. */
+function having(...isas: string[]): Partial<HostReport> {
+  return { arithmetic: { ...GOOD.arithmetic, isa: isas[0]!, isas } };
+}
+
+/** @param isa The instruction set of the run. */
+function judgeFor(isa: string | null, ...differences: Differences) {
   const asked = differences.map((difference, index): Asked => {
     const name = `node${index + 1}`;
     const host = { name, ssh: { destination: name, port: null }, workers: 2, folder: '/opt', data: null };
     const answer = difference instanceof OrchestratorError ? difference : { ...GOOD, ...difference };
     return { host, answer, receivedMs: NOW };
   });
-  const { problems, ...rest } = judgeHosts(asked, NEEDS);
+  const { problems, ...rest } = judgeHosts(asked, { ...NEEDS, isa });
   return { problems: problems.map(({ message }) => message), ...rest };
 }
 
@@ -69,15 +81,27 @@ describe('before a run starts workers on hosts', () => {
   });
 
   test('where instruction sets differ, the highest that all have is taken', () => {
-    const arithmetic = (isa: string) => ({ arithmetic: { ...GOOD.arithmetic, isa } });
-    const { problems, warnings, isa } = judge(arithmetic('avx512bf16'), arithmetic('avx2'), {});
+    const { problems, warnings, isa } = judge(having('avx512bf16', 'avx512', 'avx2'), having('avx2'), {});
     expect({ problems, isa }).toEqual({ problems: [], isa: 'avx2' });
     expect(warnings).toEqual([
       'all workers compute with avx2, which every host has: node1 avx512bf16, node2 avx2, node3 avx512',
     ]);
-    const mixed = judge(arithmetic('avx2'), arithmetic('neon'));
+    const mixed = judge(having('avx2'), having('neon'));
     expect(mixed.isa).toBeNull();
     expect(mixed.problems).toEqual(['The hosts have no instruction set in common: node1 avx2, node2 neon']);
+  });
+
+  test('a run that goes on has its instruction set already, and a host that lacks it is told what to do', () => {
+    const best = having('avx512bf16', 'avx512', 'avx2');
+    expect(judgeFor('avx512bf16', best, best)).toEqual({ problems: [], warnings: [], isa: null });
+    const lower = judgeFor('avx2', best, having('avx2'));
+    expect(lower).toMatchObject({ problems: [], isa: 'avx2' });
+    expect(lower.warnings).toEqual([expect.stringContaining('(node1 avx512bf16, node2 avx2)')]);
+    const { problems } = judgeFor('avx512bf16', best, having('avx512', 'avx2'), having('avx2'));
+    expect(problems.map((text) => text.split(', with')[0])).toEqual([
+      'node2 lacks the instruction set avx512bf16',
+      'node3 lacks the instruction set avx512bf16',
+    ]);
   });
 
   test('a clock that is off is told, not one that is a moment late', () => {

@@ -10,7 +10,14 @@ import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
-const WELCOME = { configJson: '{}', workers: 1, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60 };
+const WELCOME = {
+  configJson: '{}',
+  workers: 1,
+  runDir: 'runs/x',
+  planJson: '[]',
+  patienceSeconds: 60,
+  isa: '',
+};
 
 /** A Form in which this worker has the rank. */
 const formOf = (rank: number) => ({

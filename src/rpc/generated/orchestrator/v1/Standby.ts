@@ -10,13 +10,18 @@ export interface Standby {
    */
   'withoutRunFolder'?: (boolean);
   /**
-   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
+   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16, probe 1f2e3d4c5b6a7988".
+   * The same for all.
    */
   'arithmetic'?: (string);
   /**
    * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
    */
   'holds'?: (boolean);
+  /**
+   * The instruction sets with which it could compute, the best first; none on a GPU.
+   */
+  'instructionSets'?: (string)[];
 }
 
 /**
@@ -28,11 +33,16 @@ export interface Standby__Output {
    */
   'withoutRunFolder': (boolean);
   /**
-   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16". The same for all.
+   * What the bits of its sums depend on: "device cpu, isa avx512bf16, kernels 3, precision bf16, probe 1f2e3d4c5b6a7988".
+   * The same for all.
    */
   'arithmetic': (string);
   /**
    * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
    */
   'holds': (boolean);
+  /**
+   * The instruction sets with which it could compute, the best first; none on a GPU.
+   */
+  'instructionSets': (string)[];
 }

@@ -16,6 +16,10 @@ export interface Welcome {
    * how long a worker waits for a coordinator that is gone
    */
   'patienceSeconds'?: (number | string);
+  /**
+   * the instruction set with which all workers compute; empty: none is fixed
+   */
+  'isa'?: (string);
 }
 
 export interface Welcome__Output {
@@ -33,4 +37,8 @@ export interface Welcome__Output {
    * how long a worker waits for a coordinator that is gone
    */
   'patienceSeconds': (number);
+  /**
+   * the instruction set with which all workers compute; empty: none is fixed
+   */
+  'isa': (string);
 }
