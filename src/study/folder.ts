@@ -28,7 +28,7 @@ const studyFileSchema = z.strictObject({
   format: z.literal('orchestrator-study'),
   version: z.literal(1),
   name: z.string(),
-  /** The command that runs it again. */
+  /** The command that runs it again, whatever its folder. */
   command: z.string(),
   evaluation: evaluationSchema.nullable(),
   runs: z.array(

@@ -27,7 +27,7 @@ export interface StudyOptions {
   budget: number | null;
   /** Whether runs that were trained with another configuration are moved aside and trained again. */
   rerun: boolean;
-  /** The command that runs the study again. */
+  /** The command that runs the study again, whatever its folder. */
   command: string;
 }
 

@@ -123,6 +123,8 @@ describe('study', () => {
       expect(readdirSync(join(folder, 'whole', run, 'checkpoints'))).toEqual([kept]);
     }
     const report = readFileSync(join(folder, 'whole/report/report.md'), 'utf8');
+    // Where its folder is on this machine is not told to others.
+    expect(report).toContain(`\`orchestrator study run ${file}\``);
     const images = [...report.matchAll(/!\[[^\]]*\]\(([^)]+)\)/g)].map(([, name]) => name!);
     expect(images).toEqual(['ranks.svg', 'steps.svg', 'scatter.svg', 'curves.svg', 'pictures-photos.jpg']);
     for (const name of [...images, 'curves.png']) {

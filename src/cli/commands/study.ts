@@ -73,7 +73,7 @@ async function run(file: string, flags: RunFlags): Promise<void> {
   const { study, only: some } = quick ? quickened(loaded) : { study: loaded, only: [] };
   const dir = flags.dir ?? join('runs', study.spec.name);
   ignoreVariables();
-  const command = shellText(['orchestrator', ...process.argv.slice(2)]);
+  const command = repeating(process.argv.slice(2));
   const { processors: cores } = hostOf(native());
   const screen = new Screen(study.spec.name);
   const variants = chosenVariants(variantsOf(study), some);
@@ -101,6 +101,15 @@ async function run(file: string, flags: RunFlags): Promise<void> {
   if (outcome.stopped === 'budget' && outcome.done < outcome.total) process.exitCode = EXIT.unfinished;
   if (outcome.failed.length > 0) process.exitCode = EXIT.failed;
   if (signal !== null) process.exitCode = SIGNAL_EXIT[signal];
+}
+
+/** The command of the report: where the study's folder is on this machine says nothing to others. */
+function repeating(words: readonly string[]): string {
+  const dir = words.indexOf('--dir');
+  const others = words.filter(
+    (word, i) => !word.startsWith('--dir=') && (dir < 0 || (i !== dir && i !== dir + 1)),
+  );
+  return shellText(['orchestrator', ...others]);
 }
 
 /** The first signal stops in order; a second Ctrl-C, from a second later on, at once. */

@@ -18,7 +18,7 @@ const number = fc.oneof(
 );
 const text = fc.constantFrom('', 'a', 'master', 'ema', 'ERR_X', '__proto__', 'isa avx2', 'config', 'state');
 const list = <T>(item: fc.Arbitrary<T>) => fc.array(item, { maxLength: 4 });
-const failure = fc.record({ code: text, message: text, hint: text, fatal: fc.constant(false) });
+const failure = fc.record({ code: text, message: text, hint: text });
 const numbers = fc.dictionary(text, number, { maxKeys: 3 });
 
 const slot = fc.record({
@@ -41,7 +41,12 @@ const attention = list(
 
 /** The bodies of the messages, with every field, as they are after decoding. */
 const BODIES = {
-  standby: fc.record({ withoutRunFolder: fc.boolean(), arithmetic: text }),
+  standby: fc.record({
+    withoutRunFolder: fc.boolean(),
+    arithmetic: text,
+    holds: fc.boolean(),
+    instructionSets: list(text),
+  }),
   formed: fc.record({
     device: fc.option(fc.record({ gpu: text, library: text, uniqueId: text, problem: text })),
     held: fc.option(fc.record({ step: number })),
@@ -98,6 +103,7 @@ const BODIES = {
   heartbeat: fc.record({ validated: number, stage: fc.constantFrom('IDLE', 'COMPUTE', 9), ticks: number }),
   leave: fc.record({ exitCode: number }),
   failure,
+  suspect: fc.record({ rank: number, why: text }),
 };
 
 /** What the liar says, or what happens otherwise. */

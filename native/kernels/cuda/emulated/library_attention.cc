@@ -1,11 +1,11 @@
 // A library's attention for the emulated device: plain sums in fp32, in the layout of cuDNN's. It serves if
 // ORCHESTRATOR_CUDA_ATTENTION=cudnn asks for it, or a test chooses it.
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <vector>
 
+#include "../../../core/elementary.h"
 #include "../../../core/error.h"
 #include "../attention_cudnn.h"
 #include "emulated_device.h"
@@ -49,8 +49,8 @@ void forward_now(bf16* out, float* lse, const bf16* q, const bf16* k, const bf16
         p[j] = kScale * product(q + at + i * kHeadDim, k + at + j * kHeadDim);
         most = std::max(most, p[j]);
       }
-      for (float& x : p) sum += x = std::exp(x - most);
-      lse[row + i] = most + std::log(sum);
+      for (float& x : p) sum += x = static_cast<float>(elementary::exp(x - most));
+      lse[row + i] = most + static_cast<float>(elementary::log(sum));
       for (int64_t c = 0; c < kHeadDim; ++c) {
         float y = 0;
         for (int64_t j = 0; j < d.tokens; ++j) y += p[j] * to_float(v[at + j * kHeadDim + c]);
@@ -71,7 +71,7 @@ void backward_now(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* ou
       float sum_q[kHeadDim] = {};
       for (int64_t j = 0; j < d.tokens; ++j) {
         const bf16* const kj = k + at + j * kHeadDim;
-        const float p = std::exp(kScale * product(qi, kj) - lse[row + i]),
+        const float p = static_cast<float>(elementary::exp(kScale * product(qi, kj) - lse[row + i])),
                     ds = kScale * p * (product(of, v + at + j * kHeadDim) - delta);
         for (int64_t c = 0; c < kHeadDim; ++c) {
           sum_q[c] += ds * to_float(kj[c]);
