@@ -1,6 +1,7 @@
 // A library's attention for the emulated device: plain sums in fp32, in the layout of cuDNN's. It serves if
 // ORCHESTRATOR_CUDA_ATTENTION=cudnn asks for it, or a test chooses it.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <vector>
