@@ -29,9 +29,9 @@ export interface SessionsOrders {
 
 /** What it tells, in seconds: since it was last told to. */
 export interface SessionsTimes {
-  /** Of each step, from the last worker's Prepared to the last worker's Commit. */
+  /** Time of each step from the last worker's Prepared to the last worker's Commit. */
   commits: number[];
-  /** Of each loss and each join, from the moment it happens to the last worker's Start. */
+  /** Time of each loss and each join from the moment it happens to the last worker's Start. */
   regroupings: number[];
 }
 

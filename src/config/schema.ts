@@ -55,7 +55,7 @@ const data = z.strictObject({
     '[channels, height, width] of a latent, if the columns are flat; null = from the data set.',
   ),
   latent_form: choice(['value', 'mean_logvar'], 'value').describe(
-    "What the column of latents holds: value = latents; mean_logvar = the mean and the log-variance of the autoencoder's posterior, in one column of 2 x channels or in two. A latent is then drawn from it anew whenever a row is used.",
+    "What the column of latents holds: value = latents; mean_logvar = the mean and the log-variance of the autoencoder's posterior, in one column of 2 x channels or in two. A latent is then drawn from it again whenever a row is used.",
   ),
   latent_shift: z.number().default(0).describe('Subtracted from every latent, before it is scaled.'),
   latent_scale: positive()

@@ -6,7 +6,7 @@ import { askedIsa, bestCommonIsa, ISA } from '../native/isa.js';
 import type { Standby } from '../rpc/proto.js';
 
 /**
- * The instruction set of a run that goes on from a checkpoint; null: the run begins, or computes or did compute on
+ * The instruction set of a run that is resumed from a checkpoint; null: the run begins, or computes or did compute on
  * GPUs. Other keys of `versions` follow from the program and the configuration.
  *
  * @param asked The one that the user asks for, who accepts that the bits are others from here on.
@@ -48,7 +48,7 @@ function restartHint(isa: string | null): string {
 export class Arithmetic {
   /** The instruction set that the run has from the start; null: that of its first worker. */
   readonly #given: string | null;
-  /** That of workers which may return to this coordinator; null: there are none. */
+  /** What workers compute with that may return to this coordinator; null: there are none. */
   readonly #former: string | null;
   /** The same, or that of the first worker that stood by. */
   #first: string | null;

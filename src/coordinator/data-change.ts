@@ -138,7 +138,7 @@ function heldOutWarning(
 ): string {
   return isKept
     ? `the ${held} rows held out for validation keep their numbers: if rows have changed places in the data set, some were trained on before step ${firstStep}, and losses on them are too good`
-    : `the ${held} rows held out for validation are drawn anew, because rows have gone: some were trained on before step ${firstStep}, so losses on them are too good, and do not compare with those before`;
+    : `the ${held} rows held out for validation are drawn again, because rows have gone: some were trained on before step ${firstStep}, so losses on them are too good, and do not compare with those before`;
 }
 
 /** What a model is made for, in words. */

@@ -159,7 +159,7 @@ export class Members {
     return this.#joined.get(id)?.seen ?? 0;
   }
 
-  /** Of these, the one that has joined last. */
+  /** The one of them that has joined last. */
   youngest(ids: readonly string[]): string {
     return [...this.#joined.keys()].findLast((id) => ids.includes(id))!;
   }

@@ -2,7 +2,7 @@
 import type { Orders } from '../rpc/proto.js';
 import type { Settings } from './events.js';
 
-/** What is not ordered again when a generation goes on from a step. */
+/** What is not ordered again when a generation continues after a step. */
 export interface Done {
   /** The last step whose validation is over. */
   validated: number;

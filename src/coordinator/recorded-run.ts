@@ -198,7 +198,7 @@ function validationOf(line: Mapping): ValidationLoss | null {
     : { step: line.step, loss: compared.mean };
 }
 
-/** Of half a million lines of steps, none is parsed for the two numbers that are needed. */
+/** The two numbers that are needed of a step; there may be half a million, so their lines are not parsed. */
 const STEP_LOSS = /^{"type":"step","step":(\d+),"loss":(-?[\d.e+-]+),/;
 /** A line of metrics.jsonl that begins a step; its group is the step. */
 export const STEP_LINE = /^{"type":"step","step":(\d+),/;

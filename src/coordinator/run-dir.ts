@@ -197,7 +197,7 @@ export class RunDir {
   }
 
   /**
-   * Makes the folder that of a run which goes on from a step; see above for the order.
+   * Makes the folder that of a run which continues after a step; see above for the order.
    * @returns messages about what was done, and about damage that does not affect training.
    */
   begin({ config, own, step }: Pick<ResolvedRun, 'config' | 'own' | 'step'>): Begun {

@@ -51,7 +51,7 @@ export class Steps {
   /**
    * The first generation of this process begins after step `from`.
    *
-   * @returns how many committed steps are run again; null: the run goes on from the checkpoint, or begins.
+   * @returns how many committed steps are run again; null: the run resumes from the checkpoint, or begins.
    */
   begin(from: number): number | null {
     this.begun = true;

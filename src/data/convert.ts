@@ -41,7 +41,7 @@ interface Conversion {
 
 /** What a conversion has done, in its folder. */
 const stateSchema = z.object({
-  /** What is converted, and how: another conversion starts anew. */
+  /** What is converted, and how: another conversion begins from the start. */
   of: z.string(),
   columns: z.array(columnSchema),
   shards: z.array(shardSchema),

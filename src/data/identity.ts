@@ -19,7 +19,7 @@ import { locate, valueBytes } from './column.js';
 import type { RoleColumn } from './roles.js';
 import type { DataSource } from './source.js';
 
-/** `use` = read and write it; `renew` = compute anew, and write it; `none` = neither. */
+/** `use` = read and write it; `renew` = compute again, and write it; `none` = neither. */
 export type CacheUse = 'use' | 'renew' | 'none';
 
 type Progress = ((done: number, total: number) => void) | null;

@@ -225,7 +225,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     throw new OrchestratorError(
       'ERR_COORDINATOR_LOST',
       `The coordinator (pid ${coordinator.pid}) ${describeExit(exitOf(outcome))}`,
-      `The same command goes on from ${from} (--resume auto, the default)`,
+      `The same command resumes from ${from} (--resume auto, the default)`,
     );
   } finally {
     killAll();

@@ -13,7 +13,7 @@ export function deviation(values: readonly number[]): number | null {
   return Math.sqrt(squares / (values.length - 1));
 }
 
-/** What is drawn anew; part of the counter, so that the draws of one do not depend on the other. */
+/** What is drawn again; part of the counter, so that the draws of one do not depend on the other. */
 export const RESAMPLED = { pictures: 0, seeds: 1 } as const;
 
 /**

@@ -86,7 +86,7 @@ function streamed(stream: NodeJS.WriteStream): Destination {
 }
 
 /**
- * A terminal, on which Node.js would wait. Opened anew it has flags of its own, so that nobody else who writes
+ * A terminal, on which Node.js would wait. Opened again it has flags of its own, so that nobody else who writes
  * to it finds it non-blocking. Null where it cannot be opened, as after `su`.
  */
 function terminal(fd: number): Destination | null {

@@ -68,7 +68,7 @@ export async function serveMetrics(
     rendered = render();
     return rendered;
   };
-  /** Sets metrics, which are then rendered anew. */
+  /** Sets metrics, which are then rendered again. */
   const setter = <R>(metrics: readonly Metric<R>[]) => {
     const set = instruments(registry, metrics);
     return (record: R) => {

@@ -197,7 +197,7 @@ export class CoordinatorSession {
       const seconds = this.#welcome!.patienceSeconds;
       this.#events.note?.(`warn ${why.message}; this worker waits ${timeSpan(seconds)} for the next`);
       const { code, message } = why;
-      const hint = 'Start the run again with the same command: it goes on from the last checkpoint';
+      const hint = 'Start the run again with the same command: it resumes from the last checkpoint';
       const waited = `${message}; no other has come within ${timeSpan(seconds)}`;
       this.#patience = setTimeout(
         () => {

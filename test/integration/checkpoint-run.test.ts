@@ -119,7 +119,7 @@ describe.skipIf(unmountable)(because('a disk without room', unmountable), () => 
   });
 });
 
-test(`rank 0 or the coordinator killed at ${KILLS} moments around a checkpoint: each start goes on from the last`, async () => {
+test(`rank 0 or the coordinator killed at ${KILLS} moments around a checkpoint: each start resumes from the last`, async () => {
   const runDir = join(folder, 'killed');
   const endless = ['schedule.steps=1000000', 'checkpoint.every=1', 'validation.every=0'];
   const sets = endless.flatMap((set) => ['--set', set]);

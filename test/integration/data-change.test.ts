@@ -156,7 +156,7 @@ test('with fewer rows others are held out, with a warning; with former data the 
     `the data set has changed: it had ${ROWS + ADDED} rows and has ${ROWS}. A new`,
   );
   expect(fewer.output).toMatch(
-    /^warn the 8 rows held out for validation are drawn anew, because rows have gone: some were trained on before step 14/m,
+    /^warn the 8 rows held out for validation are drawn again, because rows have gone: some were trained on before step 14/m,
   );
   const former = await ends(launch(undisturbed, 1, ...flags(data.corrected, 20), ALLOW, '--dry-run'), 0);
   expect(former.output).toContain(

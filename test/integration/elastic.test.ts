@@ -112,7 +112,7 @@ describe('a worker that is killed', () => {
     await expectUndisturbed(run);
   });
 
-  test('with all others: they are started again, and go on from the last checkpoint', async () => {
+  test('with all others: they are started again, and resume from the last checkpoint', async () => {
     const run = new Launched(join(folder, '2-0-2'), 2, ...TRAINING);
     await run.says('checkpoint of step 40 in');
     for (const pid of run.workers()) process.kill(pid, 'SIGKILL');

@@ -187,7 +187,7 @@ describe('refused with a run in the folder', () => {
     expect(dry).toMatchObject({ code: 1, output: expect.stringContaining('ERR_DATA_HASH') });
   });
 
-  test('then the plain command goes on from where the run was', async () => {
+  test('then the plain command resumes where the run was', async () => {
     const { output } = await ends(launch(one, 1), 0);
     expect(output).not.toContain('steps 25 to 24');
     expect(contentsOf(one)).toEqual(before);

@@ -32,7 +32,7 @@ describe('dataset shapes --refresh', () => {
   const refresh = (count = '96') =>
     orchestrator('dataset', 'shapes', '--out', dir, '--count', count, '--seed', '3', '--refresh');
 
-  test('keeps what is the same, and makes anew what other numbers or another generator made', () => {
+  test('keeps what is the same, and makes again what other numbers or another generator made', () => {
     expect(refresh()).toMatchObject({ status: 0, stdout: expect.stringContaining('96 rows') });
     expect(refresh()).toMatchObject({ status: 0, stdout: `${dir}: up to date\n` });
     expect(refresh('80').stdout).toContain('(it has 96 rows), so it is replaced');

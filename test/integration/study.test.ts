@@ -195,7 +195,7 @@ describe('a study whose file has changed', () => {
       const only = ['--only', 'v/cos', '--rerun-changed'];
       const again = study('changed', ...only);
       succeeds(again);
-      expect(again.stderr).toContain(`${runs[1]}: schedule.steps was 12 and is 8; it runs anew`);
+      expect(again.stderr).toContain(`${runs[1]}: schedule.steps was 12 and is 8; it is run again`);
       const aside = readdirSync(join(folder, 'changed')).filter((name) => name.startsWith('superseded-'));
       expect(aside).toHaveLength(1);
       const steps = readLines(join(folder, 'changed', runs[1]!, 'ledger.jsonl')).map(({ step }) => step);

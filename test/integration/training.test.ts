@@ -244,7 +244,7 @@ describe('deaths', () => {
     const { code, output } = await run.outcome;
     expect(code).toBe(1);
     expect(output).toMatch(
-      /^error ERR_COORDINATOR_LOST: The coordinator \(pid \d+\) was killed by SIGKILL \(out of memory\?\)\nhint: The same command goes on from (the first step|the checkpoint of step \d+) \(/m,
+      /^error ERR_COORDINATOR_LOST: The coordinator \(pid \d+\) was killed by SIGKILL \(out of memory\?\)\nhint: The same command resumes from (the first step|the checkpoint of step \d+) \(/m,
     );
     expect(pids.filter(isAlive)).toEqual([]);
   });

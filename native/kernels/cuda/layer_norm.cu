@@ -7,7 +7,7 @@
 namespace orch::kernels::cuda {
 namespace {
 
-// Of the forward pass:
+// Sizes of the forward pass.
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 constexpr int64_t kForwardRows = 16;  ///< rows per block: adjacent rows share shift and scale
 constexpr float kEps = 1e-6f;

@@ -116,7 +116,7 @@ export function register(program: Command): void {
       'port of the coordinator, for workers of other hosts; those of each host take N + 1 and following (default: any free ones)',
       portNumber,
     )
-    .option('--no-cache', 'compute the identity of the data set anew, whatever the cache holds')
+    .option('--no-cache', 'compute the identity of the data set again, whatever the cache holds')
     .option(
       '--prometheus-targets <file>',
       "write the address of /metrics into this file, for Prometheus' file-based discovery; runs may share it",

@@ -26,7 +26,7 @@ export function register(program: Command): void {
     .command('status')
     .description('print what a run is doing: step, remaining time, loss, validation, checkpoint')
     .argument('<run>', RUN)
-    .option('-w, --watch', `print it anew every ${WATCH_SECONDS} seconds until the run ends`)
+    .option('-w, --watch', `print it again every ${WATCH_SECONDS} seconds until the run ends`)
     .option('--json', 'print JSON')
     .action(async (run: string, { watch, json }: StatusFlags) => {
       const runDir = runFolder(run);

@@ -464,7 +464,7 @@ describe('failures', () => {
         fault: {
           code: 'ERR_WORKER_LOST',
           message: 'worker b was killed by SIGKILL before it joined (out of memory?)',
-          hint: 'The last checkpoint is that of step 1: --resume auto, the default, goes on from there',
+          hint: 'The last checkpoint is that of step 1: --resume auto, the default, resumes from it',
         },
       });
     });

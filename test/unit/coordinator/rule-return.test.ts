@@ -123,7 +123,7 @@ test('a validation that was not recorded is ordered again', () => {
   expect(sent(run.ready(3, 'a', 'b'))[0]!.message.start).toMatchObject({ step: 3, validate: true });
 });
 
-test('without anybody who holds the state, the run goes on from the checkpoint, and nothing is compared', () => {
+test('without anybody who holds the state, the run resumes from the checkpoint, and nothing is compared', () => {
   const run = new Returning({ digestOf: () => 'another' });
   run.forming();
   run.formed({ a: null, b: null });

@@ -324,7 +324,7 @@ describe('the metrics server', () => {
     });
   });
 
-  test('every scrape measures anew, and after a record it has its numbers', async () => {
+  test('every scrape measures again, and after a record it has its numbers', async () => {
     let diskFree: number | null = null;
     server = await serveMetrics('127.0.0.1', 0, header, async () => ({ diskFree }));
     const scrape = async () => series(await (await fetch(`${server.address}/metrics`)).text());
