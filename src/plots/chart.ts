@@ -160,7 +160,8 @@ export function chartSvg(panels: readonly Panel[]): string {
     return `<g transform="translate(${place})">\n${drawPanel(panel, labels)}\n</g>`;
   });
   if (named) drawn.push(drawLegend(labels, columns * WIDTH + 4));
-  return svg(width, Math.max(rows * HEIGHT, legend), drawn);
+  const title = panels.map((panel) => panel.title).join('; ');
+  return svg(title, width, Math.max(rows * HEIGHT, legend), drawn);
 }
 
 /**

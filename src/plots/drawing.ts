@@ -30,9 +30,14 @@ export function line(from: Place, to: Place, colour: string, width = 1): string 
   return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="${colour}" stroke-width="${width}"/>`;
 }
 
-/** A drawing on white. */
-export function svg(width: number, height: number, parts: readonly string[]): string {
+/**
+ * A drawing on white.
+ *
+ * @param title What it shows, for those who do not see it.
+ */
+export function svg(title: string, width: number, height: number, parts: readonly string[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="${FONT_FAMILY}, sans-serif" font-size="11" fill="${INK}">
+<title>${escaped(title)}</title>
 <rect width="${width}" height="${height}" fill="#ffffff"/>
 ${parts.join('\n')}
 </svg>

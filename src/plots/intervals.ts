@@ -46,5 +46,5 @@ export function intervalsSvg(title: string, xLabel: string, rows: readonly Inter
       parts.push(`<circle ${centre(at(other))} r="3.5" fill="none" stroke="${INK}" stroke-width="1.2"/>`);
     }
   }
-  return svg(WIDTH, height, parts);
+  return svg(title, WIDTH, height, parts);
 }

@@ -196,7 +196,9 @@ export class Study {
         // What a killed study had started may be writing there.
         await untilFree(folder.runDir(name), () => this.#isStopped);
         if (this.#isStopped) return;
-        this.#listener.line(`${name}: ${change}; it is run again, and the former is ${folder.setAside(name)}`);
+        this.#listener.line(
+          `${name}: ${change}; it is run again, and the former is ${folder.setAside(name)}`,
+        );
       }
       return;
     }

@@ -112,7 +112,9 @@ describe('charts', () => {
     for (let i = 0; i < 2; i++) {
       for (const name of ['chart.svg', 'chart.png']) await writeChart(join(folder, 'in', name), panels);
     }
-    expect(readFileSync(join(folder, 'in/chart.svg'), 'utf8')).toMatch(/^<svg .*width="840" height="600"/);
+    expect(readFileSync(join(folder, 'in/chart.svg'), 'utf8')).toMatch(
+      /^<svg .*width="840" height="600".*>\n<title>\w/,
+    );
     const image = sharp(join(folder, 'in/chart.png'));
     expect(await image.metadata()).toMatchObject({ width: 1680, height: 1200, format: 'png' });
     const empty = sharp(Buffer.from(chartSvg([panel([])]).replace(/<text.*<\/text>/g, '')), { density: 144 });
