@@ -40,11 +40,12 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
 
 function whatWasRun(results: Results, date: string, hardware: string): string {
   const { variants, evaluation, data, seeds, command, versions, coreSeconds, real } = results;
+  const scored = scoredSeeds(results);
   const runs = variants.flatMap((variant) => variant.runs);
   const complete = runs.filter(({ state }) => state === 'scored').length;
   const lines = [
     `- ${date}, on ${hardware}: \`${command}\``,
-    `- ${complete} of ${counted(runs.length, 'run')} complete: ${counted(variants.length, 'variant')}, data sets ${data.join(' and ')}, ${counted(seeds.length, 'seed')}; ${timeSpan(coreSeconds)} of core time.`,
+    `- ${complete} of ${counted(runs.length, 'run')} complete: ${counted(variants.length, 'variant')}, data sets ${data.join(' and ')}, ${counted(seeds.length, 'seed')}${scored === seeds.length ? '' : ` (${scored} so far)`}; ${timeSpan(coreSeconds)} of core time.`,
     ...versions.map((one) => `- Computed with: ${one}.`),
   ];
   if (evaluation !== null) {
@@ -53,7 +54,7 @@ function whatWasRun(results: Results, date: string, hardware: string): string {
     lines.push(
       `- Each run is scored at the step of the lowest validation loss of its EMA, with weights ${weights.join(' and ')}, in ${counted(samplers.length, 'way')}: ${how}. Each setting has ${pictures} pictures, of captions that are in no data set.`,
       `- *Followed*: the share of pictures that show exactly what the caption says of the objects, by the exact detector. *Frechet distance*: over ${FEATURES} (mean and deviation of each latent channel), against ${reference} new pictures of the data set. It is neither FID nor CLIP, and its scale is its own.`,
-      `- Intervals hold ${100 * COVERAGE} % of ${replicates} resamples of the pictures${seeds.length > 1 ? ' and of the seeds' : ', with one seed: what another seed would give is not in them'}.`,
+      `- Intervals hold ${100 * COVERAGE} % of ${replicates} resamples of the pictures${scored > 1 ? ' and of the seeds' : ', with one seed: what another seed would give is not in them'}.`,
     );
     for (const [name, { count, followed, frechet }] of Object.entries(real)) {
       lines.push(
@@ -64,7 +65,18 @@ function whatWasRun(results: Results, date: string, hardware: string): string {
   return `## What was run\n\n${lines.join('\n')}`;
 }
 
-function claims({ claims: judged, correlation, seeds }: Results): string {
+/** With how many seeds every variant that is ranked, or else every variant, was scored. */
+function scoredSeeds({ variants, seeds, evaluation }: Results): number {
+  if (evaluation === null) return seeds.length;
+  const ranked = variants.filter(({ ranks: own }) => own !== null);
+  const compared = ranked.length > 0 ? ranked : variants;
+  const isScored = (seed: number) =>
+    compared.every(({ runs }) => runs.every((run) => run.seed !== seed || run.state === 'scored'));
+  return seeds.filter(isScored).length;
+}
+
+function claims(results: Results): string {
+  const { claims: judged, correlation } = results;
   if (judged.length === 0) return '';
   const verdict = (share: number | null) => {
     if (share === null) return 'not run';
@@ -80,7 +92,8 @@ function claims({ claims: judged, correlation, seeds }: Results): string {
     correlation === null
       ? ''
       : `\n\nRank correlation (Spearman) with the published ranks over ${correlation.variants} formulations: ${withInterval(correlation)}.`;
-  const caution = seeds.length > 1 ? '' : ' One seed carries no claim about the formulations; several do.';
+  const caution =
+    scoredSeeds(results) > 1 ? '' : ' One seed carries no claim about the formulations; several do.';
   return `## What the paper found, and whether it shows here
 
 A finding shows if it holds in at least ${100 * SHOWS} % of the resamples, and does not if in at most ${(100 * (1 - SHOWS)).toFixed(0)} %.${caution}
@@ -149,7 +162,7 @@ function scores(results: Results): string {
   ]);
   return `## Scores${published ? " (the paper's Table 2)" : ''}
 
-At ${steps} steps and guidance ${guidance}, weights ${evaluation.weights[0]}: the mean${results.seeds.length > 1 ? ' ± the deviation over seeds' : ''}, and its interval.${published ? " The paper's numbers are of other data and other measures: compare their order." : ''}
+At ${steps} steps and guidance ${guidance}, weights ${evaluation.weights[0]}: the mean${scoredSeeds(results) > 1 ? ' ± the deviation over seeds' : ''}, and its interval.${published ? " The paper's numbers are of other data and other measures: compare their order." : ''}
 
 ${table(header, rows)}`;
 }

@@ -142,6 +142,21 @@ describe('the report of a recorded study', () => {
     expect(results.variants.find(({ name }) => name === 'rf')).toMatchObject({ ranks: null, settings: [] });
   });
 
+  test('of which only the first seed is complete says so, and claims nothing', async () => {
+    const dir = folderOf();
+    const { study } = recorded;
+    const second = study.runs.map((run: { name: string }) => ({
+      ...run,
+      ...{ name: run.name.replace('seed-0', 'seed-1'), seed: 1 },
+    }));
+    writeFileSync(join(dir, 'study.json'), JSON.stringify({ ...study, runs: [...study.runs, ...second] }));
+    const { counts, markdown } = await reported(dir);
+    expect(counts).toEqual({ runs: 16, complete: 8 });
+    expect(markdown).toContain('2 seeds (1 so far)');
+    expect(markdown).toContain('One seed carries no claim');
+    expect(markdown).toContain('with one seed: what another seed would give is not in them');
+  });
+
   test('of nothing that is complete has no ranks and no figures of scores', async () => {
     const dir = folderOf();
     for (const name of Object.keys(recorded.runs)) rmSync(join(dir, name), { recursive: true });
