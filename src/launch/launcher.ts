@@ -5,7 +5,7 @@ import { local } from './local.js';
 import type { ProcessSpec } from './processes.js';
 import { ssh } from './ssh.js';
 
-/** Starts processes; when, and what follows from their end, is decided in `supervise.ts`. */
+/** Starts processes; when, and what follows from their end, is decided in `kept-workers.ts`. */
 export interface Launcher {
   /** Starts a process, or a local one that stands for it, with this as its input, and its output piped. */
   start(spec: ProcessSpec, input: string): Promise<Child>;

@@ -1,7 +1,7 @@
 /** Which workers take part in a run, as its coordinator says. */
 import { EventEmitter, once } from 'node:events';
 import type { Child } from './children.js';
-import type { CoordinatorNotice } from './supervise.js';
+import type { CoordinatorNotice } from './notices.js';
 
 /** Within this time the workers have returned to a coordinator that was started again. */
 const RETURN_MS = 30_000;

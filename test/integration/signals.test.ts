@@ -2,8 +2,8 @@
  * Signals to the processes of real runs: whichever come, to whichever process and however often, a run that
  * trains ends in order with a checkpoint; only Ctrl-C pressed again does without.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { askStatus } from '../../src/coordinator/status-socket.js';
 import { EPSILON_LOG_SNRS } from '../../src/objective/objective.js';
 import type { ValidatedSlots } from '../../src/telemetry/record.js';
+import { endlessRun, expectSaved, LONG, send } from '../support/endless-run.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import {
@@ -19,7 +20,6 @@ import {
   exitCodeOf,
   fingerprint,
   isAlive,
-  isPending,
   isSuspended,
   Launched,
   launch,
@@ -29,40 +29,9 @@ import {
 import { MAIN, orchestrator } from '../support/program.js';
 
 const folder = temporaryFolder();
-/** Without checkpoints but the last, and without end. */
-const LONG = ['schedule.steps=1000000', 'validation.every=0', 'checkpoint.every=0'].flatMap((set) => [
-  '--set',
-  set,
-]);
-
 type Role = 'launcher' | 'coordinator' | 'worker';
 
-/** A run of two workers that has committed some steps. */
-async function training(name: string, ...more: string[]) {
-  const runDir = join(folder, name);
-  const run = new Launched(runDir, 2, ...LONG, ...more);
-  await run.says('step 3/');
-  const pids = { launcher: run.process.pid!, coordinator: run.coordinator(), worker: run.workers()[1]! };
-  return { run, runDir, pids, all: [pids.launcher, pids.coordinator, ...run.workers()] };
-}
-
-const send = (pid: number, signal: NodeJS.Signals) => {
-  if (isAlive(pid)) process.kill(pid, signal);
-};
-
-const phases = (runDir: string) =>
-  readLines(join(runDir, 'run.log')).flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
-
-/** The run has ended in order: stopped, and with a checkpoint of the last step in its records. */
-function expectSaved(runDir: string, output: string): void {
-  // Before it, those that are left form a generation where a worker left first.
-  expect(phases(runDir).slice(-2), output).toEqual(['CHECKPOINTING', 'STOPPED']);
-  const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
-  expect(output).toContain(`stopped after step ${step}; run the same command to resume`);
-  fingerprint(runDir, step); // reads its checkpoint
-  expect(output).not.toContain('Debugger listening');
-  expect(existsSync(join(runDir, 'lock'))).toBe(false);
-}
+const training = (name: string, ...more: string[]) => endlessRun(join(folder, name), ...more);
 
 describe('an orderly end', () => {
   test('SIGTERM to every process at once, as Slurm, systemd and Kubernetes send it', async () => {
@@ -416,84 +385,4 @@ test('under nohup a closed terminal does not stop the run', async () => {
   expect(await ended, output).toBe(143);
   expect(output).not.toContain('SIGHUP');
   expectSaved(runDir, output);
-});
-
-describe('orchestrator stop', () => {
-  test('ends the run in order, waits for it, and says what was saved', async () => {
-    const { run, runDir } = await training('told');
-    const { status, stdout, stderr } = orchestrator('stop', runDir);
-    const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
-    expect(stderr).toBe('');
-    expect(stdout).toBe(
-      `stopped after step ${step}, saved in ${runDir}/checkpoints/step-${String(step).padStart(8, '0')}; ` +
-        'the command that started the run resumes it, with --resume auto (the default)\n',
-    );
-    expect(status).toBe(0);
-    expectSaved(runDir, (await ends(run.outcome, 143)).output);
-    expect(orchestrator('stop', runDir)).toMatchObject({
-      status: 1,
-      stderr: expect.stringMatching(
-        /^error ERR_NOT_RUNNING: Nothing runs in .*; its last checkpoint is .*step-/,
-      ),
-    });
-  });
-
-  test('--no-wait and --timeout', async () => {
-    const { run, runDir, pids } = await training('told-only');
-    send(pids.coordinator, 'SIGSTOP');
-    expect(orchestrator('stop', runDir, '--no-wait')).toMatchObject({
-      status: 0,
-      stdout: expect.stringContaining('told the run'),
-    });
-    expect(orchestrator('stop', runDir, '--timeout', '0.2')).toMatchObject({
-      status: 1,
-      stderr: expect.stringMatching(/^error ERR_STOP: the run in .* has not ended within 0.2 s/),
-    });
-    send(pids.coordinator, 'SIGCONT');
-    await ends(run.outcome, 143);
-  });
-
-  test('says what is lost where the run ends without a checkpoint', async () => {
-    const { run, runDir, pids } = await training('told-killed', '--max-restarts', '0');
-    send(pids.coordinator, 'SIGSTOP');
-    const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'pipe'] });
-    let stderr = '';
-    told.stderr.on('data', (text) => {
-      stderr += String(text);
-    });
-    const ended = new Promise((resolve) => told.once('close', resolve));
-    // SIGTERM waits for the coordinator to go on, which it does not.
-    await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
-    send(pids.coordinator, 'SIGKILL');
-    expect(await ended).toBe(1);
-    expect(stderr).toMatch(
-      /^error ERR_STOP: The run in .* ended after step (\d+): there is no checkpoint yet: \1 steps are lost\nhint: .*run\.log says why it ended/,
-    );
-    await ends(run.outcome, 1);
-  });
-
-  test("of another user's run says whose it is", async ({ skip }) => {
-    const nobody = 65_534;
-    chmodSync(folder, 0o755);
-    const asNobody = (...parameters: string[]) =>
-      spawnSync(process.execPath, [MAIN, ...parameters], { uid: nobody, encoding: 'utf8' });
-    if (process.getuid?.() !== 0 || asNobody('--version').status !== 0) {
-      skip('needs root, and a checkout that others can read');
-    }
-    const { run, runDir } = await training('foreign');
-    const { status, stderr } = asNobody('stop', runDir);
-    expect(stderr).toMatch(
-      /^error ERR_STOP: The run in .* cannot be stopped by \w+: the operation is not permitted \(EPERM\)\nhint: It belongs to user 0/,
-    );
-    expect(status).toBe(1);
-    run.process.kill('SIGTERM');
-    await ends(run.outcome, 143);
-  });
-
-  test('a folder that is none', () => {
-    expect(orchestrator('stop', join(folder, 'nowhere'))).toMatchObject({
-      status: 1,
-      stderr: expect.stringContaining('ERR_RUN_DIR: There is no run folder'),
-    });
-  });
 });

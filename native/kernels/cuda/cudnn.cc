@@ -73,7 +73,7 @@ void require(cudnnStatus_t status, const char* what) {
               details);
 }
 
-/// Of this process's GPU.
+/// The cuDNN handle of the GPU that this process uses; its work goes to the compute stream.
 cudnnHandle_t handle() {
   static const cudnnHandle_t made = [] {
     cudnnHandle_t h = nullptr;

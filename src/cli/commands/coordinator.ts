@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import type { Run } from '../../coordinator/run.js';
 import { EXIT } from '../../errors.js';
-import type { CoordinatorNotice, LauncherNotice } from '../../launch/supervise.js';
+import type { CoordinatorNotice, LauncherNotice } from '../../launch/notices.js';
 import { onStopSignals, type StopSignal, stopEarly } from '../../signals.js';
 import type { Send } from '../../telemetry/relay.js';
 import { advertisedHost, listenAddress, workerCount } from '../arguments.js';

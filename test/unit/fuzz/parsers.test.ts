@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type fc from 'fast-check';
-import { afterAll, beforeAll, describe, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MANIFEST, readManifest } from '../../../src/checkpoint/manifest.js';
 import { loadConfig, parseConfig } from '../../../src/config/load.js';
 import { recordedRows } from '../../../src/coordinator/ledger-file.js';
@@ -15,6 +15,7 @@ import { readArrow } from '../../../src/formats/arrow/file.js';
 import { Safetensors } from '../../../src/formats/safetensors/file.js';
 import { encodeHeader, parseHeader } from '../../../src/formats/safetensors/header.js';
 import { openIndex } from '../../../src/formats/safetensors/shard-index.js';
+import { type HostEntry, parseHostfile, parseHosts } from '../../../src/launch/hosts.js';
 import { Coordinator, PROTOCOL } from '../../../src/rpc/proto.js';
 import { Authority } from '../../../src/security/authority.js';
 import { formatCredential, parseCredential } from '../../../src/security/credential.js';
@@ -99,6 +100,22 @@ describe('files', () => {
   );
 });
 
+describe('hosts of a run', () => {
+  const expectHosts = (hosts: readonly HostEntry[]) => {
+    for (const { user, host } of hosts) {
+      // ssh takes neither of them for an option.
+      expect(host).toMatch(/^[\w:.][\w.:%-]*$/);
+      if (user !== null) expect(user).toMatch(/^\w/);
+    }
+  };
+  parser('--hosts', mutants('a, b:2,root@c.example.org,[fe80::1%eth0]:3', '-o,a'), (bytes) =>
+    expectHosts(parseHosts(bytes.toString())),
+  );
+  parser('hostfile', mutants('a slots=4\nroot@[::1]:22 dir=/x data=d # c\n', '-o@$(x)'), (bytes, name) =>
+    expectHosts(parseHostfile(bytes.toString(), name)),
+  );
+});
+
 describe('run folders', () => {
   const runDir = join(folder, 'run');
   const inRun = (name: string, read: (runDir: string) => unknown) => {
@@ -144,7 +161,7 @@ describe('other processes', () => {
     message({ join: JOIN }),
     message({ prepared: prepared(1, [0, 1]) }),
     message({ ready: ready() }),
-    message({ failure: { code: 'ERR_X', message: 'm', hint: 'h', fatal: false } }),
+    message({ failure: { code: 'ERR_X', message: 'm', hint: 'h' } }),
     message({ formed: { device: { gpu: 'g', library: 'l', uniqueId: 'u', problem: '' } } }),
   ];
   parser('messages', mutants(...seeds), (bytes) => {

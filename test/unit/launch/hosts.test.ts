@@ -1,7 +1,6 @@
 import { hostname } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { isHere, nameOf, parseHostfile, parseHosts } from '../../../src/launch/hosts.js';
-import { generator } from '../../support/random.js';
 
 const UNSAID = { user: null, port: null, workers: null, folder: null, data: null };
 
@@ -58,45 +57,6 @@ describe('a hostfile', () => {
     ['a slots=1\n# b\na slots=2', 'hosts:3: a is named twice'],
   ])('%j is refused with its line', (text, message) => {
     expect(() => parseHostfile(text, 'hosts')).toThrow(message);
-  });
-
-  test('of any bytes gives hosts that ssh does not take for options, or a refusal', () => {
-    const random = generator(1);
-    const below = (end: number) => Math.floor(random() * end);
-    const pieces = [
-      'a',
-      'b-1',
-      '-o',
-      '@',
-      ':',
-      '22',
-      '[',
-      ']',
-      '::1',
-      ' ',
-      '\n',
-      '#',
-      'slots=',
-      '2',
-      'dir=',
-      '\0',
-      '$(x)',
-      'ü',
-    ];
-    for (let round = 0; round < 5_000; round++) {
-      const length = below(12);
-      const text = Array.from({ length }, () => pieces[below(pieces.length)]).join('');
-      for (const parse of [parseHosts, (given: string) => parseHostfile(given, 'hosts')]) {
-        try {
-          for (const { user, host } of parse(text)) {
-            expect(host).toMatch(/^[\w:.][\w.:%-]*$/);
-            if (user !== null) expect(user).toMatch(/^\w/);
-          }
-        } catch (error) {
-          expect(error).toMatchObject({ code: 'ERR_USAGE' });
-        }
-      }
-    }
   });
 });
 

@@ -1,27 +1,18 @@
 /** Who gets an answer on the metrics port. */
 import { writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { afterEach, expect, test } from 'vitest';
 import { readMetricsToken } from '../../../src/telemetry/metrics-access.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
 import { temporaryFolder } from '../../support/folders.js';
+import { raw as rawTo, request } from '../../support/raw-http.js';
 import { header } from '../../support/records.js';
 
 let server: MetricsServer;
 afterEach(() => server.close?.());
 const measure = async () => ({ diskFree: null });
 
-/** What the server answers to these bytes, up to its end of the connection. */
-async function raw(bytes: string): Promise<string> {
-  const socket = connect(Number(new URL(server.address).port), '127.0.0.1');
-  const answer = text(socket);
-  socket.write(bytes);
-  return await answer;
-}
-const request = (target: string, more = '') =>
-  `GET ${target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${more}\r\n`;
+const raw = (bytes: string) => rawTo(server.address, bytes);
 
 test.each([
   ['localhost', '200'],

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SCRAPE } from '../../../bench/goals.js';
 import { LARGE_HEADER, largeStep } from '../../../bench/scrape.js';
@@ -15,6 +14,7 @@ import { metricsFile, stepObject } from '../../../src/telemetry/metrics-file.js'
 import { validationResults } from '../../../src/telemetry/metrics-reader.js';
 import { metricsLine } from '../../../src/telemetry/metrics-schema.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
+import { raw as rawTo, request } from '../../support/raw-http.js';
 import { header, onGpu, record, worker } from '../../support/records.js';
 
 const measure = async () => ({ diskFree: 2 ** 34 });
@@ -336,15 +336,7 @@ describe('the metrics server', () => {
     expect(await scrape()).toMatchObject({ restarts_total: 5 });
   });
 
-  /** What the server answers to these bytes, up to its end of the connection. */
-  const raw = async (bytes: string) => {
-    const socket = connect(Number(new URL(server.address).port), '127.0.0.1');
-    const answer = text(socket);
-    socket.write(bytes);
-    return await answer;
-  };
-  const request = (target: string, more = '') =>
-    `GET ${target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${more}\r\n`;
+  const raw = (bytes: string) => rawTo(server.address, bytes);
 
   test.each([
     ['//', '', '404'],

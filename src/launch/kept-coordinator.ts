@@ -1,0 +1,144 @@
+/** The coordinator of a run, which is started again when it has died. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ENDED } from '../coordinator/events.js';
+import { describeExit, type ProcessEnd, type StopSignal, stopCodeOf } from '../signals.js';
+import type { Screen } from '../telemetry/screen.js';
+import { type Child, isRunning, lineSender, passLines, sendMessage, startChild } from './children.js';
+import type { Exits } from './exits.js';
+import { Members } from './members.js';
+import type { CoordinatorNotice, LauncherNotice } from './notices.js';
+import { coordinatorProcess, type LaunchOptions } from './processes.js';
+import { Restarts } from './restarts.js';
+
+interface KeptCoordinatorOptions {
+  run: LaunchOptions;
+  screen: Screen;
+  exits: Exits;
+  /** A process is the coordinator from now on. */
+  onStarted: (child: Child) => void;
+  /** The first signal to stop that the launcher has got. */
+  signal: () => StopSignal | null;
+}
+
+export class KeptCoordinator {
+  readonly members = new Members();
+  readonly #options: KeptCoordinatorOptions;
+  #child!: Child;
+  #present: Promise<string | null> = Promise.resolve(null);
+  #tell: (line: string) => void = () => {};
+  /** The run is over, as the coordinator says. */
+  #isOver = false;
+  /** It has ended, and is not started again. */
+  #hasEnded = false;
+  /** Workers that have ended for good, and ends of which no coordinator was told. */
+  readonly #gone = new Set<string>();
+  readonly #untold: LauncherNotice[] = [];
+
+  constructor(options: KeptCoordinatorOptions) {
+    this.#options = options;
+  }
+
+  /** The process that is the coordinator now, or was the last one. */
+  get child(): Child {
+    return this.#child;
+  }
+
+  /** Resolves with the credential of workers of this machine when it is there; null: it has ended. */
+  get present(): Promise<string | null> {
+    return this.#present;
+  }
+
+  /** Whether it has not ended for good, though its process may be gone. */
+  get mayReturn(): boolean {
+    return !this.#hasEnded && !this.#isOver;
+  }
+
+  /** Whether what has died is started again. */
+  get goesOn(): boolean {
+    return this.mayReturn && this.#options.signal() === null;
+  }
+
+  /** It logs the line, and sends it back to be shown in its place. */
+  tell(line: string): void {
+    this.#tell(line);
+  }
+
+  async start(): Promise<void> {
+    this.#present = listening(await this.#start(false));
+  }
+
+  /** From now on it is not started again. */
+  giveUp(): void {
+    this.#hasEnded = true;
+  }
+
+  /** A worker's process has ended. */
+  workerEnded(exited: NonNullable<LauncherNotice['exited']>): void {
+    if (!exited.again) this.#gone.add(exited.workerId);
+    const notice: LauncherNotice = { exited };
+    sendMessage(this.#child, notice, () => this.#untold.push(notice));
+  }
+
+  /** Passes on the first signal, if there was one. */
+  passSignal(): void {
+    const signal = this.#options.signal();
+    if (signal !== null && isRunning(this.#child)) this.#child.process.kill(signal);
+  }
+
+  /** Starts it again whenever it has died, and returns how the last one has ended. */
+  async keep(): Promise<ProcessEnd> {
+    const { run, screen, exits } = this.#options;
+    const restarts = new Restarts(run.maxRestarts);
+    for (;;) {
+      const ended = await this.#child.exited;
+      const isMissed = ended.code === null && stopCodeOf(ended) === null && this.goesOn;
+      const restart = isMissed ? restarts.next(performance.now()) : null;
+      if (restart === null) {
+        this.giveUp();
+        return ended;
+      }
+      const why = `the coordinator (pid ${this.#child.pid}) ${describeExit(exits.of(ended))}`;
+      const of = `start ${restart.count} of ${run.maxRestarts} in 10 minutes`;
+      screen.print(
+        `${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`,
+      );
+      let isBack = (_: string | null) => {};
+      this.#present = new Promise((resolve) => {
+        isBack = resolve;
+      });
+      await sleep(restart.delayMs);
+      if (this.#hasEnded) return ended;
+      isBack(await listening(await this.#start(true)));
+      for (const gone of this.#gone) sendMessage(this.#child, { gone } satisfies LauncherNotice);
+      for (const notice of this.#untold.splice(0)) sendMessage(this.#child, notice);
+      this.passSignal();
+    }
+  }
+
+  async #start(again: boolean): Promise<Child> {
+    const { run, screen, onStarted } = this.#options;
+    const { name, command, environment } = coordinatorProcess(run, again);
+    const child = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
+    this.#child = child;
+    onStarted(child);
+    const print = (line: string) => screen.print(line);
+    child.process.on('message', (notice: CoordinatorNotice) => {
+      if (notice.record?.[0] === 'phase') this.#isOver = ENDED.has(notice.record[1]);
+      screen.receive(notice);
+    });
+    passLines(child, print);
+    this.members.follow(child);
+    this.#tell = lineSender(child, (output): LauncherNotice => ({ output }), print);
+    return child;
+  }
+}
+
+/** The credential of workers of this machine, or null if the coordinator ended first (it has printed why). */
+function listening(coordinator: Child): Promise<string | null> {
+  return new Promise((resolve) => {
+    coordinator.process.on('message', ({ listening }: CoordinatorNotice) => {
+      if (listening !== undefined) resolve(listening);
+    });
+    coordinator.process.once('exit', () => resolve(null));
+  });
+}

@@ -1,0 +1,23 @@
+/** What the launcher and the coordinator of a run tell each other. */
+import type { Exit } from '../signals.js';
+import type { RelayMessage } from '../telemetry/relay.js';
+
+/** A message from the coordinator to the launcher. */
+export interface CoordinatorNotice extends RelayMessage {
+  /** Workers may join: the credential of those of this machine. */
+  listening?: string;
+  /** It has taken a signal to stop, and tells the user what follows. */
+  stopping?: true;
+  /** A worker has joined, or has left or was lost. */
+  member?: { workerId: string; isHere: boolean };
+}
+
+/** A message from the launcher to the coordinator. */
+export interface LauncherNotice {
+  /** A worker's process has ended, and is started again or not. */
+  exited?: { workerId: string; exit: Exit; again: boolean };
+  /** To a coordinator that was started again: this worker had ended for good before. */
+  gone?: string;
+  /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
+  output?: string;
+}
