@@ -106,6 +106,9 @@ export type MessageEvent = {
   [K in WorkerMessageKind]: { type: K; id: string } & Record<K, NonNullable<WorkerMessage[K]>>;
 }[WorkerMessageKind];
 
+/** The workers of a machine that is gone are lost within this time of each other. */
+export const GATHER_MS = 5;
+
 /** Messages that belong to the run: they count in whichever generation they were sent. */
 const OF_THE_RUN: ReadonlySet<WorkerMessageKind> = new Set([
   ...(['standby', 'heartbeat', 'leave', 'failure'] as const),
@@ -142,6 +145,8 @@ export type Event =
   | { type: 'notPublished'; step: number; fault: Fault }
   /** An action could not be carried out. */
   | { type: 'actionFailed'; fault: Fault }
+  /** The moment is over for which the caller was asked to gather losses. */
+  | { type: 'gathered' }
   | { type: 'tick' };
 
 export type Action =
@@ -153,6 +158,8 @@ export type Action =
   | { type: 'cut'; id: string; reason: string }
   /** Tell the user; as a warning what costs time or workers. */
   | { type: 'note' | 'warn'; message: string }
+  /** Others may be lost, or come, with the one that is lost: say `gathered` in a moment (GATHER_MS). */
+  | { type: 'gather' }
   /** Write the new generation to the journal. */
   | {
       type: 'journal';

@@ -4,6 +4,8 @@ import type { Member } from './events.js';
 
 /** A worker that is at something hangs, or is slow, if its ticks stand for this long: the user is told. */
 const STANDING_MS = 10_000;
+/** The last heartbeats of workers that are lost together came within this time. */
+const TOGETHER_MS = 500;
 /** What a worker is at, in words. One that waits, for others or for a GPU, and one without work have no ticks. */
 const WORK: Partial<Record<Heartbeat['stage'], string>> = {
   COMPUTE: 'computing',
@@ -206,13 +208,21 @@ export class Members {
     }
   }
 
-  /** A member that was not heard for longer than its limit, and for how long; null: there is none. */
-  silent(now: number, limitMs: { building: number; built: number }): { id: string; ms: number } | null {
+  /**
+   * Those that were not heard for longer than their limit, and for how long. As long as others are about to be, they
+   * wait for them: all workers of a machine that is gone are left out together.
+   */
+  silent(now: number, limitMs: { building: number; built: number }): { id: string; ms: number }[] {
+    const silent: { id: string; ms: number }[] = [];
+    let [longest, areOthers] = [0, false];
     for (const [id, { seen, standby }] of this.#joined) {
       const ms = now - seen;
-      if (ms > (standby ? limitMs.built : limitMs.building)) return { id, ms };
+      const over = ms - (standby ? limitMs.built : limitMs.building);
+      if (over > 0) silent.push({ id, ms });
+      else if (over > -TOGETHER_MS) areOthers = true;
+      longest = Math.max(longest, over);
     }
-    return null;
+    return areOthers && longest <= TOGETHER_MS ? [] : silent;
   }
 
   #all(): Joined[] {

@@ -31,6 +31,8 @@ export class Membership {
   #hasFormed = false;
   readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
+  /** A fault has ended the generation, and the next one forms in a moment, with whoever is there then. */
+  #gathering = false;
   /** When the members last connected again, because a link between two of them broke. */
   #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
@@ -50,8 +52,13 @@ export class Membership {
     return this.#number;
   }
 
+  /** The last one; where losses are gathered, it has ended. */
   get generation(): Generation | null {
     return this.#generation;
+  }
+
+  get gathering(): boolean {
+    return this.#gathering;
   }
 
   /** The fewest workers of a generation. */
@@ -118,7 +125,7 @@ export class Membership {
   }
 
   /**
-   * A worker is gone. The others form the next generation at once; if they are too few, others are waited for.
+   * A worker is gone. The others form the next generation in a moment; if they are too few, others are waited for.
    *
    * @param message What has happened to it.
    */
@@ -139,13 +146,14 @@ export class Membership {
       this.rendezvous.lose(id, fault);
       return [...tell(''), ...this.formIfFull(now)];
     }
-    if (place === null) return tell('');
+    if (place === null && !this.#gathering) return tell('');
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
-      return [...tell(`; ${others}`), ...this.form(now, { isRestart: true })];
+      return [...tell(`; ${others}`), ...this.#gather()];
     }
     this.#generation = null;
+    this.#gathering = false;
     this.rendezvous.lose(id, fault);
     this.rendezvous.begin(now);
     if (this.stopping) return tell('; nobody is left who could save');
@@ -155,7 +163,8 @@ export class Membership {
 
   /** Whether the member has something to do for the run that is not done. */
   #isNeeded(id: string): boolean {
-    return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
+    const owes = this.#gathering || (this.#generation?.owes(id) ?? true);
+    return owes || this.#steps.checkpoints.isWriter(id);
   }
 
   /** A member's exchange broke; `rank` is that of the peer that it cannot reach, if it is one. */
@@ -176,7 +185,7 @@ export class Membership {
     if (isNew) {
       this.#reconnectedAt = now;
       const message = 'All workers live, so they connect to each other again';
-      return [{ type: 'warn', message }, ...this.form(now, { isRestart: true })];
+      return [{ type: 'warn', message }, ...this.#gather()];
     }
     const place = generation.place(this.members.youngest(suspects));
     return place === null ? [] : this.fence([place], () => 'cannot exchange gradients with the others', now);
@@ -205,6 +214,18 @@ export class Membership {
     });
   }
 
+  /** A fault has ended the generation: what its members still say does not count. */
+  #gather(): Action[] {
+    if (this.#gathering) return [];
+    this.#gathering = true;
+    return [{ type: 'gather' }];
+  }
+
+  /** The next generation forms after a fault, with all that are there. */
+  gathered(now: number): Action[] {
+    return this.#gathering ? this.form(now, { isRestart: true }) : [];
+  }
+
   formIfFull(now: number): Action[] {
     return this.rendezvous.isFull(now, this.stopping) ? this.form(now) : [];
   }
@@ -221,6 +242,7 @@ export class Membership {
     // Those that hold the state may have to finish what they compute for the generation before.
     const follows = this.#hasFormed || this.members.anyHolds;
     this.#number = Math.max(this.#number, this.#newest) + 1;
+    this.#gathering = false;
     this.#hasFormed = true;
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
     const continues = this.#generation === null && this.#number > 1;

@@ -52,6 +52,7 @@ export class RunState {
     if (this.#over !== null) return this.#over;
     if (!this.#listening) return 'INIT';
     if (this.#generation === null) return 'JOINING';
+    if (this.#membership.gathering) return 'FORMING';
     const { stage } = this.#generation;
     return stage === 'RUNNING' && this.#stop !== null ? 'DRAINING' : stage;
   }
@@ -124,10 +125,13 @@ export class RunState {
         return this.#onStop(event.exitCode, event.reason, now);
       case 'actionFailed':
         return this.#fail(event.fault);
+      case 'gathered':
+        return this.#membership.gathered(now);
       case 'tick':
         return this.#tick(now);
       default: {
         const generation = this.#generation;
+        if (this.#membership.gathering) return [];
         // Who has no place in the generation was asked nothing.
         return generation?.place(event.id) ? this.#onAnswer(event, generation, now) : [];
       }
@@ -343,13 +347,8 @@ export class RunState {
     this.#lastTick = now;
     const { training, building } = SILENT_MS;
     const silent = members.silent(now, { building, built: this.#begun ? training : building });
-    if (silent !== null) {
-      const { id, ms } = silent;
-      const work = members.workOf(id);
-      const last = work === null ? '' : ` (it was last at ${work})`;
-      const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
-      return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
-    }
+    if (silent.length > 0) return silent.flatMap((one) => this.#silent(one, now));
+    if (this.#membership.gathering) return [];
     if (this.#generation !== null) {
       return this.#watch(this.#generation, now);
     }
@@ -361,6 +360,14 @@ export class RunState {
     const wait = forms.length > 0 ? null : rendezvous.check(now);
     if (wait === null) return forms;
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
+  }
+
+  #silent({ id, ms }: { id: string; ms: number }, now: number): Action[] {
+    if (this.#over !== null) return [];
+    const work = this.#membership.members.workOf(id);
+    const last = work === null ? '' : ` (it was last at ${work})`;
+    const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
+    return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
   }
 
   /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
@@ -395,6 +402,7 @@ export class RunState {
     const { outcome } = this.#steps;
     if (outcome === 'open') return [];
     if (outcome !== 'done') return this.#fail(outcome);
+    if (this.#membership.gathering) return [];
     if (this.#generation?.stage !== 'CHECKPOINTING' || !this.#generation.settled) return [];
     if (this.#stop !== null) return this.#end(this.#stop);
     const reason = `All ${this.#settings.steps} steps are done`;

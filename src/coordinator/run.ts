@@ -17,7 +17,7 @@ import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
-import type { Action, Event, Former } from './events.js';
+import { type Action, type Event, type Former, GATHER_MS } from './events.js';
 import { formerOf } from './former.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
@@ -288,6 +288,9 @@ export class Run {
         break;
       case 'warn':
         this.#recorder.note('warn', action.message);
+        break;
+      case 'gather':
+        setTimeout(() => this.#handle({ type: 'gathered' }), GATHER_MS);
         break;
       case 'journal':
         this.#records.generation(action, this.#options.minWorkers);

@@ -2,6 +2,7 @@
 import {
   type Action,
   type Event,
+  GATHER_MS,
   isCurrent,
   type MessageEvent,
   type Settings,
@@ -244,6 +245,9 @@ export class World {
       case 'cut':
       case 'refuse':
         this.#cut(action.id);
+        break;
+      case 'gather':
+        this.clock.later(GATHER_MS, () => this.#happens({ type: 'gathered' }));
         break;
       case 'commit':
         witness.commits(action.step, action.prepared, this.settings.totalSlots);
