@@ -70,8 +70,8 @@ export interface Former {
   arithmetic: string | null;
   /** The last step in the ledger. */
   committed: number;
-  /** The last step whose validation was recorded; 0: none was. */
-  validated: number;
+  /** The last step, up to this one, whose validation was recorded; 0: none was. */
+  validated: (upTo: number) => number;
   /** The digest of what a committed step gave; null: the ledger does not have it. */
   digestOf: (step: number) => string | null;
 }

@@ -85,7 +85,7 @@ export class Membership {
       const message = `worker ${id} is one too many: all ${maxWorkers} workers have joined`;
       return [{ type: 'refuse', id, message }];
     }
-    this.members.join(member, now);
+    this.members.join(member, now, newest);
     this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
@@ -100,10 +100,17 @@ export class Membership {
     this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
     if (holds) this.#steps.recover();
     const generation = this.#generation;
+    if (generation?.place(id)) return [];
+    if (this.#hasFormed && this.#sharing.shared && this.members.isBack(id)) return this.#tooLate(id, now);
     if (generation === null) return this.formIfFull(now);
-    if (generation.place(id) !== null) return [];
     if (this.rendezvous.standBy(generation.places, now)) return [];
     return this.#waits(id);
+  }
+
+  /** It may share a state with workers that are gone. The others share another one by now. */
+  #tooLate(id: string, now: number): Action[] {
+    const reason = 'has come back too late: the others share another state';
+    return [{ type: 'cut', id, reason }, ...this.depart(id, `${this.name(id)} ${reason}`, now)];
   }
 
   /** Tells the worker and the user of the run that there is no slot for it. */
@@ -285,6 +292,7 @@ export class Membership {
       return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
     }
     const { shared, note } = verdict;
+    const late = shared ? this.members.standby.filter((one) => !generation.place(one.id)) : [];
     const devices = answers.flatMap(({ device }) => device ?? []);
     const { committed, checkpoints } = this.#steps;
     const held = answers.map((answer) => answer.held?.step ?? null);
@@ -294,6 +302,7 @@ export class Membership {
     generation.sync(step, now);
     return [
       ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
+      ...late.flatMap(({ id }) => (this.members.isBack(id) ? this.#tooLate(id, now) : [])),
       ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
     ];
   }

@@ -274,8 +274,9 @@ export class RunState {
     if (!isMember && this.#generation !== null) {
       return [{ type: 'warn', message: `${name} ${describeExit(exit)}` }];
     }
-    // Before the first step there is nothing to save.
-    const stopCode = this.#begun ? null : stopCodeOf(exit);
+    // Before the first step there is nothing to save, unless others return that hold what another coordinator has led.
+    const isFirst = !this.#begun && (this.#settings.former?.members.length ?? 0) === 0;
+    const stopCode = isFirst ? stopCodeOf(exit) : null;
     if (stopCode !== null) return this.#stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#where : ' before it joined';
     return this.#departed(id, `${name} ${describeExit(exit, where)}`, now);

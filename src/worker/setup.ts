@@ -35,7 +35,7 @@ export interface Held {
   step: number | null;
   /** Whether any state was ever written there. */
   isUsed: boolean;
-  /** Whether it is that of the run, its own or shared with others: the worker was in a generation that started. */
+  /** Whether it is that of the run, its own or shared with others: a generation has started with it. */
   isRun: boolean;
 }
 

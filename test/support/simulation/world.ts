@@ -14,6 +14,7 @@ import { generator } from '../random.js';
 import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
 import { Meeting } from './memory.js';
+import { Records } from './records.js';
 import { type State, Witness } from './witness.js';
 import { type Said, Worker } from './worker.js';
 
@@ -30,6 +31,10 @@ const isLaunched = (id: string) => id.startsWith('w');
 interface Session {
   worker: Worker;
   open: boolean;
+  /** The coordinator has ended it, and the process will end, too. */
+  cut: boolean;
+  /** The coordinator is dead, but what it has sent still arrives. */
+  lingers: boolean;
   /** When the last message arrives in each direction: none overtakes it, except where messages are reordered. */
   arrived: { up: number; down: number };
 }
@@ -41,7 +46,8 @@ export class World {
   readonly below: (n: number) => number;
   readonly #random: () => number;
   readonly #tell: ((line: string) => void) | null;
-  readonly #state: RunState;
+  #state: RunState;
+  readonly #records: Records;
   /** The newest session of every id. */
   readonly #sessions = new Map<string, Session>();
   readonly missed: { step: number; reason: string }[] = [];
@@ -51,10 +57,22 @@ export class World {
   again = 0;
   /** How often a worker could not reach another one. */
   breaks = 0;
+  /** How many coordinators have died. */
+  deaths = 0;
+  /** There is no coordinator. */
+  #isAway = false;
+  /** The coordinator dies after so many more actions; null: it lives on. */
+  #diesAfter: number | null = null;
+  /** Ends of processes that its launcher tells the next one. */
+  #untold: Event[] = [];
+  /** Staged checkpoints that are getting their names. */
+  #publishing: Saved[] = [];
   end: End | null = null;
   /** When something last went wrong, and when the first generation started. */
   lastFault = 0;
   firstStart = 0;
+  /** The last published checkpoint; step 0: none. */
+  #checkpoint = { step: 0, path: '' };
   #diskFree = 0;
   #publisherFree = 0;
   readonly #network: { doubles: number; reorders: number; longest: number };
@@ -62,7 +80,7 @@ export class World {
   /** Whether workers offer to share memory, and whether some of them cannot. */
   readonly shares: boolean;
   readonly unable: boolean;
-  readonly #meetings = new Map<number, Meeting>();
+  readonly #meetings = new Map<string, Meeting>();
   /** The two workers that cannot reach each other, and until when. */
   #broken: { ends: readonly string[]; until: number } = { ends: [], until: 0 };
   /** The step from which on one worker's state is another one. */
@@ -112,6 +130,7 @@ export class World {
     this.shares = this.chance(0.5);
     this.unable = this.chance(0.1);
     this.#state = new RunState(this.settings);
+    this.#records = new Records(this.witness, this.settings.lastGeneration);
   }
 
   /** Whether at some time too few processes lived, or would be started, that wanted to stay. */
@@ -147,16 +166,21 @@ export class World {
     if (this.chance(0.15)) {
       this.clock.later(this.below(5_000), () => {
         this.stopped = true;
-        this.#happens({ type: 'stop', exitCode: 143, reason: 'told' });
+        this.#tellsToStop();
       });
     }
     this.clock.run(() => this.end !== null || this.clock.now > END_MS);
+  }
+
+  #tellsToStop(): void {
+    this.#happens({ type: 'stop', exitCode: 143, reason: 'told' });
   }
 
   // What workers see of the world.
 
   say(worker: Worker, { type, body }: Said): void {
     const session = this.#sessions.get(worker.id)!;
+    if (!session.open) return;
     const event = { type, id: worker.id, [type]: body } as unknown as MessageEvent;
     const { generation } = worker;
     const deliver = () => {
@@ -189,8 +213,9 @@ export class World {
   /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
   meet(worker: Worker, members: readonly string[]): readonly Worker[] {
     const { generation } = worker;
-    const meeting = this.#meetings.get(generation) ?? new Meeting();
-    this.#meetings.set(generation, meeting);
+    const key = `${generation} ${members.join(' ')}`;
+    const meeting = this.#meetings.get(key) ?? new Meeting();
+    this.#meetings.set(key, meeting);
     const all = meeting.come(worker, members.length, this.witness);
     if (all.length > 0) this.joins++;
     // Nobody else may write there.
@@ -220,12 +245,51 @@ export class World {
   // The coordinator.
 
   #happens(event: Event): void {
-    if (this.end !== null) return;
+    if (this.end !== null || this.#isAway) return;
     if (event.type !== 'heartbeat' && event.type !== 'tick') this.#say('->', event);
-    for (const action of this.#state.handle(event, this.clock.now)) {
+    const actions = this.#state.handle(event, this.clock.now);
+    const isLast = actions.some(({ type }) => type === 'end');
+    for (const action of actions) {
       this.#say('  ', action);
       this.#act(action);
+      if (this.#diesAfter === null || isLast || this.#diesAfter-- > 0) continue;
+      this.#dies();
+      return;
     }
+  }
+
+  /** The coordinator's process is killed. Another one takes its place; the workers keep what they hold. */
+  #dies(): void {
+    this.#tell?.(`${this.clock.now} the coordinator dies`);
+    this.#isAway = true;
+    this.#diesAfter = null;
+    this.deaths++;
+    for (const session of this.#sessions.values()) {
+      if (!session.open) continue;
+      Object.assign(session, { open: false, lingers: this.chance(0.5) });
+      session.worker.heard = { standby: null, leave: null };
+      this.#joins(session.worker, 100 + this.below(2_000));
+    }
+    const [first] = this.#publishing.splice(0);
+    if (first !== undefined && this.chance(0.5)) this.#named(first);
+    this.clock.later(100 + this.below(3_000), () => this.#returns());
+  }
+
+  #returns(): void {
+    this.#isAway = false;
+    this.#publisherFree = this.clock.now;
+    this.lastFault = this.clock.now;
+    const { steps } = this.settings;
+    const { step, path } = this.#checkpoint;
+    if (step === steps) {
+      this.end = { type: 'end', exitCode: 0, reason: 'nothing is left to do', fault: null };
+      return;
+    }
+    const resumed = { resumeStep: step, resumePath: path };
+    this.#state = new RunState({ ...this.settings, ...resumed, ...this.#records.left() });
+    this.#happens({ type: 'listening' });
+    for (const event of this.#untold.splice(0)) this.#happens(event);
+    if (this.stopped) this.#tellsToStop();
   }
 
   #say(arrow: string, what: object): void {
@@ -246,18 +310,25 @@ export class World {
       case 'refuse':
         this.#cut(action.id);
         break;
+      case 'journal':
+        this.#records.journal(action);
+        break;
       case 'gather':
         this.clock.later(GATHER_MS, () => this.#happens({ type: 'gathered' }));
         break;
       case 'commit':
         witness.commits(action.step, action.prepared, this.settings.totalSlots);
+        this.#records.commit(action);
         if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') this.#serves();
         break;
       case 'started': {
         if (this.firstStart === 0) this.firstStart = this.clock.now;
         const members = this.#state.places.map(({ id }) => this.#sessions.get(id)!.worker);
         const held = members.map(({ before, held }) => ({ before, state: held }));
-        witness.starts(this.#state.generation, action.firstStep - 1, held);
+        const { generation, places } = this.#state;
+        const ids = places.map(({ id }) => id);
+        this.#records.started(generation, action.firstStep - 1, ids);
+        witness.starts(generation, action.firstStep - 1, held);
         break;
       }
       case 'validation':
@@ -298,7 +369,8 @@ export class World {
     if (!session?.open) return;
     const deliver = () => {
       const { worker } = session;
-      if (!session.open || !worker.alive) return;
+      if (!(session.open || session.lingers) || this.#sessions.get(id) !== session) return;
+      if (!worker.alive) return;
       const frozen = worker.frozenUntil - this.clock.now;
       if (frozen > 0) this.clock.later(frozen, deliver);
       else worker.receive(message);
@@ -306,20 +378,30 @@ export class World {
     this.#transmit(session, 'down', deliver);
   }
 
-  #publish({ step, folder }: Saved): void {
+  #publish(saved: Saved): void {
+    const { step } = saved;
+    this.#publishing.push(saved);
     this.#publisherFree = Math.max(this.#publisherFree, this.clock.now) + 1 + this.below(100);
     const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
     const refused = this.chance(this.#disk.refuses);
     this.clock.later(this.#publisherFree - this.clock.now, () => {
+      const at = this.#publishing.indexOf(saved);
+      // That of a coordinator that has died.
+      if (at < 0) return;
+      this.#publishing.splice(at, 1);
       if (refused) {
         this.#happens({ type: 'notPublished', step, fault });
         return;
       }
-      const state = { step, value: Number(folder) };
-      this.witness.publishes(state);
-      const path = `${step}:${folder}`;
+      const { path } = this.#named(saved);
       this.#happens({ type: 'published', checkpoint: { step, path, seconds: 1, stallSeconds: 0, bytes: 1 } });
     });
+  }
+
+  #named({ step, folder }: Saved): { step: number; path: string } {
+    this.witness.publishes({ step, value: Number(folder) });
+    this.#checkpoint = { step, path: `${step}:${folder}` };
+    return this.#checkpoint;
   }
 
   #everyTick(): void {
@@ -348,7 +430,7 @@ export class World {
   #cut(id: string): void {
     const session = this.#sessions.get(id);
     if (!session?.open) return;
-    session.open = false;
+    Object.assign(session, { open: false, cut: true });
     this.#countHolders();
     const { worker } = session;
     const notice = () => {
@@ -366,15 +448,35 @@ export class World {
     if (isLaunched(id)) this.#launched++;
     this.clock.later(delay, () => {
       const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
-      this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
-      const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
-      this.#happens({ type: 'joined', id, host: 'h', pid: 1, ...addresses });
+      this.#sessions.set(id, this.#session(worker, false));
+      this.#joins(worker, 0);
       const beat = () => {
         if (!worker.alive) return;
         if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', HEARTBEAT);
         this.clock.later(HEARTBEAT_MS, beat);
       };
       beat();
+    });
+  }
+
+  #session(worker: Worker, open: boolean): Session {
+    return { worker, open, cut: false, lingers: false, arrived: { up: 0, down: 0 } };
+  }
+
+  /** The process joins the coordinator as soon as there is one. */
+  #joins(worker: Worker, delay: number): void {
+    this.clock.later(delay, () => {
+      const { id } = worker;
+      const frozen = worker.frozenUntil - this.clock.now;
+      if (!worker.alive || this.#sessions.get(id)?.worker !== worker) return;
+      if (this.#isAway || frozen > 0) {
+        this.#joins(worker, Math.max(100, frozen));
+        return;
+      }
+      this.#sessions.set(id, this.#session(worker, true));
+      const newest = worker.generation;
+      const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
+      this.#happens({ type: 'joined', id, newest, host: 'h', pid: 1, ...addresses });
     });
   }
 
@@ -396,9 +498,11 @@ export class World {
     const again = restarts && this.#restarts > 0;
     const told = this.below(100);
     if (this.#supervised && isLaunched(id)) {
-      this.clock.later(told, () =>
-        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again }),
-      );
+      this.clock.later(told, () => {
+        const event: Event = { type: 'exited', id, exit: { ...exit, outOfMemory: false }, again };
+        if (this.#isAway) this.#untold.push(event);
+        else this.#happens(event);
+      });
     }
     if (again) {
       this.#restarts--;
@@ -409,19 +513,25 @@ export class World {
   }
 
   #countHolders(): void {
-    const holds = ({ worker, open }: Session) => open && worker.alive && worker.held !== null;
+    // A run that was asked to stop does not wait for those that have not come back.
+    const isThere = ({ heard }: Worker) => !this.stopped || heard.standby !== null;
+    const holds = ({ worker, cut }: Session) =>
+      !cut && worker.alive && worker.held !== null && isThere(worker);
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
   }
 
-  /** One process dies, freezes, or wants to leave, another one comes, or a link between two breaks. */
+  /** A process dies, freezes, or wants to leave, another one comes, a link breaks, or the coordinator dies. */
   #fault(): void {
     this.lastFault = this.clock.now;
-    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks'];
+    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks', 'coordinator'];
     const kind = kinds[this.below(kinds.length)];
-    const living = [...this.#sessions.values()].filter(({ worker, open }) => worker.alive && open);
+    const living = [...this.#sessions.values()].filter(({ worker, cut }) => worker.alive && !cut);
     const victim = living[this.below(living.length)]?.worker;
     if (kind === 'comes') {
       this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
+    } else if (kind === 'coordinator') {
+      // Who wants the run to stop starts no other one.
+      if (!this.stopped) this.#diesAfter ??= this.below(8);
     } else if (victim === undefined) {
       return;
     } else if (kind === 'breaks') {
@@ -432,7 +542,8 @@ export class World {
     } else if (kind === 'leaves') {
       victim.leaving = true;
       this.#countStaying();
-      victim.say('leave', { exitCode: 143 });
+      if (this.#isAway) this.exits(victim, 143);
+      else victim.say('leave', { exitCode: 143 });
     } else if (kind === 'freezes') {
       victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
       this.lastFault = victim.frozenUntil;

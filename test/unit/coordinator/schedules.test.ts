@@ -73,11 +73,12 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('shared generations', world.joins);
     count('steps run again', world.again);
     count('links broken', world.breaks);
+    count('coordinators died', world.deaths);
     for (const { reason } of world.missed) count(`checkpoint ${reason}`);
   }
   if (process.env.SOAK_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
   if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
-  expect(counts.size).toBe(13);
+  expect(counts.size).toBe(14);
   for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 200);
 }, 7_200_000);
