@@ -38,6 +38,8 @@ export class RunState {
   /** The run was asked to stop while it trains. */
   #stop: Ending | null = null;
   #lastTick = 0;
+  /** A worker that has asked to leave while others are waited for that may return; null: none has. */
+  #leaver: { id: string; code: number } | null = null;
   /** The names of workers that were lost, and at which step: the launcher may know why, and says so later. */
   readonly #lostOnes = new Map<string, { name: string; where: string }>();
   #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
@@ -235,7 +237,11 @@ export class RunState {
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
     const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
-    if (this.#stop !== null || members.staying < least) {
+    const isShort = members.staying < least;
+    // Others may be about to return to this coordinator.
+    if (isShort && this.#stop === null && this.#membership.rendezvous.awaitsReturn(now)) {
+      this.#leaver = { id, code };
+    } else if (this.#stop !== null || isShort) {
       return this.#onStop(code, this.#stoppedBy(id, code), now);
     }
     const released = this.#membership.release();
@@ -354,6 +360,11 @@ export class RunState {
       return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
+    if (this.#leaver !== null && !rendezvous.awaitsReturn(now)) {
+      const { id, code } = this.#leaver;
+      this.#leaver = null;
+      if (members.staying < this.#membership.least) return this.#onStop(code, this.#stoppedBy(id, code), now);
+    }
     if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
       return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
     }
