@@ -291,8 +291,9 @@ export class RunState {
   #departed(id: string, message: string, now: number): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now));
     if (this.#stop === null || this.#over !== null || this.#generation !== null) return actions;
-    // Nobody is left who could save.
-    return this.#membership.rendezvous.next.length > 0 ? actions : [...actions, ...this.#end(this.#stop)];
+    const { rendezvous } = this.#membership;
+    const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsReturn(now);
+    return mayBeSaved ? actions : [...actions, ...this.#end(this.#stop)];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {

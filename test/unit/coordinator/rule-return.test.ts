@@ -2,7 +2,17 @@
 import { expect, test } from 'vitest';
 import type { Action, Former, Settings } from '../../../src/coordinator/events.js';
 import { Ledger } from '../../../src/coordinator/ledger.js';
-import { end, ended, HEARTBEAT, killed, prepared, ready, reason, Script, sent } from '../../support/rule-script.js';
+import {
+  end,
+  ended,
+  HEARTBEAT,
+  killed,
+  prepared,
+  ready,
+  reason,
+  Script,
+  sent,
+} from '../../support/rule-script.js';
 
 /** What step 5 gives, by all slots. */
 const FIFTH = new Ledger(4).enter(5, [prepared(5, [0]), prepared(5, [1, 2])]);
@@ -156,6 +166,13 @@ test('if they do not, it stops the run, and what it holds is saved', () => {
   run.formed({ a: 5 });
   const [start] = sent(run.ready(5, 'a'));
   expect(start!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+});
+
+test('a run that is asked to stop waits for those that may return, also when it hears that another one has ended', () => {
+  const run = new Returning();
+  run.event({ type: 'stop', exitCode: 143, reason: 'told' });
+  expect(end(run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true }))).toBeUndefined();
+  expect(run.returns('b')).toContainEqual(expect.objectContaining({ type: 'journal' }));
 });
 
 test('others do not begin from the checkpoint before those could return that hold a newer state', () => {
