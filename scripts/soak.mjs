@@ -129,11 +129,16 @@ function availableKinds() {
     { name: 'stop and continue', disturb: (run, who, ms) => pause([one(run, who)], ms) },
     { name: 'join', disturb: joins },
     {
+      // The last one that leaves would end the run in order, so the others must live until it is gone.
       name: 'drain',
-      disturb: (run, who) => {
-        const strangers = workersOf(run.runDir).filter(({ id }) => id.startsWith(`${hostname()}-`));
-        if (strangers.length === 0) joins(run);
-        else send(strangers[Math.floor(who * strangers.length)].pid, 'SIGTERM');
+      disturb: async (run, who) => {
+        const members = workersOf(run.runDir).filter(({ pid }) => lives(pid));
+        const strangers = members.filter(({ id }) => id.startsWith(`${hostname()}-`));
+        if (strangers.length === 0 || members.length === 1) return joins(run);
+        const { pid } = strangers[Math.floor(who * strangers.length)];
+        send(pid, 'SIGTERM');
+        for (const end = performance.now() + LEFT_MS; lives(pid) && performance.now() < end; )
+          await sleep(10);
       },
     },
     { name: 'coordinator kill', disturb: (run) => send(coordinatorOf(run), 'SIGKILL') },
@@ -187,6 +192,15 @@ function send(pid, signal) {
   }
 }
 
+/** Whether it is a process of a run. */
+function lives(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(MAIN);
+  } catch {
+    return false;
+  }
+}
+
 function lines(path) {
   const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
   return text
@@ -231,8 +245,6 @@ async function commits(run, steps) {
 async function nothingLeft({ runDir, seen }) {
   const journal = lines(join(runDir, 'journal.jsonl'));
   const all = [...seen, ...journal.flatMap(({ workers = [] }) => workers.map(({ pid }) => pid))];
-  const lives = (pid) =>
-    existsSync(`/proc/${pid}/cmdline`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(MAIN);
   for (const end = performance.now() + LEFT_MS; all.some(lives) && performance.now() < end; ) await sleep(50);
   if (all.some(lives)) throw new Error(`processes are left: ${all.filter(lives)}`);
   const left = readdirSync(join(runDir, 'checkpoints')).filter((name) => !/^step-\d{8}$/.test(name));

@@ -117,6 +117,8 @@ export interface NativeAddon {
    */
   mapDataset(spec: DatasetSpec): Promise<Dataset>;
   addInto: AddInto;
+  /** Of what is sent, in 64 bits: equal bytes give equal sums, and other bytes other ones, but for chance. */
+  checksum(bytes: Uint8Array): bigint;
   /**
    * Asks the system to drop the flushed pages of a file from memory, so that what is read next comes from the
    * disk. File systems that live in memory keep them. Rejects with ERR_FILE_OPEN.
