@@ -131,7 +131,7 @@ Napi::Value is_locked(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value progress(const Napi::CallbackInfo& info) {
-  constexpr const char* kNames[] = {"idle", "compute", "exchange", "update", "wait"};
+  constexpr const char* kNames[] = {"idle", "compute", "exchange", "update", "compute", "wait"};
   const Progress now = orch::progress();
   return record(info.Env(), {{"stage", kNames[static_cast<int>(now.stage)]}, {"ticks", now.ticks}});
 }

@@ -150,8 +150,8 @@ export interface NativeAddon {
   /** Whether somebody holds it. */
   isLocked(descriptor: number): boolean;
   /**
-   * What the engine's driver is at, and how many pieces of work its threads have done. While it waits for other
-   * workers, or for a GPU, the ticks may stand.
+   * What the engine's driver is at, and how many pieces of work its threads and its GPU have done. While it waits for
+   * other workers, the ticks may stand.
    */
   progress(): { stage: 'idle' | 'compute' | 'exchange' | 'update' | 'wait'; ticks: number };
   /**

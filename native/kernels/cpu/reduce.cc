@@ -107,8 +107,8 @@ void digest(uint64_t* lanes, const float* x, int64_t n) {
   }
 }
 
-/// The words of 64 bytes side by side, each with a sum, and a sum of its sums, which depends on the order. They
-/// are of 32 bits in sums of 64, so that nothing is lost.
+/// The words of 64 bytes side by side, each with a sum, and a sum of its sums, which depends on the order.
+/// They are of 32 bits in sums of 64, so that nothing is lost.
 uint64_t checksum(const void* bytes, int64_t n) {
   typedef uint64_t vw __attribute__((vector_size(4 * ORCH_LANES)));
   typedef vw vw_unaligned __attribute__((aligned(1), may_alias));
@@ -132,7 +132,8 @@ uint64_t checksum(const void* bytes, int64_t n) {
     add(last);
   }
   uint64_t state = digest_step(digest_start(0), static_cast<uint64_t>(n));
-  for (const vw* sums : {low, high, low_sums, high_sums})
+  const vw* const all[] = {low, high, low_sums, high_sums};
+  for (const vw* sums : all)
     for (int v = 0; v < kVectors; ++v)
       for (int j = 0; j < ORCH_LANES / 2; ++j) state = digest_step(state, sums[v][j]);
   return state;
