@@ -67,6 +67,7 @@ export function largeStep(): StepRecord {
       numbers: workerNumbers(numbers),
     })),
     validating: false,
+    stragglers: [],
     etaSeconds: null,
   };
 }

@@ -36,8 +36,7 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   check(request);
   const int64_t count = static_cast<int64_t>(request.slots.size()), samples = spec_.shape.samples;
   const bool cpu = device_.is_cpu();
-  // While a GPU computes, the host learns nothing.
-  const InStage now_at(cpu ? Stage::Compute : Stage::Wait);
+  const InStage now_at(cpu ? Stage::Compute : Stage::Device);
   {
     std::lock_guard lock(parts_mutex_);
     parts_.clear();
@@ -70,6 +69,16 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
     seconds += seconds_now() - start;
   };
   const double start = seconds_now();
+  uint64_t before = 0;
+  // The watchdog learns that a GPU has done the slot before while the GPU computes the next one.
+  const auto follow = [&] {
+    const uint64_t enqueued = device_.record_event();
+    if (before != 0) {
+      device_.await_event(before);
+      tick_device();
+    }
+    before = enqueued;
+  };
   const auto compute = [&](int64_t i, Lane& lane) {
     const SlotBatch& slot = request.slots[i];
     timed(waiting[i], [&] {
@@ -97,6 +106,7 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
     // The next slot's rows are gathered and uploaded while a GPU computes this one.
     if (!cpu && i + 1 < count)
       timed(gathering[i], [&] { prefetch(lane, source(request.slots[i + 1].samples, request.step)); });
+    if (!cpu) follow();
   };
   try {
     each_slot(count, training_lanes_, *graph_, compute);
@@ -115,6 +125,7 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
   AccumulateResult result;
   std::vector<float> losses(count * samples);
   device_.download(losses.data(), losses_.data(), loss_bytes * count);
+  if (!cpu) tick_device();
   for (int64_t i = 0; i < count; ++i)
     result.losses.emplace_back(losses.begin() + i * samples, losses.begin() + (i + 1) * samples);
   const auto sum = [](const std::vector<double>& seconds) {

@@ -146,6 +146,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     gradientNorms: {},
     workers: [],
     validating: false,
+    stragglers: [],
     etaSeconds: null,
   };
 }

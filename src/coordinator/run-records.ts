@@ -25,6 +25,7 @@ import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
 import type { RunDir } from './run-dir.js';
+import { Stragglers } from './stragglers.js';
 import { ValidationProgress } from './validation-progress.js';
 
 /** Without checkpoints the records are synced after so many steps, so that readers need not read all of them. */
@@ -52,6 +53,7 @@ export class RunRecords {
   /** Seconds from the commit before the last to the last one, without a validation or suspension in between. */
   #stepSeconds = 0;
   readonly #validationProgress = new ValidationProgress();
+  readonly #stragglers = new Stragglers();
   #lastStep = 0;
   /** The last step that the journal says is on disk. */
   #synced = 0;
@@ -243,6 +245,12 @@ export class RunRecords {
     this.#countSkipped(skippedRows(prepared));
     const { config } = this.#resolved;
     const { steps } = config.schedule;
+    const workers = places.map((worker, rank) => ({
+      ...worker,
+      device: this.#ready[rank]?.device ?? '',
+      numbers: workerNumbers(prepared[rank]!.numbers),
+    }));
+    for (const { level, message } of this.#stragglers.step(workers)) this.#recorder.note(level, message);
     this.#recorder.step({
       step,
       steps,
@@ -259,11 +267,8 @@ export class RunRecords {
       times: lossByTime(prepared),
       attention: attentionSummary(prepared),
       gradientNorms: prepared[0]!.gradientNorms,
-      workers: places.map((worker, rank) => ({
-        ...worker,
-        device: this.#ready[rank]?.device ?? '',
-        numbers: workerNumbers(prepared[rank]!.numbers),
-      })),
+      workers,
+      stragglers: this.#stragglers.all,
       validating: validate,
       etaSeconds: this.#pace?.remaining(step) ?? null,
     });

@@ -7,6 +7,7 @@ import type {
   RunHeader,
   Sink,
   StepRecord,
+  Straggler,
   ValidatedSlots,
   ValidationRecord,
 } from './record.js';
@@ -58,6 +59,8 @@ export interface RunView {
   missed_checkpoints: number;
   restarts: number;
   workers: number;
+  /** Workers that were slow in many steps one after another; of a run whose coordinator answers. */
+  stragglers: readonly Straggler[];
   unix_seconds: number;
 }
 
@@ -208,6 +211,7 @@ export class RunProgress implements Sink {
       missed_checkpoints: this.#missed,
       restarts: header.restarts + this.#restarts,
       workers: header.workers,
+      stragglers: record?.stragglers ?? [],
       unix_seconds: now / 1000,
     };
   }

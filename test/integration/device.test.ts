@@ -2,7 +2,7 @@
  * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs
  * the same kernels on the CPU: what is above the device is what runs on a GPU.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { openForInference } from '../../src/engine/inference.js';
@@ -114,6 +114,22 @@ test.skipIf(noFaultyDisk)(because(killed, noFaultyDisk), async () => {
   const { output } = await ends(launch(runDir, 2, ...FP32, ...CUDA), 0);
   expect(output).toMatch(/resuming from .*step-00000002/);
   expect(output).not.toMatch(/other arithmetic/);
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+});
+
+test('a kernel that hangs on the GPU is ended by the watchdog, and the step run again', async () => {
+  const runDir = join(folder, 'hangs');
+  const hang = join(folder, 'hang');
+  vi.stubEnv('ORCHESTRATOR_EMULATED_HANG', hang);
+  vi.stubEnv('ORCHESTRATOR_WATCHDOG', '3000:10');
+  const run = new Launched(runDir, 2, ...FP32, ...CUDA);
+  vi.unstubAllEnvs();
+  await run.steps(1);
+  writeFileSync(hang, '');
+  const { output } = await ends(run.outcome, 0);
+  expect(existsSync(hang)).toBe(false);
+  expect(output).toMatch(/warn this worker hangs and is ended: .* for \d+\.\d s/);
+  expect(output).toMatch(/rank [01] .* hung at step \d and was ended by its watchdog/);
   expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
 });
 

@@ -1,6 +1,8 @@
 // The emulated device: kernels run on the CPU through emulate.h; matmuls are plain sums.
 #include "../device.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -22,6 +24,13 @@ int device_count() {
   return given ? std::max(1, std::atoi(given)) : 1;
 }
 
+/// As long as the file ORCHESTRATOR_EMULATED_HANG is there, the next kernel takes it away and hangs.
+void hang_if_asked() {
+  static const char* const path = std::getenv("ORCHESTRATOR_EMULATED_HANG");
+  if (path != nullptr && unlink(path) == 0)
+    for (;;) pause();
+}
+
 void* poisoned(size_t bytes) {
   void* p = std::aligned_alloc(kAlign, rounded(bytes));
   std::memset(p, 0xff, bytes);
@@ -39,7 +48,10 @@ struct Replayed {
       std::lock_guard lock(counting);
       launches.replays += 1;
     }
-    for (const auto& w : work) w();
+    for (const auto& w : work) {
+      hang_if_asked();
+      w();
+    }
   }
   std::vector<std::function<void()>> work;
   std::vector<void*> workspaces;
@@ -223,10 +235,12 @@ class EmulatedDevice final : public TableDevice {
 }  // namespace
 
 void submit(std::function<void()> work) {
-  if (recording)
+  if (recording) {
     recording->work.push_back(std::move(work));
-  else
+  } else {
+    hang_if_asked();
     work();
+  }
 }
 void synchronize() { reject_during_capture("A synchronization"); }
 std::shared_ptr<void> device_memory(size_t bytes) {
