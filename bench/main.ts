@@ -1,5 +1,5 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling,exchange,sessions,scrape,data] [--shapes PART] [--rounds N] [--seconds S]
+ * npm run bench -- [--only steps,nodes,scaling,exchange,streams,sessions,scrape,data] [--shapes PART] [--rounds N] [--seconds S]
  * [--precision fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench --
  * --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
@@ -30,8 +30,9 @@ import { benchScrape } from './scrape.js';
 import { benchSessions } from './sessions.js';
 import { SHAPES } from './shapes.js';
 import { benchSteps } from './steps.js';
+import { benchStreams } from './streams.js';
 
-const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'sessions', 'scrape', 'data', 'large'];
+const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'streams', 'sessions', 'scrape', 'data', 'large'];
 
 const { values: options } = parseArgs({
   options: {
@@ -84,6 +85,7 @@ if (options.against !== undefined) {
   }
   if (parts.includes('nodes')) benchNodes(rounds, asked);
   if (parts.includes('exchange')) await benchExchange();
+  if (parts.includes('streams')) await benchStreams();
   if (parts.includes('sessions')) await benchSessions();
   if (parts.includes('scrape')) await benchScrape();
   if (parts.includes('data')) await benchData(options.parquet ?? null);
