@@ -32,7 +32,7 @@ export function contentOf(
   step: number,
   seed: number,
   spec: ModelSpec = SMALL,
-): CheckpointContent & { flat: Map<StateName, Float32Array> } {
+): CheckpointContent & { layout: EngineLayout; flat: Map<StateName, Float32Array> } {
   const layout = layoutOf(spec);
   const random = generator(seed);
   const flats = new Map<StateName, Float32Array>();
