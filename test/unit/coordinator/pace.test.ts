@@ -62,9 +62,9 @@ describe('the forecast of a run', () => {
       [
         ...run(new Pace({ ...plain, steps, validateEvery: 10, validationPasses: 3 }), 1, 9, () => 1).values(),
       ][0];
-    expect(at(30)).toMatch(/30 steps of 1000 ms and 3 validations$/);
-    expect(at(31)).toMatch(/31 steps of 1000 ms and 4 validations$/);
-    expect(at(9)).toMatch(/9 steps of 1000 ms and 1 validation$/);
+    expect(at(30)).toMatch(/30 steps of 1.0 s and 3 validations$/);
+    expect(at(31)).toMatch(/31 steps of 1.0 s and 4 validations$/);
+    expect(at(9)).toMatch(/9 steps of 1.0 s and 1 validation$/);
   });
 });
 

@@ -52,7 +52,7 @@ describe('the terminal', () => {
       'validation at step 200 | master 0.7500 | t=0.25 0.4000 | 15.7 s',
       'noise error at step 200 | ema | log_snr=-2.25 0.2000',
       'noise error at step 200 | master | log_snr=-2.25 0.2000',
-      'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
+      'checkpoint of step 200 in p | 1.5 s, of which training waited 2.0 ms',
       'warn look',
       '',
     ]);
