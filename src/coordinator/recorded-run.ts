@@ -146,7 +146,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     gradientNorms: {},
     workers: [],
     validating: false,
-    etaSeconds: null,
+    eta: null,
   };
 }
 

@@ -172,6 +172,7 @@ export class RunRecords {
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
+      attentionEvery: config.telemetry.attention_every,
       validateEvery: validationEvery(config),
       validationPasses: this.#validationSlots / slotCount(config),
       checkpointEvery: config.checkpoint.every,
@@ -265,7 +266,7 @@ export class RunRecords {
         numbers: workerNumbers(prepared[rank]!.numbers),
       })),
       validating: validate,
-      etaSeconds: this.#pace?.remaining(step) ?? null,
+      eta: this.#pace?.remaining(step) ?? null,
     });
     if (step >= this.#synced + SYNC_STEPS) this.sync(step);
     const forecast = this.#pace?.forecast() ?? null;

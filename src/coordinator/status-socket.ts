@@ -84,6 +84,7 @@ const answerSchema = z.object({
   validation: z.object({ weights: z.string(), last: lossAt, best: lossAt, seconds: number }).nullable(),
   checkpoint: z.object({ step: z.number(), path: z.string(), age_seconds: number }).nullable(),
   missed_checkpoints: z.number(),
+  remaining_is_rough: z.boolean().nullable(),
 } satisfies Record<keyof RunView, z.ZodType>);
 
 /**
