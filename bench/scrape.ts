@@ -68,7 +68,7 @@ export function largeStep(): StepRecord {
     })),
     validating: false,
     stragglers: [],
-    etaSeconds: null,
+    eta: null,
   };
 }
 

@@ -147,7 +147,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     workers: [],
     validating: false,
     stragglers: [],
-    etaSeconds: null,
+    eta: null,
   };
 }
 

@@ -20,11 +20,11 @@ import {
   validationSummary,
 } from './combine.js';
 import type { Action, Event, Place } from './events.js';
-import { keptRecords } from './former.js';
+import { keptRecords } from './kept-records.js';
 import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
-import type { RunDir } from './run-dir.js';
+import type { KeptRecords, RunDir } from './run-dir.js';
 import { Stragglers } from './stragglers.js';
 import { ValidationProgress } from './validation-progress.js';
 
@@ -34,7 +34,7 @@ const SYNC_STEPS = 10_000;
 type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;
 
 export class RunRecords {
-  readonly #resolved: ResolvedRun;
+  readonly #resolved: ResolvedRun & { kept: KeptRecords };
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
   readonly #coordinatorRestarts: number;
@@ -69,7 +69,7 @@ export class RunRecords {
 
   /** @param coordinatorRestarts How often a coordinator of the run has taken the place of another. */
   constructor(
-    resolved: ResolvedRun & { rows: number },
+    resolved: ResolvedRun & { rows: number; kept: KeptRecords },
     dir: RunDir,
     recorder: Recorder,
     coordinatorRestarts: number,
@@ -135,7 +135,7 @@ export class RunRecords {
   #begin(firstStep: number, again: number | null): void {
     const { notes, warnings, losses, validations } =
       again === null
-        ? this.#dir.begin(this.#resolved)
+        ? this.#dir.begin(this.#resolved, this.#resolved.kept)
         : this.#dir.continue(this.#resolved, keptRecords(this.#dir.path, firstStep - 1));
     if (again !== null) this.#recorder.count('replayed_steps', again);
     const from = comparableFrom(this.#resolved.segments);
@@ -174,6 +174,7 @@ export class RunRecords {
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
+      attentionEvery: config.telemetry.attention_every,
       validateEvery: validationEvery(config),
       validationPasses: this.#validationSlots / slotCount(config),
       checkpointEvery: config.checkpoint.every,
@@ -270,7 +271,7 @@ export class RunRecords {
       workers,
       stragglers: this.#stragglers.all,
       validating: validate,
-      etaSeconds: this.#pace?.remaining(step) ?? null,
+      eta: this.#pace?.remaining(step) ?? null,
     });
     if (step >= this.#synced + SYNC_STEPS) this.sync(step);
     const forecast = this.#pace?.forecast() ?? null;

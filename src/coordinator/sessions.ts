@@ -223,10 +223,7 @@ export class Sessions {
   }
 
   /** @param certified The id in the worker's certificate; null within the machine. */
-  #joinFault(
-    join: WorkerMessage['join'],
-    certified: string | null,
-  ): [code: status, details: string] | null {
+  #joinFault(join: WorkerMessage['join'], certified: string | null): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
     const { protocol, workerId, pid: _, ownAccord: __, ...texts } = join;
     if (protocol !== PROTOCOL) {

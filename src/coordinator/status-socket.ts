@@ -85,6 +85,7 @@ const answerSchema = z.object({
   checkpoint: z.object({ step: z.number(), path: z.string(), age_seconds: number }).nullable(),
   missed_checkpoints: z.number(),
   stragglers: z.array(z.object({ rank: z.number(), times: z.number() })),
+  remaining_is_rough: z.boolean().nullable(),
 } satisfies Record<keyof RunView, z.ZodType>);
 
 /**

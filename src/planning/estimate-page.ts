@@ -4,7 +4,7 @@ import { releasedName } from '../model/released.js';
 import { describeModel } from '../model/tensors.js';
 import type { EngineSpec } from '../native/contract.js';
 import { alignedRows, namedRows } from '../text/columns.js';
-import { byteCount, bytes, counted, flopCount, timeSpent } from '../text/quantities.js';
+import { byteCount, bytes, counted, duration, flopCount } from '../text/quantities.js';
 import type { Estimate, Rates } from './estimate.js';
 
 const integer = (value: number) => value.toLocaleString('en-US');
@@ -67,7 +67,7 @@ export function renderEstimate(estimate: Estimate, steps: number, rates: Rates |
 function timeLines({ levels, workers }: Estimate, steps: number, rates: Rates): string[] {
   const rows = levels.map(({ level, time }) => {
     const { matmuls, memoryBound, update, total } = time!;
-    return [`  ${level}`, ...[matmuls, memoryBound, update, total, total * steps].map(timeSpent)];
+    return [`  ${level}`, ...[matmuls, memoryBound, update, total, total * steps].map(duration)];
   });
   const peers = workers === 1 ? '' : ', the exchange of gradients not counted';
   return [

@@ -2,7 +2,7 @@
 import { describeModel } from '../model/tensors.js';
 import type { EngineSpec } from '../native/contract.js';
 import { alignedRows, namedRows } from '../text/columns.js';
-import { byteCount, duration, flopCount, flopRate, timeSpent } from '../text/quantities.js';
+import { byteCount, duration, flopCount, flopRate } from '../text/quantities.js';
 import { type DryOp, type DryProfile, total } from './dry-profile.js';
 import { describeTokens } from './estimate-page.js';
 import type { Profile } from './profile.js';
@@ -27,7 +27,7 @@ export function renderProfile(profile: Profile): string {
   const rows = profile.ops.map((op) => [
     op.name,
     String(op.count),
-    timeSpent(op.seconds),
+    duration(op.seconds),
     percent(op.share),
     op.flops === 0 ? '-' : flopRate(op.flops / op.seconds),
     byteRate(op.bytes / op.seconds),
@@ -80,7 +80,7 @@ function dryTable(heading: string, ops: readonly DryOp[], timed: boolean): strin
     String(op.count),
     op.flops === 0 ? '-' : flopCount(op.flops),
     byteCount(op.bytes),
-    ...(timed ? [timeSpent(op.seconds ?? 0), percent((op.seconds ?? 0) / seconds), op.bound ?? ''] : []),
+    ...(timed ? [duration(op.seconds ?? 0), percent((op.seconds ?? 0) / seconds), op.bound ?? ''] : []),
   ]);
   const times = timed ? ['least time', 'share', 'bound by'] : [];
   return alignedRows([[heading, 'count', 'work', 'bytes', ...times], ...rows]);

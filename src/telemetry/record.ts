@@ -51,8 +51,11 @@ export interface StepRecord {
   stragglers: readonly Straggler[];
   /** A validation follows: the next commit waits for it. */
   validating: boolean;
-  /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
-  etaSeconds: number | null;
+  /**
+   * Time to the end of the run at the current pace, and whether it may be wrong by more than a tenth; null during the
+   * first steps, which are slower.
+   */
+  eta: { seconds: number; isRough: boolean } | null;
 }
 
 /** A bin of t: the sum of the weighted losses of its samples. */

@@ -33,6 +33,8 @@ export interface RunView {
   /** Since the first step of this process; before it, since its start. */
   elapsed_seconds: number;
   remaining_seconds: number | null;
+  /** Whether it may be wrong by more than a tenth; null where it is not known. */
+  remaining_is_rough: boolean | null;
   loss: number | null;
   /** Means over the last 50 steps of this process, validations left out. */
   mean_loss: number | null;
@@ -178,7 +180,7 @@ export class RunProgress implements Sink {
     const perSecond = (name: keyof Mean) => (record === null ? null : sum(name) / seconds);
     const sinceStep = (now - this.#stepAt) / 1000;
     const over = ['DONE', 'STOPPED', 'FAILED'].includes(this.#phase);
-    const eta = record?.etaSeconds ?? null;
+    const eta = over ? null : (record?.eta ?? null);
     const checkpoint = this.#checkpoint;
     return {
       name: header.name,
@@ -188,7 +190,8 @@ export class RunProgress implements Sink {
       steps: header.steps,
       epoch: record?.epoch ?? null,
       elapsed_seconds: (now - this.#since) / 1000,
-      remaining_seconds: over || eta === null ? null : Math.max(0, eta - sinceStep),
+      remaining_seconds: eta === null ? null : Math.max(0, eta.seconds - sinceStep),
+      remaining_is_rough: eta === null ? null : eta.isRough,
       loss: record?.loss ?? null,
       mean_loss: record === null ? null : sum('loss') / this.#window.length,
       step_seconds: record === null ? null : seconds / this.#window.length,

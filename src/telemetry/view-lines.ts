@@ -5,7 +5,7 @@
 import { fittedRows } from '../text/columns.js';
 import { bytes, counted, duration, eta, flopRate, quantity, rough } from '../text/quantities.js';
 import type { painter } from './console.js';
-import { imageRate, memoryOf } from './lines.js';
+import { etaText, imageRate, memoryOf } from './lines.js';
 import type { WorkerReport } from './record.js';
 import type { RunView } from './run-progress.js';
 
@@ -39,7 +39,7 @@ function titleLine(view: RunView, width: number, paint: Paint): string {
   const { name, phase, step, steps, remaining_seconds: remaining, validating_seconds: validating } = view;
   const doing = validating === null ? phase : `${phase}, validating`;
   const place = `step ${step}/${steps}`;
-  const left = remaining === null ? null : `eta ${eta(remaining)}`;
+  const left = remaining === null ? null : etaText(remaining, view.remaining_is_rough === true);
   // A run may have been told to have fewer steps than it has made.
   const done = Math.min(step, steps);
   const percent = `${Math.floor((100 * done) / steps)} %`;

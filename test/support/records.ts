@@ -58,7 +58,7 @@ export const record: StepRecord = {
   workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
   validating: true,
   stragglers: [],
-  etaSeconds: 15_000,
+  eta: { seconds: 15_000, isRough: false },
 };
 
 export const header: RunHeader = {

@@ -2,7 +2,17 @@
 import { expect, test } from 'vitest';
 import type { Action, Former, Settings } from '../../../src/coordinator/events.js';
 import { Ledger } from '../../../src/coordinator/ledger.js';
-import { end, ended, HEARTBEAT, killed, prepared, ready, reason, Script, sent } from '../../support/rule-script.js';
+import {
+  end,
+  ended,
+  HEARTBEAT,
+  killed,
+  prepared,
+  ready,
+  reason,
+  Script,
+  sent,
+} from '../../support/rule-script.js';
 
 /** What step 5 gives, by all slots. */
 const FIFTH = new Ledger(4).enter(5, [prepared(5, [0]), prepared(5, [1, 2])]);
