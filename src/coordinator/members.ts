@@ -140,6 +140,11 @@ export class Members {
     Object.assign(this.#joined.get(id)!, { standby: true, seesFolder, holds });
   }
 
+  /** Whether it is on standby or in a generation; it may want to leave. */
+  isReady(id: string): boolean {
+    return this.#joined.get(id)?.standby ?? false;
+  }
+
   /** Whether it has been in a generation before it joined. */
   isBack(id: string): boolean {
     return this.#joined.get(id)!.isBack;

@@ -138,8 +138,7 @@ export class Rendezvous {
   /** Whether workers of the coordinator before this one are waited for. */
   awaitsReturn(now: number): boolean {
     if (this.#formed || this.#former.size === 0 || now - this.#since > RETURN_MS) return false;
-    const ready = new Set(this.members.standby.map(({ id }) => id));
-    return [...this.#former].some((id) => !ready.has(id));
+    return [...this.#former].some((id) => !this.members.isReady(id));
   }
 
   /**

@@ -39,6 +39,8 @@ export class RunState {
   /** The run was asked to stop while it trains. */
   #stop: Ending | null = null;
   #lastTick = 0;
+  /** A worker that has asked to leave while others are waited for that may return; null: none has. */
+  #leaver: { id: string; code: number } | null = null;
   /** The names of workers that were lost, and at which step: the launcher may know why, and says so later. */
   readonly #lostOnes = new Map<string, { name: string; where: string }>();
   #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
@@ -246,7 +248,11 @@ export class RunState {
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
     const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
-    if (this.#stop !== null || members.staying < least) {
+    const isShort = members.staying < least;
+    // Others may be about to return to this coordinator.
+    if (isShort && this.#stop === null && this.#membership.rendezvous.awaitsReturn(now)) {
+      this.#leaver = { id, code };
+    } else if (this.#stop !== null || isShort) {
       return this.#onStop(code, this.#stoppedBy(id, code), now);
     }
     const released = this.#membership.release();
@@ -296,8 +302,9 @@ export class RunState {
   #departed(id: string, message: string, now: number): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now));
     if (this.#stop === null || this.#over !== null || this.#generation !== null) return actions;
-    // Nobody is left who could save.
-    return this.#membership.rendezvous.next.length > 0 ? actions : [...actions, ...this.#end(this.#stop)];
+    const { rendezvous } = this.#membership;
+    const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsReturn(now);
+    return mayBeSaved ? actions : [...actions, ...this.#end(this.#stop)];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -365,6 +372,11 @@ export class RunState {
       return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
+    if (this.#leaver !== null && !rendezvous.awaitsReturn(now)) {
+      const { id, code } = this.#leaver;
+      this.#leaver = null;
+      if (members.staying < this.#membership.least) return this.#onStop(code, this.#stoppedBy(id, code), now);
+    }
     if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
       return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
     }

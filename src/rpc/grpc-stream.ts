@@ -150,6 +150,11 @@ export class StreamServer {
 
   close(): void {
     void this.#listener.close();
+    this.disconnect();
+  }
+
+  /** Ends all connections; clients may connect again. */
+  disconnect(): void {
     for (const session of this.#sessions) session.destroy();
   }
 

@@ -1,29 +1,18 @@
 /** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
-import {
-  type Action,
-  type Event,
-  GATHER_MS,
-  isCurrent,
-  type MessageEvent,
-  type Settings,
-} from '../../../src/coordinator/events.js';
+import { type Event, isCurrent, type MessageEvent, type Settings } from '../../../src/coordinator/events.js';
 import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
-import { RunState } from '../../../src/coordinator/rule.js';
-import type { Saved } from '../../../src/rpc/proto.js';
+import type { FromCoordinator } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
 import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
+import { Coordinator } from './coordinator.js';
 import { Meeting } from './memory.js';
-import { Records } from './records.js';
 import { type State, Witness } from './witness.js';
 import { type Said, Worker } from './worker.js';
 
-const TICK_MS = 250;
 const HEARTBEAT_MS = 500;
 /** Nothing runs longer than this. */
 const END_MS = 300_000;
-
-export type End = Extract<Action, { type: 'end' }>;
 
 const isLaunched = (id: string) => id.startsWith('w');
 
@@ -43,38 +32,19 @@ export class World {
   readonly clock = new Clock();
   readonly witness = new Witness();
   readonly settings: Settings;
+  readonly coordinator: Coordinator;
   readonly below: (n: number) => number;
   readonly #random: () => number;
-  readonly #tell: ((line: string) => void) | null;
-  #state: RunState;
-  readonly #records: Records;
   /** The newest session of every id. */
   readonly #sessions = new Map<string, Session>();
-  readonly missed: { step: number; reason: string }[] = [];
-  /** How often a member took the state from the memory of others, all came to share one, and a step was run again. */
+  /** How often a member took the state from the memory of others, and all came to share one. */
   transfers = 0;
   joins = 0;
-  again = 0;
   /** How often a worker could not reach another one. */
   breaks = 0;
-  /** How many coordinators have died. */
-  deaths = 0;
-  /** There is no coordinator. */
-  #isAway = false;
-  /** The coordinator dies after so many more actions; null: it lives on. */
-  #diesAfter: number | null = null;
-  /** Ends of processes that its launcher tells the next one. */
-  #untold: Event[] = [];
-  /** Staged checkpoints that are getting their names. */
-  #publishing: Saved[] = [];
-  end: End | null = null;
-  /** When something last went wrong, and when the first generation started. */
+  /** When something last went wrong. */
   lastFault = 0;
-  firstStart = 0;
-  /** The last published checkpoint; step 0: none. */
-  #checkpoint = { step: 0, path: '' };
   #diskFree = 0;
-  #publisherFree = 0;
   readonly #network: { doubles: number; reorders: number; longest: number };
   readonly #disk: { ms: number; refuses: number };
   /** Whether workers offer to share memory, and whether some of them cannot. */
@@ -97,7 +67,6 @@ export class World {
 
   /** @param tell Gets the story, line by line. */
   constructor(seed: number, tell: ((line: string) => void) | null = null) {
-    this.#tell = tell;
     this.#random = generator(seed);
     this.below = (n) => Math.floor(this.#random() * n);
     const workers = 1 + this.below(5);
@@ -129,8 +98,7 @@ export class World {
     this.#supervised = this.chance(0.5);
     this.shares = this.chance(0.5);
     this.unable = this.chance(0.1);
-    this.#state = new RunState(this.settings);
-    this.#records = new Records(this.witness, this.settings.lastGeneration);
+    this.coordinator = new Coordinator(this, tell);
   }
 
   /** Whether at some time too few processes lived, or would be started, that wanted to stay. */
@@ -158,22 +126,18 @@ export class World {
   /** Runs to the end, or for as long as a run may take. */
   run(): void {
     const { workers } = this.settings;
-    this.#happens({ type: 'listening' });
+    this.coordinator.begin();
     for (let i = 0; i < workers; i++) this.#starts(`w${i}`, this.below(500));
-    this.#everyTick();
+    this.coordinator.everyTick();
     const faults = this.chance(0.25) ? 0 : 1 + this.below(5);
     for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => this.#fault());
     if (this.chance(0.15)) {
       this.clock.later(this.below(5_000), () => {
         this.stopped = true;
-        this.#tellsToStop();
+        this.coordinator.tellToStop();
       });
     }
-    this.clock.run(() => this.end !== null || this.clock.now > END_MS);
-  }
-
-  #tellsToStop(): void {
-    this.#happens({ type: 'stop', exitCode: 143, reason: 'told' });
+    this.clock.run(() => this.coordinator.end !== null || this.clock.now > END_MS);
   }
 
   // What workers see of the world.
@@ -186,7 +150,7 @@ export class World {
     const deliver = () => {
       if (this.#sessions.get(worker.id) !== session || !session.open) return;
       if (event.type === 'standby' || event.type === 'leave') worker.heard[event.type] ??= this.clock.now;
-      if (isCurrent(event, generation, this.#state.generation)) this.#happens(event);
+      if (isCurrent(event, generation, this.coordinator.state.generation)) this.coordinator.happens(event);
     };
     this.#transmit(session, 'up', deliver);
   }
@@ -227,6 +191,27 @@ export class World {
     return all;
   }
 
+  /** The coordinator is dead, and all sessions with it. Workers join the next one. */
+  loseCoordinator(): void {
+    for (const session of this.#sessions.values()) {
+      if (!session.open) continue;
+      Object.assign(session, { open: false, lingers: this.chance(0.5) });
+      session.worker.heard = { standby: null, leave: null };
+      this.#joins(session.worker, 100 + this.below(2_000));
+    }
+  }
+
+  /** What these held when their generation formed, and hold now. */
+  heldBy(ids: readonly string[]): { before: number | null; state: State | null }[] {
+    const workers = ids.map((id) => this.#sessions.get(id)!.worker);
+    return workers.map(({ before, held }) => ({ before, state: held }));
+  }
+
+  /** Whether the disk refuses what is written now. */
+  refusal(): boolean {
+    return this.chance(this.#disk.refuses);
+  }
+
   checkpoint(path: string): State {
     const [step, value] = path.split(':').map(Number);
     return { step: step!, value: value! };
@@ -242,113 +227,11 @@ export class World {
     return { done: this.#diskFree - this.clock.now, refused: this.chance(this.#disk.refuses) };
   }
 
-  // The coordinator.
-
-  #happens(event: Event): void {
-    if (this.end !== null || this.#isAway) return;
-    if (event.type !== 'heartbeat' && event.type !== 'tick') this.#say('->', event);
-    const actions = this.#state.handle(event, this.clock.now);
-    const isLast = actions.some(({ type }) => type === 'end');
-    for (const action of actions) {
-      this.#say('  ', action);
-      this.#act(action);
-      if (this.#diesAfter === null || isLast || this.#diesAfter-- > 0) continue;
-      this.#dies();
-      return;
-    }
-  }
-
-  /** The coordinator's process is killed. Another one takes its place; the workers keep what they hold. */
-  #dies(): void {
-    this.#tell?.(`${this.clock.now} the coordinator dies`);
-    this.#isAway = true;
-    this.#diesAfter = null;
-    this.deaths++;
-    for (const session of this.#sessions.values()) {
-      if (!session.open) continue;
-      Object.assign(session, { open: false, lingers: this.chance(0.5) });
-      session.worker.heard = { standby: null, leave: null };
-      this.#joins(session.worker, 100 + this.below(2_000));
-    }
-    const [first] = this.#publishing.splice(0);
-    if (first !== undefined && this.chance(0.5)) this.#named(first);
-    this.clock.later(100 + this.below(3_000), () => this.#returns());
-  }
-
-  #returns(): void {
-    this.#isAway = false;
-    this.#publisherFree = this.clock.now;
-    this.lastFault = this.clock.now;
-    const { steps } = this.settings;
-    const { step, path } = this.#checkpoint;
-    if (step === steps) {
-      this.end = { type: 'end', exitCode: 0, reason: 'nothing is left to do', fault: null };
-      return;
-    }
-    const resumed = { resumeStep: step, resumePath: path };
-    this.#state = new RunState({ ...this.settings, ...resumed, ...this.#records.left() });
-    this.#happens({ type: 'listening' });
-    for (const event of this.#untold.splice(0)) this.#happens(event);
-    if (this.stopped) this.#tellsToStop();
-  }
-
-  #say(arrow: string, what: object): void {
-    this.#tell?.(`${this.clock.now} ${this.#state.phase} ${arrow} ${JSON.stringify(what).slice(0, 240)}`);
-  }
-
-  #act(action: Action): void {
-    const { witness } = this;
-    switch (action.type) {
-      case 'send': {
-        const { commit } = action.message;
-        if (commit && Number(commit.step) < witness.committed) this.again++;
-        const to = action.to ?? [...this.#sessions.keys()];
-        for (const id of to) this.#send(id, action.message);
-        break;
-      }
-      case 'cut':
-      case 'refuse':
-        this.#cut(action.id);
-        break;
-      case 'journal':
-        this.#records.journal(action);
-        break;
-      case 'gather':
-        this.clock.later(GATHER_MS, () => this.#happens({ type: 'gathered' }));
-        break;
-      case 'commit':
-        witness.commits(action.step, action.prepared, this.settings.totalSlots);
-        this.#records.commit(action);
-        if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') this.#serves();
-        break;
-      case 'started': {
-        if (this.firstStart === 0) this.firstStart = this.clock.now;
-        const members = this.#state.places.map(({ id }) => this.#sessions.get(id)!.worker);
-        const held = members.map(({ before, held }) => ({ before, state: held }));
-        const { generation, places } = this.#state;
-        const ids = places.map(({ id }) => id);
-        this.#records.started(generation, action.firstStep - 1, ids);
-        witness.starts(generation, action.firstStep - 1, held);
-        break;
-      }
-      case 'validation':
-        witness.validates(action.step);
-        break;
-      case 'publish':
-        this.#publish(action.saved);
-        break;
-      case 'notSaved':
-        this.missed.push(action.missed);
-        break;
-      case 'end':
-        this.end = action;
-        break;
-    }
-  }
+  // What the coordinator sees of it.
 
   /** After a step, whoever has waited long enough for a place has one, and who wants to leave has none. */
-  #serves(): void {
-    const { places } = this.#state;
+  checkPlaces(): void {
+    const { places } = this.coordinator.state;
     const { totalSlots, minWorkers } = this.settings;
     const members = [...this.#sessions.values()].filter(({ open }) => open).map(({ worker }) => worker);
     const staying = members.filter(({ heard }) => heard.standby !== null && heard.leave === null);
@@ -364,7 +247,12 @@ export class World {
     }
   }
 
-  #send(id: string, message: Extract<Action, { type: 'send' }>['message']): void {
+  /** To these workers, or to all (null). */
+  send(to: readonly string[] | null, message: FromCoordinator): void {
+    for (const id of to ?? [...this.#sessions.keys()]) this.#send(id, message);
+  }
+
+  #send(id: string, message: FromCoordinator): void {
     const session = this.#sessions.get(id);
     if (!session?.open) return;
     const deliver = () => {
@@ -376,39 +264,6 @@ export class World {
       else worker.receive(message);
     };
     this.#transmit(session, 'down', deliver);
-  }
-
-  #publish(saved: Saved): void {
-    const { step } = saved;
-    this.#publishing.push(saved);
-    this.#publisherFree = Math.max(this.#publisherFree, this.clock.now) + 1 + this.below(100);
-    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
-    const refused = this.chance(this.#disk.refuses);
-    this.clock.later(this.#publisherFree - this.clock.now, () => {
-      const at = this.#publishing.indexOf(saved);
-      // That of a coordinator that has died.
-      if (at < 0) return;
-      this.#publishing.splice(at, 1);
-      if (refused) {
-        this.#happens({ type: 'notPublished', step, fault });
-        return;
-      }
-      const { path } = this.#named(saved);
-      this.#happens({ type: 'published', checkpoint: { step, path, seconds: 1, stallSeconds: 0, bytes: 1 } });
-    });
-  }
-
-  #named({ step, folder }: Saved): { step: number; path: string } {
-    this.witness.publishes({ step, value: Number(folder) });
-    this.#checkpoint = { step, path: `${step}:${folder}` };
-    return this.#checkpoint;
-  }
-
-  #everyTick(): void {
-    this.clock.later(TICK_MS, () => {
-      this.#happens({ type: 'tick' });
-      this.#everyTick();
-    });
   }
 
   // The network.
@@ -427,7 +282,7 @@ export class World {
   }
 
   /** The coordinator has ended the session; the process notices, and ends. */
-  #cut(id: string): void {
+  cut(id: string): void {
     const session = this.#sessions.get(id);
     if (!session?.open) return;
     Object.assign(session, { open: false, cut: true });
@@ -469,14 +324,14 @@ export class World {
       const { id } = worker;
       const frozen = worker.frozenUntil - this.clock.now;
       if (!worker.alive || this.#sessions.get(id)?.worker !== worker) return;
-      if (this.#isAway || frozen > 0) {
+      if (this.coordinator.isAway || frozen > 0) {
         this.#joins(worker, Math.max(100, frozen));
         return;
       }
       this.#sessions.set(id, this.#session(worker, true));
       const newest = worker.generation;
       const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
-      this.#happens({ type: 'joined', id, newest, host: 'h', pid: 1, ...addresses });
+      this.coordinator.happens({ type: 'joined', id, newest, host: 'h', pid: 1, ...addresses });
     });
   }
 
@@ -492,7 +347,7 @@ export class World {
     this.clock.later(Math.max(lost, 1), () => {
       if (this.#sessions.get(id) !== session || !session.open) return;
       session.open = false;
-      this.#happens({ type: 'lost', id, reason: 'reset' });
+      this.coordinator.happens({ type: 'lost', id, reason: 'reset' });
     });
     // Those that have come by themselves are not the launcher's.
     const again = restarts && this.#restarts > 0;
@@ -500,8 +355,7 @@ export class World {
     if (this.#supervised && isLaunched(id)) {
       this.clock.later(told, () => {
         const event: Event = { type: 'exited', id, exit: { ...exit, outOfMemory: false }, again };
-        if (this.#isAway) this.#untold.push(event);
-        else this.#happens(event);
+        this.coordinator.hears(event);
       });
     }
     if (again) {
@@ -531,7 +385,7 @@ export class World {
       this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
     } else if (kind === 'coordinator') {
       // Who wants the run to stop starts no other one.
-      if (!this.stopped) this.#diesAfter ??= this.below(8);
+      if (!this.stopped) this.coordinator.dieSoon();
     } else if (victim === undefined) {
       return;
     } else if (kind === 'breaks') {
@@ -542,7 +396,7 @@ export class World {
     } else if (kind === 'leaves') {
       victim.leaving = true;
       this.#countStaying();
-      if (this.#isAway) this.exits(victim, 143);
+      if (this.coordinator.isAway) this.exits(victim, 143);
       else victim.say('leave', { exitCode: 143 });
     } else if (kind === 'freezes') {
       victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);

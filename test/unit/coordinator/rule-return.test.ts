@@ -149,6 +149,32 @@ test('a worker that ends while there is no coordinator, told to stop, does not s
   expect(run.state.phase).toBe('FORMING');
 });
 
+test('a worker that leaves does not stop the run while others may return', () => {
+  const run = new Returning();
+  run.returns('a');
+  expect(run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } })).toMatchObject([{ type: 'note' }]);
+  run.returns('b');
+  expect(run.state.phase).toBe('FORMING');
+  expect(run.state.places.map(({ id }) => id)).toEqual(['b']);
+});
+
+test('if they do not, it stops the run, and what it holds is saved', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } });
+  expect(run.until(15_250, 'a')).toContainEqual(expect.objectContaining({ type: 'stopping' }));
+  run.formed({ a: 5 });
+  const [start] = sent(run.ready(5, 'a'));
+  expect(start!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+});
+
+test('a run that is asked to stop waits for those that may return, also when it hears that another one has ended', () => {
+  const run = new Returning();
+  run.event({ type: 'stop', exitCode: 143, reason: 'told' });
+  expect(end(run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true }))).toBeUndefined();
+  expect(run.returns('b')).toContainEqual(expect.objectContaining({ type: 'journal' }));
+});
+
 test('others do not begin from the checkpoint before those could return that hold a newer state', () => {
   const run = new Returning({}, { maxWorkers: 4 });
   run.join('x');
