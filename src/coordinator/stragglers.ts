@@ -2,8 +2,11 @@
 import type { Straggler, WorkerReport } from '../telemetry/record.js';
 import { SLOW, slowness } from '../telemetry/slowness.js';
 
-/** A worker is a straggler once it was slow in so many steps one after another, and until it was not in as many. */
+/** The last steps by which a worker is judged. */
 export const STRAGGLER_STEPS = 20;
+/** It is a straggler once it was slow in so many of them, until it was slow in so few: one outlier decides nothing. */
+const BEGINS = 15;
+const ENDS = 5;
 
 interface Followed {
   /** How many times as long as the median it took for a slot, in the last steps. */
@@ -29,14 +32,14 @@ export class Stragglers {
       const { times, isStraggler: was } = this.#followed.get(key) ?? { times: [], isStraggler: false };
       times.push(slow[i]!);
       if (times.length > STRAGGLER_STEPS) times.shift();
-      const isKnown = times.length === STRAGGLER_STEPS;
-      const is = was ? !times.every((time) => time <= SLOW) : isKnown && times.every((time) => time > SLOW);
+      const count = times.filter((time) => time > SLOW).length;
+      const is = times.length === STRAGGLER_STEPS && (was ? count > ENDS : count >= BEGINS);
       now.set(key, { times, isStraggler: is });
       const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
       if (is) all.push({ rank, times: mean });
       const who = `rank ${rank} (pid ${pid})`;
       if (is && !was) {
-        const message = `${who} takes ${mean.toFixed(1)} times as long for a slot as the median worker, in ${STRAGGLER_STEPS} steps one after another; all others wait for it: look at its machine`;
+        const message = `${who} takes ${mean.toFixed(1)} times as long for a slot as the median worker, in the last ${STRAGGLER_STEPS} steps; all others wait for it: look at its machine`;
         notes.push({ level: 'warn', message });
       } else if (was && !is) {
         notes.push({ level: 'info', message: `${who} is as fast as the other workers again` });

@@ -15,7 +15,7 @@ export interface WorkerReport {
   numbers: WorkerNumbers;
 }
 
-/** A worker that was slow in many steps one after another. */
+/** A worker that was slow in most of the last steps. */
 export interface Straggler {
   rank: number;
   /** How many times as long as the median it takes for a slot, as a mean over the last steps. */

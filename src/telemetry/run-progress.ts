@@ -61,7 +61,7 @@ export interface RunView {
   missed_checkpoints: number;
   restarts: number;
   workers: number;
-  /** Workers that were slow in many steps one after another; of a run whose coordinator answers. */
+  /** Workers that were slow in most of the last steps; of a run whose coordinator answers. */
   stragglers: readonly Straggler[];
   unix_seconds: number;
 }

@@ -121,7 +121,7 @@ test('a kernel that hangs on the GPU is ended by the watchdog, and the step run 
   const runDir = join(folder, 'hangs');
   const hang = join(folder, 'hang');
   vi.stubEnv('ORCHESTRATOR_EMULATED_HANG', hang);
-  vi.stubEnv('ORCHESTRATOR_WATCHDOG', '3000:10');
+  vi.stubEnv('ORCHESTRATOR_WATCHDOG', '2000:5');
   const run = new Launched(runDir, 2, ...FP32, ...CUDA);
   vi.unstubAllEnvs();
   await run.steps(1);

@@ -66,11 +66,11 @@ function message(size: number): Buffer {
 /** Messages around every boundary: of frames, of socket reads, of the window. */
 const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
 
-/** A message as it is sent: its checksum follows. */
+/** A message as it is sent, after its checksum. */
 function sent(bytes: Buffer): Buffer {
   const checksum = Buffer.alloc(8);
   checksum.writeBigUInt64LE(native().checksum(bytes));
-  return Buffer.concat([bytes, checksum]);
+  return Buffer.concat([checksum, bytes]);
 }
 
 async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<Link> {
@@ -169,9 +169,11 @@ describe.each([
             call.emit('error', { code: 7, details: 'not für you' });
             return;
           }
-          const last = call.request.toString() === 'short' ? Buffer.alloc(7) : sent(message(8));
-          if (call.request.toString() === 'flipped') last[3]! ^= 4;
-          for (const bytes of [...SIZES.map((size) => sent(message(size))), last]) call.write(bytes);
+          const wanted = call.request.toString();
+          const last = sent(message(8));
+          if (wanted === 'flipped') last[11]! ^= 4;
+          const all = wanted === 'short' ? [Buffer.alloc(7)] : SIZES.map((size) => sent(message(size)));
+          for (const bytes of [...all, last]) call.write(bytes);
           call.end();
         },
       },
