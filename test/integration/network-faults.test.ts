@@ -6,7 +6,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import { noFaultsOfNetwork, TestHosts } from '../support/hosts.js';
-import { ends, fingerprint, Launched, launch } from '../support/launched.js';
+import { childrenOf, commandOf, ends, fingerprint, Launched, launch } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
 import { noRelay } from '../support/relay.js';
 import { TestSshd } from '../support/sshd.js';
@@ -102,6 +102,7 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     await run.says('cannot exchange gradients with the others; 2 workers go on');
     hosts.limitRate(null);
     await endsWithSameBits(run);
+    expect(run.output).toMatch(/Cannot reach rank \d at 10\.77\.0\.\d:\d+: no answer within 10 s/);
   });
 
   test.runIf(FULL)('a host whose packets do not reach another', async () => {
@@ -159,12 +160,25 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     await endsWithSameBits(run);
   });
 
-  test.runIf(FULL)('a host that vanishes without a word', async () => {
+  test.runIf(FULL)('a host that vanishes without a word, and is there again later', async () => {
     const { hosts, run } = await slowRun(3);
     hosts.vanish(3);
     await run.says('2 workers go on');
+    hosts.limitRate(SLOW / 10);
+    // It would notice by itself within half a minute.
+    const connections = childrenOf(run.process.pid!).filter((pid) => commandOf(pid)[0]?.endsWith('ssh'));
+    const lost = connections.find((pid) => commandOf(pid).includes(hosts.address(3)));
+    process.kill(lost!, 'SIGKILL');
+    await run.says('10.77.0.3 cannot be reached to start worker 2: ssh: connect to host 10.77.0.3');
+    hosts.appear(3);
+    await network.serve(3);
+    await run.says('rank 2 (pid');
+    const before = run.stepsDone();
+    await run.steps(before + 1);
     hosts.limitRate(null);
     await endsWithSameBits(run);
+    expect(run.output.match(/cannot be reached/g)).toHaveLength(1);
+    expect(run.output).not.toContain('(start 2 of');
   });
 
   test.runIf(FULL)('a network that loses 5 of 100 packets', async () => {
