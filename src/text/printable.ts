@@ -33,6 +33,8 @@ export function allPrintable<T>(value: T): T {
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
   const entries = Object.entries(value);
   const parts = entries.map(([key, inner]) => [printableLine(key), allPrintable(inner)] as const);
-  const isSame = parts.every(([key, inner], index) => key === entries[index]![0] && inner === entries[index]![1]);
+  const isSame = parts.every(
+    ([key, inner], index) => key === entries[index]![0] && inner === entries[index]![1],
+  );
   return isSame ? value : (Object.fromEntries(parts) as T);
 }

@@ -1,4 +1,5 @@
 /** Faults of the network between three hosts: each run ends with the bits of an undisturbed one. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -58,6 +59,21 @@ class Network {
 async function endsWithSameBits(run: Launched): Promise<void> {
   await ends(run.outcome, 0);
   expect(fingerprint(run.runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
+}
+
+/** Milliseconds that connections from a host to an ssh server take, one after the other. */
+function roundTrips(before: readonly string[], address: string): number[] {
+  const script = `
+    (async () => {
+      for (let i = 0; i < 20; i++) {
+        const started = performance.now();
+        await new Promise((resolve) => require('net').connect(22, '${address}', resolve));
+        console.log(performance.now() - started);
+      }
+      process.exit();
+    })()`;
+  const [file, ...words] = [...before, process.execPath, '-e', script];
+  return execFileSync(file!, words, { encoding: 'utf8' }).trim().split('\n').map(Number);
 }
 
 describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
@@ -195,8 +211,11 @@ describe.skipIf(reason ?? noRelay())(because('three hosts on a relay', reason ??
     const network = new Network(await TestHosts.relayed(3, 2, 50));
     try {
       const run = await network.launch(3);
+      const trips = roundTrips(network.hosts.on(1), network.hosts.address(2));
       await endsWithSameBits(run);
       expect(run.output).not.toContain('the run continues after step');
+      expect(Math.min(...trips)).toBeGreaterThan(4);
+      expect(Math.max(...trips)).toBeGreaterThan(40);
     } finally {
       network.close();
     }

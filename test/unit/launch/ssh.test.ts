@@ -93,7 +93,7 @@ test("the command of a checkout starts a worker with the launcher's options of N
 });
 
 test('what ssh prints where it cannot reach a host, and not where it has lost it or was refused', () => {
-  const { ssh, local } = LAUNCHERS;
+  const { ssh } = LAUNCHERS;
   const [here, there] = [workerProcess(RUN, 0), workerProcess(RUN, 1)];
   for (const line of [
     'ssh: connect to host b port 2222: No route to host',
@@ -104,7 +104,6 @@ test('what ssh prints where it cannot reach a host, and not where it has lost it
   ]) {
     expect(ssh.saysUnreachable(there, line), line).toBe(true);
     expect(ssh.saysUnreachable(here, line), line).toBe(false);
-    expect(local.saysUnreachable(there, line), line).toBe(false);
   }
   for (const line of [
     'Timeout, server b not responding.',
