@@ -120,7 +120,6 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     await endsWithSameBits(run);
     expect(run.output).toMatch(/The exchange with rank \d broke at step \d+: it has not answered for 3 s/);
     expect(run.output).toContain('All workers live, so they connect to each other again');
-    expect(run.output).not.toContain('workers go on');
   });
 
   test.runIf(FULL)('a link that stays cut', async () => {
@@ -139,7 +138,6 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     hosts.mend();
     hosts.limitRate(null);
     await endsWithSameBits(run);
-    expect(run.output).not.toContain('workers go on');
   });
 
   test.runIf(FULL).each([
