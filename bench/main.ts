@@ -5,8 +5,8 @@
  *
  * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
  * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
- * scaling: one sample on one and on two threads. sessions: the coordinator of
- * 1,000 workers. recovery: workers that are killed and come again. scrape: /metrics of a large run. data:
+ * scaling: one sample on one and on two threads. streams: the data plane in one direction. sessions: the
+ * coordinator of 1,000 workers. recovery: workers that are killed and come again. scrape: /metrics of a large run. data:
  * opening many record batches, and converting the Parquet files of --parquet. large: a model of SD3-medium's size, without training, which
  * needs 17 GB in FOLDER meanwhile. --against: whole steps compared with those of another build.
  */

@@ -25,13 +25,13 @@ namespace {
 
 constexpr const char* kName = "orchestrator";
 
-// Whether a link of /proc/PID/fd names memory that was created here, and not a file, a device or a pipe. The numbers
-// come from another process, which may have closed the memory and opened something else.
+// Whether a link of /proc/PID/fd names memory that was created here, and not a file, a device or a pipe. The
+// numbers come from another process, which may have closed the memory and opened something else.
 bool names_memory(const std::string& link) {
   char target[64];
   const ssize_t length = readlink(link.c_str(), target, sizeof target);
-  return length > 0 && std::string(target, static_cast<size_t>(length)) ==
-                           std::string("/memfd:") + kName + " (deleted)";
+  return length > 0 &&
+         std::string(target, static_cast<size_t>(length)) == std::string("/memfd:") + kName + " (deleted)";
 }
 
 int open_memory(int pid, int descriptor) {
