@@ -67,7 +67,7 @@ export function largeStep(): StepRecord {
       numbers: workerNumbers(numbers),
     })),
     validating: false,
-    etaSeconds: null,
+    eta: null,
   };
 }
 

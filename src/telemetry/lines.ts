@@ -40,6 +40,12 @@ export function stepLine(record: StepRecord): string {
   return fields.join(' | ');
 }
 
+/** "validation at step 200 | ema 0.4312 | master 0.4420 | 15.7 s" */
+export function validationLine({ step, seconds, results }: ValidationRecord): string {
+  const losses = results.map(({ weights, mean }) => `${weights} ${quantity(mean)}`);
+  return [`validation at step ${step}`, ...losses, duration(seconds)].join(' | ');
+}
+
 /**
  * For each kind of weights "validation at step 200 | ema 0.4312 | t=0.0625 0.91 | ...", the last with the time
  * of the whole validation: " | 15.7 s"; then for each "noise error at step 200 | ema | log_snr=-5.25 0.12 |

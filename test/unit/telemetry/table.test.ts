@@ -125,7 +125,13 @@ function screen(columns: number, rows = 24) {
     size: () => terminal,
     foreground: () => terminal.foreground,
     ready: () => terminal.ready,
-    write: (text) => terminal.writes.push(text),
+    // A line is erased before it is written; below the last one the rest of the screen is.
+    write: (text) => {
+      const drawn = text.replaceAll(`${ESCAPE}[2K`, '');
+      if (text !== drawn)
+        expect(text).toMatch(new RegExp(`^[^\\n]*(${ESCAPE}\\[2K[^\\n]*\\n)+${ESCAPE}\\[J$`));
+      terminal.writes.push(drawn);
+    },
   });
   return { terminal, table };
 }
@@ -137,8 +143,8 @@ test('the table is redrawn in place, and events scroll above it', () => {
   table.step?.(record);
   table.note?.('info', 'again');
   const [first, second] = terminal.writes;
-  expect(first).toMatch(/^2026-11-26 \S+ hello\nx {2}RUNNING {2}\.+ {2}0 % {2}step 50\/50000\n$/);
-  expect(second).toMatch(new RegExp(`^${ESCAPE}\\[1A\\r${ESCAPE}\\[J2026-11-26 \\S+ again\\nx  RUNNING`));
+  expect(first).toMatch(/^2026-11-26 \S+ hello\nx {2}RUNNING {2}\.+ {2}0 % {2}step 50\/50000\n/);
+  expect(second).toMatch(new RegExp(`^${ESCAPE}\\[1A\\r2026-11-26 \\S+ again\\nx  RUNNING`));
   void table.close?.();
   // Title, loss, speed, validation, checkpoint, head and two workers.
   expect(terminal.writes[2]).toContain(`${ESCAPE}[8A`);
@@ -216,23 +222,29 @@ test('how a run ended is written to a terminal that has not taken everything yet
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('long events are parted between their numbers, and a text without any is left to the terminal', () => {
+test('long events are parted between their numbers, and a word that is longer than a line stays whole', () => {
   const { terminal, table } = screen(60);
-  const bins = Array.from({ length: 8 }, (_, i) => ({ name: `t=0.${i}`, loss: 0.1234 + i }));
-  table.validation?.({
-    step: 100,
-    seconds: 15.7,
-    results: [{ weights: 'ema', mean: 0.5, bins, epsilon: [] }],
-    emaDistance: null,
-  });
-  const path = `wrote ${'long/'.repeat(30)}`;
-  table.note?.('info', path);
-  const [validation, , note] = terminal.writes;
-  const lines = stripVTControlCharacters(validation!).trimEnd().split('\n').slice(0, -1);
+  const fields = Array.from({ length: 8 }, (_, i) => `t=0.${i} ${i}.1234`);
+  table.note?.('info', ['losses', ...fields].join(' | '));
+  const path = 'long/'.repeat(30);
+  table.note?.('info', `wrote ${path}`);
+  const [losses, note] = terminal.writes;
+  const lines = stripVTControlCharacters(losses!).trimEnd().split('\n').slice(0, -1);
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
   expect(lines.length).toBeGreaterThan(2);
-  expect(lines.slice(0, 4).join('').replaceAll(/ +/g, ' ')).toContain('t=0.7 7.1234 | 15.7 s');
+  expect(lines.slice(0, 4).join('').replaceAll(/ +/g, ' ')).toContain('t=0.6 6.1234 | t=0.7 7.1234');
   expect(note).toContain(path);
+  void table.close?.();
+});
+
+test('a validation is one line, whatever its bins', () => {
+  const { terminal, table } = screen(80);
+  const bins = Array.from({ length: 8 }, (_, i) => ({ name: `t=0.${i}`, loss: 0.1234 + i }));
+  const results = ['ema', 'master'].map((weights) => ({ weights, mean: 0.5, bins, epsilon: bins }));
+  table.validation?.({ step: 100, seconds: 15.7, results, emaDistance: null });
+  expect(terminal.writes[0]).toMatch(
+    / validation at step 100 \| ema 0\.5000 \| master 0\.5000 \| 15\.7 s\nx {2}INIT/,
+  );
   void table.close?.();
 });
 
