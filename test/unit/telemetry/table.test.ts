@@ -17,7 +17,7 @@ function progress() {
   const shown = new RunProgress(header);
   shown.phase('RUNNING');
   shown.start({ firstStep: 51, validations: [{ step: 50, loss: 0.75 }] });
-  shown.step({ ...record, step: 119, loss: 0.5, attention: record.attention });
+  shown.step({ ...record, step: 119, loss: 0.5, gradientNorm: 1.1, attention: record.attention });
   shown.step({ ...record, attention: [] });
   const bins = [{ name: 't=0.5', loss: 0.4 }];
   const results = [
@@ -25,7 +25,7 @@ function progress() {
     { weights: 'master', mean: 0.9, bins, epsilon: [] },
   ];
   shown.validation({ step: 100, seconds: 15.7, results, emaDistance: 0.1 });
-  shown.checkpoint({ step: 100, path: 'runs/x/checkpoints/step-00000100' });
+  shown.checkpoint({ step: 100, path: 'runs/x/checkpoints/step-00000100', freeBytes: 61.2 * 2 ** 30 });
   shown.count('restarts', 2);
   vi.advanceTimersByTime(185_000);
   return shown;
@@ -34,10 +34,10 @@ function progress() {
 test('a wide terminal has everything that one watches for days', () => {
   expect(viewLines(progress().view(), 200, plain)).toEqual([
     `x  RUNNING  ${'.'.repeat(40)}  0 %  step 120/50000  eta 4h06m`,
-    'loss 0.4213 | mean 0.4607 | norm 0.87 | lr 1.0e-4 | logit 9.3',
+    'loss 0.4213 | mean 0.4607 | grad norm 0.87 | lr 1.0e-4 | logit 9.3 | 50 % of steps clipped',
     '821 img/s | 312 ms a step | elapsed 3m05s | epoch 3.07 | 6 restarts | 196 GF/s',
     'validation 0.8125 | at step 100 | best 0.7500 at 50 | ema | took 15.7 s',
-    'checkpoint of step 100 | 3m05s ago',
+    'checkpoint of step 100 | 3m05s ago | 61.2 GiB free',
   ]);
 });
 
