@@ -260,6 +260,7 @@ export class RunRecords {
       attentionLogged: isAttentionLogged(config, step, this.#firstStep),
       loss: stepLoss(prepared),
       gradientNorm: prepared[0]!.gradientNorm,
+      clipNorm: config.optimizer.clip_norm,
       learningRate: learningRate(config, step),
       seconds,
       samples: config.batch.global,

@@ -33,6 +33,8 @@ export interface StepRecord {
   attentionLogged: boolean;
   loss: number;
   gradientNorm: number;
+  /** The norm to which larger gradients are clipped; infinite where it is not known. */
+  clipNorm: number;
   learningRate: number;
   /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
@@ -102,6 +104,8 @@ export interface CheckpointRecord {
   stallSeconds: number;
   /** Size of its files. */
   bytes: number;
+  /** Free bytes on its disk afterwards; absent where they are not known. */
+  freeBytes?: number;
 }
 
 export const MISSED_REASONS = ['failed', 'skipped'] as const;

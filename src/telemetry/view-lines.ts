@@ -72,9 +72,10 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
   const losses: Item[] = [
     view.loss === null ? null : [`loss ${quantity(view.loss)}`, 'bold'],
     known(view.mean_loss, (loss) => `mean ${quantity(loss)}`),
-    known(view.gradient_norm, (norm) => `norm ${rough(norm)}`),
+    known(view.gradient_norm, (norm) => `grad norm ${rough(norm)}`),
     known(view.learning_rate, (rate) => `lr ${rate.toExponential(1)}`),
     known(view.max_abs_logit, (logit) => `logit ${logit.toFixed(1)}`),
+    known(view.clipped_share || null, (share) => `${Math.ceil(100 * share)} % of steps clipped`),
   ];
   const speeds: Item[] = [
     known(view.samples_per_second, imageRate),
@@ -97,6 +98,7 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
     checkpoint === null ? ['no checkpoint yet'] : [`checkpoint of step ${checkpoint.step}`],
     known(checkpoint?.age_seconds ?? null, (age) => `${eta(age)} ago`),
     view.missed_checkpoints === 0 ? null : [`${view.missed_checkpoints} missed`, 'yellow'],
+    known(checkpoint?.free_bytes ?? null, (free) => `${bytes(free)} free`),
   ];
   const stragglers = view.stragglers.map(
     ({ rank, times }): Item => [`rank ${rank} is slow: ${times.toFixed(1)} times the median`, 'yellow'],

@@ -39,6 +39,7 @@ export const record: StepRecord = {
   attentionLogged: true,
   loss: 0.42134,
   gradientNorm: 0.871,
+  clipNorm: 1,
   learningRate: 1e-4,
   seconds: 0.312,
   samples: 256,

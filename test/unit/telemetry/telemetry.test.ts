@@ -21,7 +21,7 @@ const measure = async () => ({ diskFree: 2 ** 34 });
 
 test('the line of a step', () => {
   expect(stepLine(record)).toBe(
-    'step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
+    'step 120/50000 | loss 0.4213 | grad norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
   );
   expect(stepLine({ ...record, eta: { seconds: 15_000, isRough: true } })).toMatch(/ \| eta ~4h10m$/);
   expect(stepLine({ ...record, attention: [], eta: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
