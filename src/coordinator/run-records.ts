@@ -1,7 +1,13 @@
 /** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
 import { bestStep } from '../checkpoint/retention.js';
-import { isAttentionLogged, isLogged, validatedWeights, validationEvery } from '../config/derived.js';
-import { slotCount } from '../config/schema.js';
+import {
+  describeBatch,
+  isAttentionLogged,
+  isLogged,
+  validatedWeights,
+  validationEvery,
+} from '../config/derived.js';
+import { slotCount, slotSamples } from '../config/schema.js';
 import { type Fault, faultLines } from '../fault.js';
 import type { Ready } from '../rpc/proto.js';
 import { describeSlots } from '../step/assignment.js';
@@ -176,7 +182,7 @@ export class RunRecords {
       steps: config.schedule.steps,
       attentionEvery: config.telemetry.attention_every,
       validateEvery: validationEvery(config),
-      validationPasses: this.#validationSlots / slotCount(config),
+      validationPasses: this.#validationSlots / (slotCount(config) * config.batch.accumulate),
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
@@ -194,8 +200,7 @@ export class RunRecords {
     }
     this.#recorder.note(
       'info',
-      `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
-        `${counted(slotCount(config), 'slot')} x ${config.batch.micro}; ${workers}`,
+      `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; ${describeBatch(config)}; ${workers}`,
     );
     const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
     if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
@@ -214,8 +219,8 @@ export class RunRecords {
     const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
     this.#stepSeconds = (performance.now() - this.#lastCommit) / 1000 - elsewhere;
     this.#restartClock();
-    const { micro } = this.#resolved.config.batch;
-    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared), digest));
+    const samples = slotSamples(this.#resolved.config);
+    this.#dir.records.ledger.append(ledgerLine(step, samples, stepRows(prepared), digest));
   }
 
   /** The next step begins, after a commit or in a new generation: what was before is not part of its time. */

@@ -182,7 +182,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     datasetHash: dataset.hash,
     stateHash: await engine.digest(),
     parameters: layout.parameters,
-    flopsPerSlot: layout.flopsPerSlot,
+    flopsPerSlot: layout.flops * config.batch.accumulate,
     precision: attention === null ? precision : `${precision}, attention by ${attention}`,
     validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,
