@@ -33,7 +33,18 @@ import { SHAPES } from './shapes.js';
 import { benchSteps } from './steps.js';
 import { benchStreams } from './streams.js';
 
-const PARTS = ['steps', 'nodes', 'scaling', 'exchange', 'streams', 'sessions', 'recovery', 'scrape', 'data', 'large'];
+const PARTS = [
+  'steps',
+  'nodes',
+  'scaling',
+  'exchange',
+  'streams',
+  'sessions',
+  'recovery',
+  'scrape',
+  'data',
+  'large',
+];
 
 const { values: options } = parseArgs({
   options: {
