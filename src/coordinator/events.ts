@@ -2,6 +2,7 @@
 import type { Fault } from '../fault.js';
 import type {
   FromCoordinator,
+  Offered,
   Prepared,
   Ready,
   Saved,
@@ -112,7 +113,7 @@ export const GATHER_MS = 5;
 /** Messages that belong to the run: they count in whichever generation they were sent. */
 const OF_THE_RUN: ReadonlySet<WorkerMessageKind> = new Set([
   ...(['standby', 'heartbeat', 'leave', 'failure'] as const),
-  ...(['saved', 'notSaved', 'saving'] as const),
+  ...(['saved', 'notSaved', 'saving', 'offered'] as const),
 ]);
 
 /** Whether a message of a generation counts in the current one. */
@@ -196,6 +197,8 @@ export type Action =
   /** Sync ledger, metrics and journal to disk, because a checkpoint follows. */
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
+  /** The member offers its state for a checkpoint: fetch and write it, and say so in the member's place. */
+  | { type: 'fetch'; member: Member; offered: Offered }
   /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
   | { type: 'publish'; saved: Saved }
   /** The worker that wrote a checkpoint is gone: remove what is staged, except these folders. */

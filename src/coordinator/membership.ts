@@ -278,14 +278,13 @@ export class Membership {
 
   /**
    * When all members have reached their peers, they are told where their state comes from; a fault if they must
-   * share memory and cannot, or if none of them could write a checkpoint.
+   * share memory and cannot, or if none of those that share it could write a checkpoint.
    */
   formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
     if (answers === null) return [];
     const { places } = generation;
     const see = places.map(({ id }) => this.members.seesFolder(id));
-    if (!see[0]) return noFolder(this.#settings.welcome.runDir!);
     const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
     if ('fault' in verdict) return verdict.fault;
     if ('unable' in verdict) {
@@ -295,6 +294,7 @@ export class Membership {
     }
     const { shared, note } = verdict;
     const late = shared ? this.members.standby.filter((one) => !generation.place(one.id)) : [];
+    if (shared && !see[0]) return noFolder(this.#settings.welcome.runDir!);
     const devices = answers.flatMap(({ device }) => device ?? []);
     const { committed, checkpoints } = this.#steps;
     const held = answers.map((answer) => answer.held?.step ?? null);
@@ -332,7 +332,7 @@ export class Membership {
 function noFolder(runDir: string): Fault {
   return {
     code: 'ERR_RUN_DIR',
-    message: `No worker sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Start a worker on the machine of the coordinator (localhost in --hosts), or choose a --run-dir on a file system that the machines share, for the same user',
+    message: `The workers share memory (exchange: shared), and none of them sees the run folder ${runDir}, so none can write checkpoints`,
+    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
   };
 }

@@ -14,6 +14,7 @@ import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { judgePrepared, oddOnes } from './judge.js';
 import { Membership } from './membership.js';
+import type { Beginning } from './source.js';
 import { Steps } from './steps.js';
 
 /** A worker silent for this long counts as dead. Building a large model may block its event loop. */
@@ -64,6 +65,11 @@ export class RunState {
     return this.#membership.number;
   }
 
+  /** The last checkpoint, from which a generation begins whose members hold no state. */
+  get checkpoint(): Beginning {
+    return this.#steps.checkpoints.last;
+  }
+
   /** The members of the generation by rank; none before the first. */
   get places(): readonly Place[] {
     return this.#generation?.places ?? [];
@@ -111,6 +117,11 @@ export class RunState {
       case 'saving':
         this.#generation?.writing(now);
         return [];
+      case 'offered': {
+        const { id, offered } = event;
+        if (!this.#steps.checkpoints.awaits(offered.step, id)) return [];
+        return [{ type: 'fetch', member: members.get(id)!, offered }];
+      }
       case 'saved':
         return this.#settled(this.#steps.saved(event.id, event.saved));
       case 'notSaved': {

@@ -68,9 +68,9 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       adoptIsa(native(), welcome.isa || null);
       const setup = await buildSetup(welcome, sharing, options.data);
       startWatchdog();
-      const saver = new CheckpointSaver(setup, session);
-      const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
+      const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null);
+      const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
       const arithmetic = await describeArithmetic(setup);
       const instructionSets = setup.gpu === null ? native().instructionSets() : [];
       const standing = { withoutRunFolder, arithmetic, instructionSets };

@@ -244,6 +244,8 @@ function describe(action: Action): string {
     case 'syncRecords':
     case 'validation':
       return `${action.type} of step ${action.step}`;
+    case 'fetch':
+      return `fetch the state after step ${action.offered.step} from ${action.member.id}`;
     case 'publish':
       return `publish the checkpoint of step ${action.saved.step}`;
     case 'saved':
