@@ -76,8 +76,8 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
 
 Napi::Value checksum(const Napi::CallbackInfo& info) {
   auto bytes = typed_array<uint8_t>(info[0], "bytes");
-  return Napi::BigInt::New(info.Env(), kernels::cpu().raw.checksum(
-                                           bytes.Data(), static_cast<int64_t>(bytes.ByteLength())));
+  return Napi::BigInt::New(
+      info.Env(), kernels::cpu().raw.checksum(bytes.Data(), static_cast<int64_t>(bytes.ByteLength())));
 }
 
 Napi::Value drop_cached_pages(const Napi::CallbackInfo& info) {
