@@ -37,6 +37,7 @@ export function largeStep(): StepRecord {
     attentionLogged: true,
     loss: measured(),
     gradientNorm: measured(),
+    clipNorm: 1,
     learningRate: measured(),
     seconds: measured(),
     samples: 4096,
@@ -68,7 +69,7 @@ export function largeStep(): StepRecord {
     })),
     validating: false,
     stragglers: [],
-    etaSeconds: null,
+    eta: null,
   };
 }
 

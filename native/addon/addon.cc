@@ -110,7 +110,7 @@ Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   return record(info.Env(), {{"parameters", f.parameters},
                              {"length", f.length},
                              {"moments", f.moments},
-                             {"flopsPerSlot", f.flops_per_slot},
+                             {"flops", f.flops},
                              {"arenaBytes", arenas},
                              {"executedFlops", list(f.executed_flops)},
                              {"memoryBoundBytes", list(f.memory_bound_bytes)}});

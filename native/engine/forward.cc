@@ -25,7 +25,7 @@ void Engine::forward(int64_t count, State weights,
 
 std::vector<float> Engine::evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) {
   check(batch);
-  const SlotSource source{batch, 0, seed, step};
+  const Source source{batch, 0, seed, step};
   std::vector<float> losses(batch.count());
   forward(batch.count(), weights, [&](Lane& lane, bf16* weights16, int64_t from, int64_t count) {
     stage(lane, source, from);

@@ -92,7 +92,7 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     if (typeof record?.unix_seconds === 'number') lastWritten ??= record.unix_seconds;
     if (record?.type === 'step' && tail.push(record) === WINDOW) break;
   }
-  for (const record of tail.reverse()) progress.step(stepRecord(record, steps));
+  for (const record of tail.reverse()) progress.step(stepRecord(record, steps, config.optimizer.clip_norm));
   const [checkpoint] = await listCheckpoints(join(runDir, CHECKPOINTS));
   if (checkpoint !== undefined) {
     clock = statSync(join(checkpoint.path, MANIFEST)).mtimeMs;
@@ -126,7 +126,7 @@ function phaseIn(runDir: string): string {
   return phase !== null && ENDED.has(phase) ? phase : 'KILLED';
 }
 
-function stepRecord(line: Mapping, steps: number): StepRecord {
+function stepRecord(line: Mapping, steps: number, clipNorm: number): StepRecord {
   const number = (name: string) => (typeof line[name] === 'number' ? (line[name] as number) : Number.NaN);
   const seconds = number('seconds');
   return {
@@ -137,6 +137,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     attentionLogged: false,
     loss: number('loss'),
     gradientNorm: number('gradient_norm'),
+    clipNorm,
     learningRate: number('learning_rate'),
     seconds,
     samples: number('samples_per_second') * seconds,
@@ -150,7 +151,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     workers: [],
     validating: false,
     stragglers: [],
-    etaSeconds: null,
+    eta: null,
   };
 }
 

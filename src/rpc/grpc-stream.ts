@@ -24,7 +24,7 @@ import { native } from '../native/load.js';
 import { WrongPeer } from '../security/identity.js';
 import { printable } from '../text/printable.js';
 import { Arriving } from './arriving.js';
-import { connectLink, type Link } from './links.js';
+import { connectLink, type Link, Unreachable } from './links.js';
 import { Listener, type NetworkSocket } from './listener.js';
 
 /**
@@ -151,6 +151,11 @@ export class StreamServer {
 
   close(): void {
     void this.#listener.close();
+    this.disconnect();
+  }
+
+  /** Ends all connections; clients may connect again. */
+  disconnect(): void {
     for (const session of this.#sessions) session.destroy();
   }
 
@@ -371,15 +376,17 @@ export function watchConnection(session: ClientHttp2Session, everyMs = PING_MS):
 }
 
 /**
- * A server that others flood with connections may drop this one, too, so it is tried again, unless nobody listens
- * or somebody else does.
+ * A server that others flood with connections may drop this one, too, so it is tried again, unless nobody answers or
+ * listens, or somebody else does.
  */
 async function connectAdmitted(link: Link, signal: AbortSignal): Promise<Socket> {
   for (;;) {
     try {
       return await connectLink(link, signal);
     } catch (error) {
-      const final = error instanceof WrongPeer || (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
+      const isAlone =
+        error instanceof Unreachable || (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
+      const final = isAlone || error instanceof WrongPeer;
       if (final || signal.aborted) throw error;
       await sleep(RETRY_MS, null, { signal });
     }

@@ -80,7 +80,9 @@ const names = Object.keys(WORKER_NUMBERS) as (keyof WorkerNumbers)[];
 
 /** The numbers that a worker has sent; one that is missing is 0, and unknown ones are left out. */
 export function workerNumbers(sent: Readonly<Record<string, number>>): WorkerNumbers {
-  return Object.fromEntries(names.map((name) => [name, sent[name] ?? 0])) as WorkerNumbers;
+  const numbers = {} as WorkerNumbers;
+  for (const name of names) numbers[name] = sent[name] ?? 0;
+  return numbers;
 }
 
 /**

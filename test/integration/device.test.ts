@@ -151,6 +151,17 @@ test('bf16, attention by a library: one and two workers have the same bits, with
   expect({ ...plain, blockNorms: measured!.blockNorms }).toEqual(measured);
 });
 
+test('slots of two micro-batches: the same bits of two workers, and the numbers of the CPU', async () => {
+  const accumulated = [...FP32, '--set', 'batch={global: 4, micro: 1, accumulate: 2}'];
+  const two = ['--set', 'schedule.steps=2'];
+  const [alone, pair, cpu] = ['alone', 'pair', 'cpu'].map((name) => join(folder, `accumulated-${name}`));
+  await ends(launch(alone!, 1, ...accumulated, ...two, ...CUDA), 0);
+  await ends(launch(pair!, 2, ...accumulated, ...two, ...CUDA), 0);
+  await ends(launch(cpu!, 1, ...accumulated, ...two), 0);
+  expect(fingerprint(pair!, 2)).toEqual(fingerprint(alone!, 2));
+  expectClose(series(alone!), series(cpu!));
+});
+
 test('checkpoints go on from the CPU to the device, and back', async () => {
   for (const [from, to, there, here] of [
     [host, CUDA, 'cpu', NAME],

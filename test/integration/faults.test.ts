@@ -86,6 +86,21 @@ test.skipIf(missing)(because(flips, missing), async () => {
   expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
 });
 
+test('a connection between two workers that live breaks: they connect again, and nobody is left out', async () => {
+  vi.stubEnv('ORCHESTRATOR_FAULT', `local-1:prepare:${AT}:cut`);
+  const runDir = join(folder, 'cut');
+  const run = new Launched(runDir, 2, ...SETTINGS, '--set', 'exchange=grpc');
+  const { output } = await ends(run.outcome, 0);
+  expect(output).toMatch(/warn rank 0 .*: The exchange with rank 1 broke at step 3/);
+  expect(output).toContain('warn All workers live, so they connect to each other again');
+  expect(output).not.toContain('Lost');
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
+  const generations = readLines(join(runDir, 'journal.jsonl')).flatMap((line) =>
+    Array.isArray(line.workers) ? [(line.workers as { pid: number }[]).map(({ pid }) => pid)] : [],
+  );
+  expect(generations).toEqual([generations[0], generations[0]]);
+});
+
 test('where the run has failed, no worker is started again, also while one still holds its session', async () => {
   vi.stubEnv('ORCHESTRATOR_FAULT', 'local-2:prepared:2:stop');
   const diverges = ['optimizer.lr=1e30', 'optimizer.clip_norm=1e30', 'exchange=grpc'];

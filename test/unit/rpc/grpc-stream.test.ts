@@ -90,7 +90,7 @@ interface Collected {
 }
 
 async function collect(link: Link, request: string, path = PATH, onMessage?: (call: PulledCall) => boolean) {
-  const client = await connectStreams(link, path, 5_000);
+  const client = await connectStreams(link, path, 60_000);
   closers.push(() => client.close());
   return await new Promise<Collected>((resolve) => {
     const messages: Buffer[] = [];
@@ -218,7 +218,7 @@ describe.each([
   test('a connection has at most eight calls at once; the others wait', async () => {
     const open: ServedCall[] = [];
     const link = await serve((_, call) => void open.push(call));
-    const client = await connectStreams(link, PATH, 5_000);
+    const client = await connectStreams(link, PATH, 60_000);
     closers.push(() => client.close());
     const ended: (Error | null)[] = [];
     const receiver = {
@@ -252,7 +252,7 @@ describe.each([
   test('a cancelled call writes nothing more to its receiver', async () => {
     const link = await serve((_, call) => void sendAll(call));
     let opened = 0;
-    const client = await connectStreams(link, PATH, 5_000);
+    const client = await connectStreams(link, PATH, 60_000);
     closers.push(() => client.close());
     const receiver = {
       open: (bytes: number) => {
@@ -273,7 +273,7 @@ describe.each([
 
   test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
     const link = await serve((_, call) => void sendAll(call));
-    const refusing = await connectStreams(link, PATH, 5_000);
+    const refusing = await connectStreams(link, PATH, 60_000);
     closers.push(() => refusing.close());
     const refused = await new Promise<Error | null>((resolve) =>
       refusing.pull(Buffer.alloc(0), {
@@ -295,7 +295,7 @@ describe.each([
 
     expect((await collect(link, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
     const nobody = { address: '127.0.0.1:1', proof };
-    await expect(connectStreams(nobody, PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
+    await expect(connectStreams(nobody, PATH, 60_000)).rejects.toThrow('ECONNREFUSED');
   });
 });
 

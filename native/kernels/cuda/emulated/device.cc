@@ -124,10 +124,19 @@ class EmulatedDevice final : public TableDevice {
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     const auto run = [spec](const graph::Run& r) {
-      submit([spec, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0),
-              sums = spec.sums ? r.out<float>(1) : nullptr] { multiply(spec, a, b, bias, c, sums); });
+      const auto product = [&](float* sums) {
+        graph::MatmulSpec s = spec;
+        s.accumulate = spec.accumulate || r.adds;
+        submit([s, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0), sums] {
+          multiply(s, a, b, bias, c, sums);
+        });
+      };
+      if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
+      product(nullptr);
     };
-    return graph::make_op(name, run, {.flops = spec.flops()});
+    return graph::make_op(name, run,
+                          {.flops = spec.flops(),
+                           .scratch_bytes = spec.sums ? sizeof(float) * static_cast<size_t>(spec.m) : 0});
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
     const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
