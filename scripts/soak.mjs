@@ -37,6 +37,8 @@ const root = mkdtempSync(join(tmpdir(), 'orchestrator-soak-'));
 const deadline = Date.now() + minutes * 60_000;
 /** Seconds from a fault to the next commit, by kind. */
 const recoveries = new Map(kinds.map(({ name }) => [name, []]));
+/** Seconds from the start of a coordinator that takes the place of another to its first commit. */
+const returns = [];
 const totals = { runs: 0, faults: 0, steps: 0, generations: 0, coordinators: 0, checkpoints: 0 };
 let started = 0;
 /** Faults of the runs that have started. */
@@ -81,6 +83,7 @@ async function disturb(number, exchange, count) {
       if (follows) continue;
       await growsBeyond(run, before, kind.name);
       recoveries.get(kind.name).push((performance.now() - at) / 1000);
+      if (kind.name === 'coordinator kill') returns.push(ageOf(coordinatorOf(run)));
     }
     await commits(run, 2);
     run.process.kill('SIGTERM');
@@ -192,6 +195,13 @@ function send(pid, signal) {
   }
 }
 
+/** Seconds since a process has started. */
+function ageOf(pid) {
+  const [ticks, up] = [readFileSync(`/proc/${pid}/stat`, 'utf8'), readFileSync('/proc/uptime', 'utf8')];
+  // The name of the command, which may have spaces, ends with the last bracket. A tick is 10 ms.
+  return Number(up.split(' ')[0]) - Number(ticks.slice(ticks.lastIndexOf(')')).split(' ')[20]) / 100;
+}
+
 /** Whether it is a process of a run. */
 function lives(pid) {
   try {
@@ -285,7 +295,7 @@ function report() {
     list.sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(part * list.length))];
   const counts = Object.entries(totals).map(([name, number]) => `${number} ${name}`);
   console.log(`${counts.join(', ')} in ${((performance.now() - begun) / 60_000).toFixed(1)} min`);
-  for (const [name, list] of recoveries) {
+  for (const [name, list] of [...recoveries, ['coordinator kill, from its next start', returns]]) {
     if (list.length === 0) continue;
     const [half, most, worst] = [0.5, 0.95, 1].map((part) => seconds(list, part).toFixed(2));
     console.log(
