@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { native } from '../../../src/native/load.js';
 import { channelTarget } from '../../../src/rpc/address.js';
 import {
   connectStreams,
@@ -64,6 +65,13 @@ function message(size: number): Buffer {
 
 /** Messages around every boundary: of frames, of socket reads, of the window. */
 const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
+
+/** A message as it is sent, after its checksum. */
+function sent(bytes: Buffer): Buffer {
+  const checksum = Buffer.alloc(8);
+  checksum.writeBigUInt64LE(native().checksum(bytes));
+  return Buffer.concat([checksum, bytes]);
+}
 
 async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<Link> {
   const server = new StreamServer({ path: PATH, serve: onCall, onRefused });
@@ -146,7 +154,7 @@ describe.each([
     };
     const all = await read('yes');
     expect(all.status.code).toBe(0);
-    expect(text(all.messages)).toEqual(expected);
+    expect(text(all.messages)).toEqual(text(SIZES.map((size) => sent(message(size)))));
     expect((await read('no')).status).toMatchObject({ code: 7, details: 'not für you' });
     expect((await read('yes', '/test.Bulk/Other')).status).toMatchObject({ code: 12 });
   });
@@ -161,7 +169,11 @@ describe.each([
             call.emit('error', { code: 7, details: 'not für you' });
             return;
           }
-          for (const size of SIZES) call.write(message(size));
+          const wanted = call.request.toString();
+          const last = sent(message(8));
+          if (wanted === 'flipped') last[11]! ^= 4;
+          const all = wanted === 'short' ? [Buffer.alloc(7)] : SIZES.map((size) => sent(message(size)));
+          for (const bytes of [...all, last]) call.write(bytes);
           call.end();
         },
       },
@@ -175,8 +187,12 @@ describe.each([
     const link = await listen(listener);
     const { messages, error } = await collect(link, 'yes');
     expect(error).toBe(null);
-    expect(text(messages)).toEqual(expected);
+    expect(text(messages)).toEqual([...expected, ...text([message(8)])]);
     expect((await collect(link, 'no')).error?.message).toBe('not für you');
+    expect((await collect(link, 'flipped')).error?.message).toBe(
+      'the checksum of a message of 8 bytes is wrong: bits were flipped on the way',
+    );
+    expect((await collect(link, 'short')).error?.message).toBe('a message without a checksum');
   });
 
   test('a paused call holds the sender back and goes on where it was', async () => {
