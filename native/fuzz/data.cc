@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fuzzer/FuzzedDataProvider.h>
@@ -44,7 +45,7 @@ constexpr int64_t kMostRows = 64, kWidest = 512;
 /// Mostly a number in the range, sometimes any.
 int64_t number(FuzzedDataProvider& in, int64_t from, int64_t to) {
   return in.ConsumeIntegralInRange(0, 15) == 0 ? in.ConsumeIntegral<int64_t>()
-                                               : in.ConsumeIntegralInRange(from, to);
+                                               : in.ConsumeIntegralInRange(from, std::max(from, to));
 }
 
 /// A file in memory.
