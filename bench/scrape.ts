@@ -37,6 +37,7 @@ export function largeStep(): StepRecord {
     attentionLogged: true,
     loss: measured(),
     gradientNorm: measured(),
+    clipNorm: 1,
     learningRate: measured(),
     seconds: measured(),
     samples: 4096,
@@ -67,7 +68,8 @@ export function largeStep(): StepRecord {
       numbers: workerNumbers(numbers),
     })),
     validating: false,
-    etaSeconds: null,
+    stragglers: [],
+    eta: null,
   };
 }
 

@@ -8,6 +8,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { loadConfigWithSources } from '../src/config/load.js';
+import { keptRecords } from '../src/coordinator/kept-records.js';
 import { describeData, resolveRun } from '../src/coordinator/resolve-run.js';
 import { Run } from '../src/coordinator/run.js';
 import { RunDir } from '../src/coordinator/run-dir.js';
@@ -77,7 +78,8 @@ export async function benchSessions(): Promise<void> {
       },
     };
     const secrets = new Secrets(dir.path);
-    const run = new Run(options, { ...resolved, rows: data.rows }, null, dir, secrets, recorder, progress);
+    const known = { ...resolved, rows: data.rows, kept: keptRecords(dir.path, 0) };
+    const run = new Run(options, known, null, dir, secrets, recorder, progress);
     await run.listen();
     const joining = await measure(async () => {
       workers.send({ address, workers: WORKERS } satisfies SessionsOrders);

@@ -1,13 +1,13 @@
 // Any metadata and any bytes of a data set: they are read, or refused by an Error. Built and run by
 // scripts/fuzz-native.sh, with clang's libFuzzer, AddressSanitizer and UBSan.
 #include <fcntl.h>
+#include <fuzzer/FuzzedDataProvider.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <fuzzer/FuzzedDataProvider.h>
 #include <string>
 #include <vector>
 
@@ -27,19 +27,12 @@ namespace {
 
 using namespace orch;
 
-constexpr const char* kRoles[] = {"latent",
-                                  "latent_logvar",
-                                  "original.clip_l",
-                                  "original.clip_l_pooled",
-                                  "original.clip_g",
-                                  "original.clip_g_pooled",
-                                  "original.t5",
-                                  "original.context",
-                                  "original.pooled",
-                                  "synthetic.context",
-                                  "synthetic.pooled",
-                                  "other"};
-/// A data set of a fuzzed run has fewer rows and narrower ones; what is larger is refused or is tested by sizes.
+constexpr const char* kRoles[] = {
+    "latent",          "latent_logvar",          "original.clip_l",  "original.clip_l_pooled",
+    "original.clip_g", "original.clip_g_pooled", "original.t5",      "original.context",
+    "original.pooled", "synthetic.context",      "synthetic.pooled", "other"};
+/// A data set of a fuzzed run has fewer rows and narrower ones; what is larger is refused or is tested by
+/// sizes.
 constexpr int64_t kMostRows = 64, kWidest = 512;
 
 /// Mostly a number in the range, sometimes any.
@@ -84,8 +77,9 @@ DatasetSpec spec_of(FuzzedDataProvider& in, const std::string& path, int64_t byt
     for (int s = 0; s < segments; s++) {
       const int64_t left = spec.stored_rows - next;
       const int64_t rows = s + 1 == segments ? left : number(in, 0, left);
-      column.segments.push_back({number(in, 0, 0), in.ConsumeIntegralInRange(0, 15) == 0 ? number(in, 0, 9) : next,
-                                 rows, number(in, 0, 64) / size * size});
+      column.segments.push_back({number(in, 0, 0),
+                                 in.ConsumeIntegralInRange(0, 15) == 0 ? number(in, 0, 9) : next, rows,
+                                 number(in, 0, 64) / size * size});
       if (__builtin_add_overflow(next, rows, &next)) break;
     }
     spec.columns.push_back(std::move(column));
@@ -102,8 +96,9 @@ void read_all(FuzzedDataProvider& in, const std::shared_ptr<const Dataset>& data
       data->row_f32(static_cast<int>(c), r, row.data());
       data->finite(r);
     }
-    data->scan(static_cast<int>(c), number(in, 0, 0), number(in, 0, data->rows()), in.ConsumeFloatingPoint<double>(),
-               in.ConsumeFloatingPoint<double>(), static_cast<int>(number(in, 0, 16)));
+    data->scan(static_cast<int>(c), number(in, 0, 0), number(in, 0, data->rows()),
+               in.ConsumeFloatingPoint<double>(), in.ConsumeFloatingPoint<double>(),
+               static_cast<int>(number(in, 0, 16)));
   }
 }
 
@@ -116,11 +111,12 @@ void assemble(FuzzedDataProvider& in, const std::shared_ptr<const Dataset>& data
   const DType type = in.ConsumeBool() ? DType::F32 : DType::BF16;
   const BatchAssembler assembler(data, text, latent, type);
   std::vector<float> x0(static_cast<size_t>(latent));
-  std::vector<uint8_t> context(static_cast<size_t>(text.context_tokens() * text.context_dim()) * size_of(type));
+  std::vector<uint8_t> context(static_cast<size_t>(text.context_tokens() * text.context_dim()) *
+                               size_of(type));
   std::vector<uint8_t> pooled(static_cast<size_t>(text.pooled_dim()) * size_of(type));
   for (int i = 0; i < 4; i++)
-    assembler.assemble(number(in, 0, data->rows() - 1), in.ConsumeBool(), in.ConsumeIntegral<uint8_t>() & 15, {},
-                       x0.data(), context.data(), pooled.data());
+    assembler.assemble(number(in, 0, data->rows() - 1), in.ConsumeBool(), in.ConsumeIntegral<uint8_t>() & 15,
+                       {}, x0.data(), context.data(), pooled.data());
 }
 
 }  // namespace

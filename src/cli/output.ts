@@ -1,9 +1,17 @@
 /** What commands print. */
+import { foldedPage } from '../text/columns.js';
 import { quantity } from '../text/quantities.js';
 
 /** Prints a result as JSON where --json asks for it, otherwise as the page that `render` makes of it. */
 export function printResult<T>(result: T, json: true | undefined, render: (result: T) => string): void {
-  process.stdout.write(json ? `${JSON.stringify(dialect(result), null, 2)}\n` : render(result));
+  if (json) process.stdout.write(`${JSON.stringify(dialect(result), null, 2)}\n`);
+  else printPage(render(result));
+}
+
+/** Prints a page. On a terminal, no number or word of it is broken at the right edge. */
+export function printPage(text: string): void {
+  const { isTTY, columns } = process.stdout;
+  process.stdout.write(isTTY && columns > 0 ? foldedPage(text, columns) : text);
 }
 
 /** Columns of a page that goes into a file or a pipe. */

@@ -12,6 +12,19 @@ export function countOf(unit: string) {
 /** "8.3 of 61.2 GiB" */
 export const bytesOf = bytesOfWhole;
 
+/** The first fields of a line, as many as fit on the terminal: a line that it breaks cannot be rewritten. */
+export function fittedFields(line: string): string {
+  // The last column stays free, where some terminals begin a new line.
+  const width = (process.stderr.columns || 80) - 1;
+  const [first, ...others] = line.split(' | ');
+  let fitting = first!.slice(0, width);
+  for (const field of others) {
+    if (fitting.length + 3 + field.length > width) break;
+    fitting += ` | ${field}`;
+  }
+  return fitting;
+}
+
 /** Progress of long work on stderr: one rewritten line on a terminal, otherwise a plain line at times. */
 export class Progress {
   readonly #what: string;
@@ -42,7 +55,7 @@ export class Progress {
     const span = timeSpan((now - this.#started) / 1000);
     const line = `${this.#what} | ${this.#amount(done, total)} | ${span}${this.#remaining(now, done, total)}`;
     if (!process.stderr.isTTY) process.stderr.write(`${line}\n`);
-    else process.stderr.write(`\r\x1b[K${line}${done === total ? '\n' : ''}`);
+    else process.stderr.write(`\r\x1b[K${fittedFields(line)}${done === total ? '\n' : ''}`);
     this.#open = done < total;
   }
 

@@ -1,36 +1,41 @@
-/** The pace of a run, and the time that remains: steps, validations and checkpoints, each measured apart. */
-import { duration, timeSpan } from '../text/quantities.js';
-
-/** The pace is the mean of so many steps, and of up to HISTORY where the earlier ones had the same. */
-const WINDOW = 50;
-const HISTORY = 400;
-/** Means that differ by less than this share are of the same pace. */
-const SAME = 0.3;
 /**
- * A step counts as so many medians at most: one that stood still, as in a suspension or while another program
- * took the machine, would otherwise be part of the forecast of all later ones. Before WINDOW steps are known,
- * one counts less: what disturbs the beginning, such as code that is compiled and processes that start, makes
- * single steps slower and none faster.
+ * The time that remains of a run. Steps, those in which attention is sampled, validations and checkpoints are each
+ * measured apart, and the configuration says how many of each are to come.
  */
-const MOST_MEDIANS = 4;
-const MOST_MEDIANS_AT_FIRST = 1.25;
+import { duration, timeSpan } from '../text/quantities.js';
+import { mean, pushBounded, StepTimes } from './step-times.js';
+
+/** Steps whose forward passes, and checkpoints whose cost, are averaged. */
+const WINDOW = 50;
 /** Validations whose mean is the time of one. */
 const VALIDATIONS = 10;
 /**
  * Steps at the start of a process that are not timed: memory is touched and code compiled for the first time.
  */
 const WARM_UP = 2;
+/** Fewer sampled steps than this may all have been disturbed; they then count as so many others at most. */
+const FEW = { steps: 5, most: 2 };
 /** The forecast needs timed steps of this many seconds or this share of all steps, and at least this many. */
 const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
 /** The share of a step that is its forward passes, where it is not measured. */
 const FORWARD_SHARE = 1 / 3;
-/** Bytes per second that a disk takes, before the first checkpoint has shown it. */
-const DISK_BYTES_PER_SECOND = 500e6;
+/**
+ * Before the first checkpoint: bytes per second that are hashed, written and read again, and the share of that time
+ * by which the steps beside it are longer. The share is 0 with an idle processor, and up to 1 without.
+ */
+const CHECKPOINT_BYTES_PER_SECOND = 250e6;
+const CHECKPOINT_SHARE = 1 / 2;
+/** What was not measured yet may take this share more or less than it is estimated to. */
+const ESTIMATE_ERROR = 1 / 2;
+/** A remaining time that may be wrong by more than this share is a rough one. */
+const ROUGH = 0.1;
 
 export interface PaceOptions {
   /** The first step of this process; larger than 1 in a resumed run. */
   firstStep: number;
   steps: number;
+  /** Steps between two in which attention is sampled; 0 = never. */
+  attentionEvery: number;
   /** Steps between two validations; 0 = never. The last step is always followed by one. */
   validateEvery: number;
   /** Forward passes of a validation over those of a step; the first validation replaces the estimate. */
@@ -40,28 +45,34 @@ export interface PaceOptions {
   checkpointBytes: number;
 }
 
+export interface Remaining {
+  seconds: number;
+  /** It may be wrong by more than a tenth: too little was measured, or what was measured varies too much. */
+  isRough: boolean;
+}
+
 export class Pace {
   readonly #options: PaceOptions;
   /** Number of timed steps, and their seconds. */
   #timed = 0;
   #seconds = 0;
-  /** Seconds of the last steps during which no checkpoint was written. */
-  readonly #steps: number[] = [];
-  /** Seconds of the steps during which the checkpoint that is being written was; null: none is. */
-  #writing: number[] | null = null;
+  /** Steps during which no checkpoint was written, without and with sampled attention. */
+  readonly #plain = new StepTimes();
+  readonly #sampled = new StepTimes();
+  /** The steps during which the checkpoint that is being written was; null: none is. */
+  #writing: { step: number; seconds: number }[] | null = null;
   /** For each of the last checkpoints, how much longer than others the steps were during which it was written. */
   readonly #extras: number[] = [];
-  /** Seconds that the last checkpoint took to write. */
-  #write: number;
+  /** Seconds that the last checkpoint took to write; null: none was written. */
+  #write: number | null = null;
   /** The shares of the last steps that were their forward passes. */
   readonly #forward: number[] = [];
   /** Seconds of the last validations. */
-  readonly #validationSeconds: number[] = [];
+  readonly #validations: number[] = [];
   #reported = false;
 
   constructor(options: PaceOptions) {
     this.#options = options;
-    this.#write = options.checkpointBytes / DISK_BYTES_PER_SECOND;
   }
 
   /**
@@ -74,14 +85,20 @@ export class Pace {
       this.#timed++;
       this.#seconds += seconds;
       if (forward !== null) pushBounded(this.#forward, forward, WINDOW);
-      pushBounded(this.#writing ?? this.#steps, seconds, HISTORY);
+      if (this.#writing === null) this.#timesOf(step).add(seconds);
+      else this.#writing.push({ step, seconds });
     }
     if (checkpointEvery > 0 && step % checkpointEvery === 0 && step < steps) this.#writing ??= [];
   }
 
+  #timesOf(step: number): StepTimes {
+    const { attentionEvery } = this.#options;
+    return attentionEvery > 0 && step % attentionEvery === 0 ? this.#sampled : this.#plain;
+  }
+
   /** @param seconds Time of a whole validation. */
   validated(seconds: number): void {
-    pushBounded(this.#validationSeconds, seconds, VALIDATIONS);
+    pushBounded(this.#validations, seconds, VALIDATIONS);
   }
 
   /** A checkpoint was written, or given up. @param seconds Time that it took; null: it was given up. */
@@ -89,33 +106,51 @@ export class Pace {
     const during = this.#writing ?? [];
     this.#writing = null;
     if (seconds !== null) this.#write = seconds;
-    const usual = this.#step;
-    if (usual === null) return;
-    if (this.#steps.length === 0) {
+    if (during.length === 0) return;
+    if (this.#plain.count + this.#sampled.count === 0) {
       // Checkpoints follow each other so closely that every step has its part of one.
-      this.#steps.push(...during);
+      for (const each of during) this.#timesOf(each.step).add(each.seconds);
+      this.#extras.push(0);
       return;
     }
-    pushBounded(this.#extras, sum(during) - during.length * usual, WINDOW);
+    pushBounded(this.#extras, this.#longer(during), WINDOW);
+  }
+
+  /** How much longer than usual some steps were together. */
+  #longer(steps: readonly { step: number; seconds: number }[]): number {
+    return steps.reduce((sum, { step, seconds }) => sum + seconds - this.#usual(this.#timesOf(step)), 0);
   }
 
   /** What a checkpoint costs beside the steps; of the one that is being written, as far as it is known. */
   get #checkpointExtra(): number {
-    const usual = this.#step ?? 0;
-    const now = this.#writing === null ? 0 : sum(this.#writing) - this.#writing.length * usual;
-    return Math.max(0, this.#extras.length === 0 ? now : mean(this.#extras));
+    if (this.#extras.length > 0) return Math.max(0, mean(this.#extras));
+    const writing = this.#writing ?? [];
+    const now = this.#plain.count + this.#sampled.count === 0 ? 0 : this.#longer(writing);
+    return Math.max(now, CHECKPOINT_SHARE * this.#estimatedWrite);
   }
 
-  /** Seconds of a usual step; null before one was timed. */
-  get #step(): number | null {
-    const steps = this.#steps.length > 0 ? this.#steps : (this.#writing ?? []);
-    return steps.length === 0 ? null : paceOf(steps);
+  get #estimatedWrite(): number {
+    return this.#options.checkpointBytes / CHECKPOINT_BYTES_PER_SECOND;
   }
 
-  /** Seconds from the commit of `step` to the end of the run; null before any step was timed. */
-  remaining(step: number): number | null {
-    const seconds = this.#step;
-    return seconds === null ? null : this.#total(seconds, step);
+  /** Seconds of a usual step of a kind; of one that was not seen, those of the other; 0 before any. */
+  #usual(kind: StepTimes): number {
+    const plain = this.#plain.pace?.mean;
+    const sampled = this.#sampled.pace?.mean;
+    if (kind === this.#plain || sampled === undefined) return plain ?? sampled ?? this.#writingMean;
+    const most = plain === undefined || this.#sampled.count >= FEW.steps ? sampled : FEW.most * plain;
+    return Math.min(sampled, most);
+  }
+
+  /** Of steps that were all beside the writing of a checkpoint. */
+  get #writingMean(): number {
+    const steps = this.#writing ?? [];
+    return steps.length === 0 ? 0 : mean(steps.map(({ seconds }) => seconds));
+  }
+
+  /** Time from the commit of `step` to the end of the run; null before any step was timed. */
+  remaining(step: number): Remaining | null {
+    return this.#timed === 0 ? null : this.#total(step);
   }
 
   /** A sentence that says how long the run takes: once, when enough steps have been timed; otherwise null. */
@@ -125,34 +160,54 @@ export class Pace {
     const enough = this.#seconds >= FORECAST.seconds || this.#timed >= FORECAST.share * count;
     if (this.#reported || this.#timed < FORECAST.steps || !enough) return null;
     this.#reported = true;
-    const step = this.#step!;
-    const validations = this.#validations(firstStep);
+    const before = firstStep - 1;
+    const validations = this.#validationsAfter(before);
     const parts = [
-      `${count} steps of ${duration(step)}`,
+      `${count} steps of ${duration(this.#stepsAfter(before) / count)}`,
       ...(validations === 0 ? [] : [validations === 1 ? '1 validation' : `${validations} validations`]),
     ];
     const what = firstStep === 1 ? 'Training' : 'The rest of the training';
-    return `${what} will take about ${timeSpan(this.#total(step, firstStep - 1))}: ${parts.join(' and ')}`;
+    return `${what} will take about ${timeSpan(this.#total(before).seconds)}: ${parts.join(' and ')}`;
   }
 
-  /** Seconds from the commit of step `after` to the end of the run. */
-  #total(step: number, after: number): number {
+  /** From the commit of step `after` to the end of the run. */
+  #total(after: number): Remaining {
     const { steps, validationPasses, checkpointEvery } = this.#options;
-    const measured = this.#validationSeconds;
     const forward = this.#forward.length > 0 ? mean(this.#forward) : FORWARD_SHARE;
-    const validation = measured.length > 0 ? mean(measured) : step * validationPasses * forward;
+    const isValidated = this.#validations.length > 0;
+    const validation = isValidated
+      ? mean(this.#validations)
+      : this.#usual(this.#plain) * validationPasses * forward;
+    const validations = validation * this.#validationsAfter(after);
     // The last checkpoint is waited for; those before are written beside the steps.
-    const checkpoints = checkpointEvery === 0 ? 0 : between(after, steps - 1, checkpointEvery);
-    return (
-      step * (steps - after) +
-      validation * this.#validations(after) +
-      this.#checkpointExtra * checkpoints +
-      this.#write
-    );
+    const beside = checkpointEvery === 0 ? 0 : between(after, steps - 1, checkpointEvery);
+    const checkpoints = this.#checkpointExtra * beside;
+    const write = this.#write ?? this.#estimatedWrite;
+    const ofSteps = this.#stepsAfter(after);
+    const seconds = ofSteps + validations + checkpoints + write;
+    const estimated =
+      (isValidated ? 0 : validations) +
+      (this.#extras.length > 0 ? 0 : checkpoints) +
+      (this.#write === null ? write : 0);
+    const wrong = 2 * this.#stepError * ofSteps + ESTIMATE_ERROR * estimated;
+    return { seconds, isRough: wrong > ROUGH * seconds };
+  }
+
+  /** Standard error of the pace of the steps that are the most, as a share of it. */
+  get #stepError(): number {
+    const { pace } = this.#plain.count >= this.#sampled.count ? this.#plain : this.#sampled;
+    return pace === null ? 1 : pace.error / pace.mean;
+  }
+
+  /** Seconds of the steps after one, without what comes between them. */
+  #stepsAfter(after: number): number {
+    const { steps, attentionEvery } = this.#options;
+    const sampled = attentionEvery === 0 ? 0 : between(after, steps, attentionEvery);
+    return sampled * this.#usual(this.#sampled) + (steps - after - sampled) * this.#usual(this.#plain);
   }
 
   /** Number of validations from the commit of step `from` on. */
-  #validations(from: number): number {
+  #validationsAfter(from: number): number {
     const { firstStep, steps, validateEvery } = this.#options;
     if (validateEvery === 0) return 0;
     const regular = between(Math.max(from, firstStep) - 1, steps, validateEvery);
@@ -163,30 +218,4 @@ export class Pace {
 /** Multiples of `every` in (after, last]. */
 function between(after: number, last: number, every: number): number {
   return Math.max(0, Math.floor(last / every) - Math.floor(after / every));
-}
-
-/** Seconds of a step, from those of the last ones. */
-function paceOf(seconds: readonly number[]): number {
-  const median = seconds.toSorted((a, b) => a - b)[Math.floor(seconds.length / 2)]!;
-  const most = median * (seconds.length < WINDOW ? MOST_MEDIANS_AT_FIRST : MOST_MEDIANS);
-  const limited = seconds.map((value) => Math.min(value, most));
-  let window = WINDOW;
-  for (; window < limited.length; window *= 2) {
-    const earlier = mean(limited.slice(-2 * window, -window));
-    if (Math.abs(mean(limited.slice(-window)) / earlier - 1) > SAME) break;
-  }
-  return mean(limited.slice(-window));
-}
-
-function pushBounded(values: number[], value: number, most: number): void {
-  values.push(value);
-  if (values.length > most) values.shift();
-}
-
-function mean(values: readonly number[]): number {
-  return sum(values) / values.length;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

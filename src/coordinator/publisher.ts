@@ -5,7 +5,7 @@ import { type Retention, recoverStore, removeStaged, retainCheckpoints } from '.
 import { publishCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
 import { faultPoint } from '../fault-points.js';
-import { reasonOf } from '../files/io.js';
+import { freeBytes, reasonOf } from '../files/io.js';
 import type { Saved } from '../rpc/proto.js';
 import type { Event } from './events.js';
 
@@ -49,7 +49,16 @@ export class Publisher {
     });
     // Nobody else knows of those that an earlier coordinator has ordered.
     await removeStaged(this.#root, (staged) => staged <= step).catch(() => {});
-    return { type: 'published', checkpoint: { step, path, seconds, stallSeconds, bytes } };
+    const free = await freeBytes(this.#root).catch(() => null);
+    const checkpoint = {
+      step,
+      path,
+      seconds,
+      stallSeconds,
+      bytes,
+      ...(free !== null && { freeBytes: free }),
+    };
+    return { type: 'published', checkpoint };
   }
 
   /** Removes what workers had staged that are gone. What cannot be removed is removed when the run ends. */

@@ -92,13 +92,16 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     if (typeof record?.unix_seconds === 'number') lastWritten ??= record.unix_seconds;
     if (record?.type === 'step' && tail.push(record) === WINDOW) break;
   }
-  for (const record of tail.reverse()) progress.step(stepRecord(record, steps));
+  for (const record of tail.reverse()) progress.step(stepRecord(record, steps, config.optimizer.clip_norm));
   const [checkpoint] = await listCheckpoints(join(runDir, CHECKPOINTS));
   if (checkpoint !== undefined) {
     clock = statSync(join(checkpoint.path, MANIFEST)).mtimeMs;
     progress.checkpoint(checkpoint);
   }
-  progress.phase(phaseIn(runDir));
+  const phase = phaseIn(runDir);
+  // Its coordinator may have died between the last checkpoint and its own end.
+  const isComplete = phase === 'KILLED' && checkpoint !== undefined && checkpoint.step >= steps;
+  progress.phase(isComplete ? 'DONE' : phase);
   clock = Date.now();
   const view = {
     ...progress.view(),
@@ -123,7 +126,7 @@ function phaseIn(runDir: string): string {
   return phase !== null && ENDED.has(phase) ? phase : 'KILLED';
 }
 
-function stepRecord(line: Mapping, steps: number): StepRecord {
+function stepRecord(line: Mapping, steps: number, clipNorm: number): StepRecord {
   const number = (name: string) => (typeof line[name] === 'number' ? (line[name] as number) : Number.NaN);
   const seconds = number('seconds');
   return {
@@ -134,6 +137,7 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     attentionLogged: false,
     loss: number('loss'),
     gradientNorm: number('gradient_norm'),
+    clipNorm,
     learningRate: number('learning_rate'),
     seconds,
     samples: number('samples_per_second') * seconds,
@@ -146,7 +150,8 @@ function stepRecord(line: Mapping, steps: number): StepRecord {
     gradientNorms: {},
     workers: [],
     validating: false,
-    etaSeconds: null,
+    stragglers: [],
+    eta: null,
   };
 }
 

@@ -33,14 +33,12 @@ import {
   textOrNull,
   writeFailure,
 } from '../files/io.js';
-import type { Mapping } from '../files/json.js';
 import { damageOf, JsonlFile, leadingLines } from '../files/jsonl.js';
 import { lastStep as lastRecorded } from '../files/jsonl-seek.js';
 import { lockFile, lockHeld, lockOwner } from '../native/lock.js';
 import { type Segment, segmentsSchema } from '../step/segment.js';
-import { validationResults } from '../telemetry/metrics-reader.js';
-import { comparedLoss, type ValidationLoss } from '../telemetry/run-progress.js';
-import { MetricsFile, MetricsTotals, type RecordedTotals, totalsIn } from './metrics-totals.js';
+import type { ValidationLoss } from '../telemetry/run-progress.js';
+import { MetricsFile, type MetricsTotals, type RecordedTotals, totalsIn } from './metrics-totals.js';
 import type { ResolvedRun } from './resolve-run.js';
 
 export const CONFIG = 'config.yaml';
@@ -68,14 +66,15 @@ interface Records {
   journal: JsonlFile;
 }
 
-/** What is kept of the records where the workers have kept the state of a coordinator that has died. */
-export interface KeptRecords extends Pick<Begun, 'losses' | 'validations'> {
+/** What is kept of the records when a run goes on from a step. */
+export interface KeptRecords extends Omit<Begun, 'notes'> {
   bytes: { ledger: number; metrics: number };
   totals: MetricsTotals;
 }
 
 interface Begun {
   notes: string[];
+  /** What is damaged or missing, which does not affect training. */
   warnings: string[];
   /** Validation losses of the EMA up to the step from which the run goes on, by step. */
   losses: Map<number, number>;
@@ -200,85 +199,38 @@ export class RunDir {
    * Makes the folder that of a run which continues after a step; see above for the order.
    * @returns messages about what was done, and about damage that does not affect training.
    */
-  begin({ config, own, step }: Pick<ResolvedRun, 'config' | 'own' | 'step'>): Begun {
-    const renamed = setAsideLater(join(this.path, CHECKPOINTS), step);
-    // Records of a run that ended before its first checkpoint are not of this one.
-    const recorded = own ? step : 0;
+  begin(resolved: Pick<ResolvedRun, 'config' | 'own' | 'step'>, kept: KeptRecords): Begun {
+    const renamed = setAsideLater(join(this.path, CHECKPOINTS), resolved.step);
     const before = lastRecorded(join(this.path, LEDGER));
-    const warnings: string[] = [];
-    const open = <T extends JsonlFile>(
-      name: string,
-      keep: (line: Mapping) => boolean,
-      make: (path: string) => T,
-    ): T => {
-      const file = join(this.path, name);
-      const leading = leadingLines(file, keep);
-      const damage = damageOf(file, leading);
-      if (damage !== null) warnings.push(damage);
-      const opened = make(file);
-      opened.cutTo(leading.bytes);
-      return opened;
-    };
-    const plain = (file: string) => new JsonlFile(file);
-    let lastStep = 0;
-    const upTo = (line: Mapping) => typeof line.step === 'number' && line.step <= recorded;
-    const keepLedger = (line: Mapping) => {
-      if (!upTo(line)) return false;
-      lastStep = line.step as number;
-      return true;
-    };
-    const ledger = open(LEDGER, keepLedger, plain);
-    if (lastStep < recorded) {
-      warnings.push(
-        `${ledger.path} ends at step ${lastStep}, before the checkpoint: the steps up to ${recorded} are not in it. Training is not affected`,
-      );
-    }
-    const losses = new Map<number, number>();
-    const validations: ValidationLoss[] = [];
-    const totals = new MetricsTotals();
-    const keepMetrics = (line: Mapping) => {
-      if (!upTo(line)) return false;
-      totals.add(line);
-      const step = line.step as number;
-      const results = validationResults(line);
-      const compared = comparedLoss(results);
-      if (compared !== undefined) validations.push({ step, loss: compared.mean });
-      if (compared?.weights === 'ema') losses.set(step, compared.mean);
-      return true;
-    };
-    this.#records = {
-      ledger,
-      metrics: open(METRICS, keepMetrics, (file) => new MetricsFile(file, totals)),
-      journal: open(JOURNAL, () => true, plain),
-    };
-    this.#writeConfig(stringify(config));
-    syncFolderNow(this.path);
+    const { notes, ...begun } = this.continue(resolved, kept);
     return {
+      ...begun,
       notes: [
         ...renamed.map((other) => `later checkpoint renamed: ${other}`),
-        ...replacedRecords(before, recorded),
+        ...replacedRecords(before, recordedStep(resolved)),
+        ...notes,
       ],
-      warnings,
-      losses,
-      validations,
     };
   }
 
   /** Makes the folder that of a run that continues after the death of a coordinator. */
   continue({ config }: Pick<ResolvedRun, 'config'>, { bytes, totals, ...kept }: KeptRecords): Begun {
-    const journal = join(this.path, JOURNAL);
+    const file = join(this.path, JOURNAL);
+    const leading = leadingLines(file, () => true);
+    const damage = damageOf(file, leading);
     const records = {
       ledger: new JsonlFile(join(this.path, LEDGER)),
       metrics: new MetricsFile(join(this.path, METRICS), totals),
-      journal: new JsonlFile(journal),
+      journal: new JsonlFile(file),
     };
     records.ledger.cutTo(bytes.ledger);
     records.metrics.cutTo(bytes.metrics);
-    records.journal.cutTo(leadingLines(journal, () => true).bytes);
+    records.journal.cutTo(leading.bytes);
     this.#records = records;
     this.#writeConfig(stringify(config));
     syncFolderNow(this.path);
-    return { notes: [], warnings: [], ...kept };
+    const warnings = damage === null ? kept.warnings : [...kept.warnings, damage];
+    return { ...kept, warnings, notes: [] };
   }
 
   /** The configuration of an earlier generation G stays as config.G.yaml. */
@@ -303,6 +255,11 @@ export class RunDir {
     if (this.#records === null) removeEmpty(this.#made);
     else for (const file of Object.values(this.#records)) file.close();
   }
+}
+
+/** The last step whose records stay: those of a run that ended before its first checkpoint are not of this one. */
+export function recordedStep({ own, step }: Pick<ResolvedRun, 'own' | 'step'>): number {
+  return own ? step : 0;
 }
 
 /** What becomes of records of later steps than the one from which the run goes on. */

@@ -17,14 +17,15 @@ import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
-import type { Action, Event, Former } from './events.js';
+import { type Action, type Event, type Former, GATHER_MS } from './events.js';
 import { formerOf } from './former.js';
+import { keptRecords, readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
 import { RunState } from './rule.js';
-import { RunDir } from './run-dir.js';
+import { type KeptRecords, RunDir, recordedStep } from './run-dir.js';
 import { RunRecords } from './run-records.js';
 import { Secrets } from './secrets.js';
 import { serveCheckpoint } from './serve-checkpoint.js';
@@ -97,6 +98,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
+    const kept = await (again ? keptRecords : readRecords)(dir.path, recordedStep(resolved));
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
     const restarts = dir.coordinatorRestarts + (again ? 1 : 0);
@@ -109,7 +111,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       restarts,
     );
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, again) : null;
-    const run = new Run(options, { ...resolved, rows: data.rows }, former, dir, secrets, recorder, progress);
+    const known = { ...resolved, rows: data.rows, kept };
+    const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
   } catch (error) {
@@ -143,7 +146,7 @@ export class Run {
 
   constructor(
     options: CoordinatorOptions,
-    resolved: ResolvedRun & { rows: number },
+    resolved: ResolvedRun & { rows: number; kept: KeptRecords },
     former: Former | null,
     dir: RunDir,
     secrets: Secrets,
@@ -298,6 +301,9 @@ export class Run {
         break;
       case 'warn':
         this.#recorder.note('warn', action.message);
+        break;
+      case 'gather':
+        setTimeout(() => this.#handle({ type: 'gathered' }), GATHER_MS);
         break;
       case 'journal':
         this.#records.generation(action, this.#options.minWorkers);

@@ -186,15 +186,14 @@ export class Sessions {
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
-      // Heartbeats come often, and have no text.
-      const message = received.heartbeat ? received : allPrintable(received);
-      if (message.join) message.join = namesOf(message.join);
-      if (id !== null) {
-        if (this.#sessions.get(id) === session) this.#receive(id, message);
-        return;
-      }
-      clearTimeout(timer);
-      id = this.#join(session, message, certified);
+      if (id === null) {
+        clearTimeout(timer);
+        id = this.#join(session, allPrintable(received), certified);
+      } else if (this.#sessions.get(id) !== session) return;
+      else if (received.heartbeat) {
+        // They come often, have no text, and count in every generation.
+        this.#options.onEvent({ type: 'heartbeat', id, heartbeat: received.heartbeat });
+      } else this.#receive(id, allPrintable(received));
     });
     session.on('error', (error: Error) => lost(error.message));
     session.on('cancelled', () => lost('its connection was reset'));
@@ -206,14 +205,14 @@ export class Sessions {
 
   /** The worker's id, or null if it was refused. */
   #join(session: Session, message: WorkerMessage, certified: string | null): string | null {
-    const fault = this.#joinFault(message, certified);
+    const fault = this.#joinFault(message.join && namesOf(message.join), certified);
     if (fault !== null) {
       const [code, details] = fault;
       this.#listener.refused(`a connection from ${session.getPeer()}: ${details}`);
       refuse(session, code, details);
       return null;
     }
-    const { workerId: id, protocol: _, ...join } = message.join!;
+    const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
     this.#options.onMember?.(id, true);
@@ -224,7 +223,7 @@ export class Sessions {
   }
 
   /** @param certified The id in the worker's certificate; null within the machine. */
-  #joinFault({ join }: WorkerMessage, certified: string | null): [code: status, details: string] | null {
+  #joinFault(join: WorkerMessage['join'], certified: string | null): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
     const { protocol, workerId, pid: _, ownAccord: __, ...texts } = join;
     if (protocol !== PROTOCOL) {

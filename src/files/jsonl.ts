@@ -9,10 +9,13 @@ import {
   readSync,
   writeSync,
 } from 'node:fs';
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import { errnoOf, openForAppending, readFailure, systemFailure } from './io.js';
 import { isMapping, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
+/** Other work of the process waits for the reading of so many lines of a long file. */
+const LINES_AT_ONCE = 1000;
 /** Damaged lines that a message names. */
 const NAMED_LINES = 5;
 
@@ -37,9 +40,29 @@ export interface Leading {
  * killed process may leave. Nothing is changed; a file that is missing has no lines.
  */
 export function leadingLines(path: string, keep: (line: Mapping) => boolean): Leading {
+  const lines = leadingOf(path, keep);
+  for (;;) {
+    const { done, value } = lines.next();
+    if (done) return value;
+  }
+}
+
+/** The same of a file that may be long: other work of the process gets its turn in between. */
+export async function leadingLinesOfLong(path: string, keep: (line: Mapping) => boolean): Promise<Leading> {
+  const lines = leadingOf(path, keep);
+  for (let read = 1; ; read++) {
+    const { done, value } = lines.next();
+    if (done) return value;
+    if (read % LINES_AT_ONCE === 0) await othersTurn();
+  }
+}
+
+/** Gives way after each line. */
+function* leadingOf(path: string, keep: (line: Mapping) => boolean): Generator<undefined, Leading> {
   const leading: Leading = { lines: 0, bytes: 0, damaged: [] };
   let number = 0;
   for (const { line, end } of completeLines(path)) {
+    yield;
     number++;
     const object = parseLine(line);
     if (object === null) {

@@ -107,11 +107,6 @@ export function signalGroup(child: Child, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCO
   }
 }
 
-/** Passes on a child's output line by line, with its name before each line and without control characters. */
-export function prefixLines(child: Child, write: (line: string) => void): void {
-  passLines(child, (line) => write(`[${child.name}] ${line}`));
-}
-
 /** Passes on a child's output line by line, without control characters. */
 export function passLines({ process: child }: Child, write: (line: string) => void): void {
   const pass = (line: string) => write(printable(line, Number.POSITIVE_INFINITY));

@@ -2,7 +2,7 @@
 import { describeModel } from '../model/tensors.js';
 import type { EngineSpec } from '../native/contract.js';
 import { alignedRows, namedRows } from '../text/columns.js';
-import { byteCount, duration, flopCount, flopRate, timeSpent } from '../text/quantities.js';
+import { byteCount, duration, flopCount, flopRate } from '../text/quantities.js';
 import { type DryOp, type DryProfile, total } from './dry-profile.js';
 import { describeTokens } from './estimate-page.js';
 import type { Profile } from './profile.js';
@@ -10,12 +10,12 @@ import type { Profile } from './profile.js';
 const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
 const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
 
-/** What both kinds of profiles say first: the model, its slot and the precision. */
+/** What both kinds of profiles say first: the model, its micro-batch and the precision. */
 function facts({ spec, precision }: { spec: EngineSpec; precision: string }, where: string) {
   const { model, microBatch, residual, recompute } = spec;
   return {
     model: describeModel(model),
-    slot: `${microBatch} samples of ${describeTokens(spec)}, forward and backward${where}`,
+    'micro-batch': `${microBatch} samples of ${describeTokens(spec)}, forward and backward${where}`,
     precision: `${precision}, residual stream ${residual}, activation_checkpointing ${recompute}`,
   };
 }
@@ -27,7 +27,7 @@ export function renderProfile(profile: Profile): string {
   const rows = profile.ops.map((op) => [
     op.name,
     String(op.count),
-    timeSpent(op.seconds),
+    duration(op.seconds),
     percent(op.share),
     op.flops === 0 ? '-' : flopRate(op.flops / op.seconds),
     byteRate(op.bytes / op.seconds),
@@ -50,23 +50,28 @@ export function renderProfile(profile: Profile): string {
 }
 
 export function renderDryProfile(profile: DryProfile): string {
-  const { rates, ops, step, slots, modelFlops } = profile;
+  const { rates, ops, step, slots, accumulate, modelFlops } = profile;
   const timed = rates !== null;
   const memory = `memory ${byteCount(rates?.bandwidth ?? 0)}/s (read and written)`;
   const executed = `${flopCount(total(ops, 'flops'))} as it is executed`;
+  const each = accumulate === 1 ? '' : ` of ${accumulate} micro-batches`;
   const lines = [
     ...namedRows({
       ...facts(profile, '; nothing was run'),
       ...(timed && { rates: `matmuls ${flopCount(rates.flops)}/s, ${memory}, as given` }),
-      work: `${flopCount(modelFlops)} of the model a slot, ${executed}`,
+      work: `${flopCount(modelFlops)} of the model a micro-batch, ${executed}`,
     }),
     '',
-    ...dryTable('operations of a slot', ops, timed),
+    ...dryTable('operations of a micro-batch', ops, timed),
     '',
-    ...dryTable(`a step of one worker with its ${slots === 1 ? 'slot' : `${slots} slots`}`, step, timed),
+    ...dryTable(
+      `a step of one worker with its ${slots === 1 ? 'slot' : `${slots} slots`}${each}`,
+      step,
+      timed,
+    ),
   ];
   if (timed) {
-    const perSecond = (slots * modelFlops) / total(step, 'seconds');
+    const perSecond = (slots * accumulate * modelFlops) / total(step, 'seconds');
     const share = percent(perSecond / rates.flops);
     lines.push(`at most ${flopRate(perSecond)} of the model: ${share} of the matmuls' rate`);
   }
@@ -80,7 +85,7 @@ function dryTable(heading: string, ops: readonly DryOp[], timed: boolean): strin
     String(op.count),
     op.flops === 0 ? '-' : flopCount(op.flops),
     byteCount(op.bytes),
-    ...(timed ? [timeSpent(op.seconds ?? 0), percent((op.seconds ?? 0) / seconds), op.bound ?? ''] : []),
+    ...(timed ? [duration(op.seconds ?? 0), percent((op.seconds ?? 0) / seconds), op.bound ?? ''] : []),
   ]);
   const times = timed ? ['least time', 'share', 'bound by'] : [];
   return alignedRows([[heading, 'count', 'work', 'bytes', ...times], ...rows]);

@@ -14,11 +14,16 @@ export function imageRate(perSecond: number): string {
   return `${rough(perSecond)} img/s`;
 }
 
-/** A step's "loss 0.4213", "norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
+/** "eta 4h10m", or "eta ~4h10m" where it may be wrong by more than a tenth. */
+export function etaText(seconds: number, isRough: boolean): string {
+  return `eta ${isRough ? '~' : ''}${eta(seconds)}`;
+}
+
+/** A step's "loss 0.4213", "grad norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
 export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
   return [
     `loss ${quantity(record.loss)}`,
-    `norm ${rough(record.gradientNorm)}`,
+    `grad norm ${rough(record.gradientNorm)}`,
     `lr ${record.learningRate.toExponential(1)}`,
     duration(record.seconds),
     imageRate(record.samples / record.seconds),
@@ -31,8 +36,14 @@ export function stepNumbers(record: StepRecord): [loss: string, ...others: strin
 export function stepLine(record: StepRecord): string {
   const memory = record.workers.reduce((sum, worker) => sum + memoryOf(worker), 0);
   const fields = [`step ${record.step}/${record.steps}`, ...stepNumbers(record), `mem ${bytes(memory)}`];
-  if (record.etaSeconds !== null) fields.push(`eta ${eta(record.etaSeconds)}`);
+  if (record.eta !== null) fields.push(etaText(record.eta.seconds, record.eta.isRough));
   return fields.join(' | ');
+}
+
+/** "validation at step 200 | ema 0.4312 | master 0.4420 | 15.7 s" */
+export function validationLine({ step, seconds, results }: ValidationRecord): string {
+  const losses = results.map(({ weights, mean }) => `${weights} ${quantity(mean)}`);
+  return [`validation at step ${step}`, ...losses, duration(seconds)].join(' | ');
 }
 
 /**

@@ -15,6 +15,13 @@ export interface WorkerReport {
   numbers: WorkerNumbers;
 }
 
+/** A worker that was slow in most of the last steps. */
+export interface Straggler {
+  rank: number;
+  /** How many times as long as the median it takes for a slot, as a mean over the last steps. */
+  times: number;
+}
+
 export interface StepRecord {
   step: number;
   steps: number;
@@ -26,6 +33,8 @@ export interface StepRecord {
   attentionLogged: boolean;
   loss: number;
   gradientNorm: number;
+  /** The norm to which larger gradients are clipped; infinite where it is not known. */
+  clipNorm: number;
   learningRate: number;
   /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
@@ -41,10 +50,14 @@ export interface StepRecord {
   /** By block; empty if the step was not sampled. Their squares add up to that of gradientNorm. */
   gradientNorms: Record<string, number>;
   workers: WorkerReport[];
+  stragglers: readonly Straggler[];
   /** A validation follows: the next commit waits for it. */
   validating: boolean;
-  /** Time to the end of the run at the current pace; null during the first steps, which are slower. */
-  etaSeconds: number | null;
+  /**
+   * Time to the end of the run at the current pace, and whether it may be wrong by more than a tenth; null during the
+   * first steps, which are slower.
+   */
+  eta: { seconds: number; isRough: boolean } | null;
 }
 
 /** A bin of t: the sum of the weighted losses of its samples. */
@@ -91,6 +104,8 @@ export interface CheckpointRecord {
   stallSeconds: number;
   /** Size of its files. */
   bytes: number;
+  /** Free bytes on its disk afterwards; absent where they are not known. */
+  freeBytes?: number;
 }
 
 export const MISSED_REASONS = ['failed', 'skipped'] as const;

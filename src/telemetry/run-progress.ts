@@ -7,6 +7,7 @@ import type {
   RunHeader,
   Sink,
   StepRecord,
+  Straggler,
   ValidatedSlots,
   ValidationRecord,
 } from './record.js';
@@ -32,6 +33,8 @@ export interface RunView {
   /** Since the first step of this process; before it, since its start. */
   elapsed_seconds: number;
   remaining_seconds: number | null;
+  /** Whether it may be wrong by more than a tenth; null where it is not known. */
+  remaining_is_rough: boolean | null;
   loss: number | null;
   /** Means over the last 50 steps of this process, validations left out. */
   mean_loss: number | null;
@@ -39,6 +42,8 @@ export interface RunView {
   samples_per_second: number | null;
   flops_per_second: number | null;
   gradient_norm: number | null;
+  /** The share of the last 50 steps whose gradient was clipped. */
+  clipped_share: number | null;
   learning_rate: number | null;
   /** Largest attention logit of the last step that was sampled. */
   max_abs_logit: number | null;
@@ -54,10 +59,13 @@ export interface RunView {
     /** The duration of the last validation of this process. */
     seconds: number | null;
   } | null;
-  checkpoint: { step: number; path: string; age_seconds: number | null } | null;
+  /** With the free bytes that its disk had afterwards. */
+  checkpoint: { step: number; path: string; age_seconds: number | null; free_bytes: number | null } | null;
   missed_checkpoints: number;
   restarts: number;
   workers: number;
+  /** Workers that were slow in most of the last steps; of a run whose coordinator answers. */
+  stragglers: readonly Straggler[];
   unix_seconds: number;
 }
 
@@ -76,6 +84,8 @@ interface Mean {
   samples: number;
   flops: number;
   loss: number;
+  /** 1: the gradient was clipped. */
+  clipped: number;
 }
 
 /** @param now Milliseconds since 1970. */
@@ -93,7 +103,7 @@ export class RunProgress implements Sink {
   #validating = false;
   #validatedSlots: ValidatedSlots | null = null;
   #validation: NonNullable<RunView['validation']> | null = null;
-  #checkpoint: { step: number; path: string; at: number | null } | null = null;
+  #checkpoint: { step: number; path: string; at: number | null; free: number | null } | null = null;
   #missed = 0;
   #restarts = 0;
 
@@ -102,7 +112,7 @@ export class RunProgress implements Sink {
     this.#now = now;
     this.#since = now();
     const { checkpoint } = header;
-    if (checkpoint !== null) this.#checkpoint = { ...checkpoint, at: null };
+    if (checkpoint !== null) this.#checkpoint = { ...checkpoint, at: null, free: null };
   }
 
   /** The sum over all steps of this process. */
@@ -125,9 +135,10 @@ export class RunProgress implements Sink {
 
   step(record: StepRecord): void {
     const { seconds, samples, flops, loss, attention, validating } = record;
+    const clipped = record.gradientNorm > record.clipNorm ? 1 : 0;
     this.#step = record;
     this.#stepAt = this.#now();
-    this.#window.push({ seconds, samples, flops, loss });
+    this.#window.push({ seconds, samples, flops, loss, clipped });
     this.#totals.steps++;
     this.#totals.samples += samples;
     if (this.#window.length > WINDOW) this.#window.shift();
@@ -149,8 +160,8 @@ export class RunProgress implements Sink {
     this.#validation = { weights: compared.weights, last, best, seconds };
   }
 
-  checkpoint({ step, path }: { step: number; path: string }): void {
-    this.#checkpoint = { step, path, at: this.#now() };
+  checkpoint({ step, path, freeBytes }: { step: number; path: string; freeBytes?: number }): void {
+    this.#checkpoint = { step, path, at: this.#now(), free: freeBytes ?? null };
   }
 
   missedCheckpoint(): void {
@@ -172,10 +183,11 @@ export class RunProgress implements Sink {
     const now = this.#now();
     const sum = (name: keyof Mean) => this.#window.reduce((total, each) => total + each[name], 0);
     const seconds = sum('seconds');
+    const average = (name: keyof Mean) => (record === null ? null : sum(name) / this.#window.length);
     const perSecond = (name: keyof Mean) => (record === null ? null : sum(name) / seconds);
     const sinceStep = (now - this.#stepAt) / 1000;
     const over = ['DONE', 'STOPPED', 'FAILED'].includes(this.#phase);
-    const eta = record?.etaSeconds ?? null;
+    const eta = over ? null : (record?.eta ?? null);
     const checkpoint = this.#checkpoint;
     return {
       name: header.name,
@@ -185,13 +197,15 @@ export class RunProgress implements Sink {
       steps: header.steps,
       epoch: record?.epoch ?? null,
       elapsed_seconds: (now - this.#since) / 1000,
-      remaining_seconds: over || eta === null ? null : Math.max(0, eta - sinceStep),
+      remaining_seconds: eta === null ? null : Math.max(0, eta.seconds - sinceStep),
+      remaining_is_rough: eta === null ? null : eta.isRough,
       loss: record?.loss ?? null,
-      mean_loss: record === null ? null : sum('loss') / this.#window.length,
-      step_seconds: record === null ? null : seconds / this.#window.length,
+      mean_loss: average('loss'),
+      step_seconds: average('seconds'),
       samples_per_second: perSecond('samples'),
       flops_per_second: perSecond('flops'),
       gradient_norm: record?.gradientNorm ?? null,
+      clipped_share: average('clipped'),
       learning_rate: record?.learningRate ?? null,
       max_abs_logit: this.#logit,
       validating_seconds: this.#validating ? sinceStep : null,
@@ -204,10 +218,12 @@ export class RunProgress implements Sink {
               step: checkpoint.step,
               path: checkpoint.path,
               age_seconds: checkpoint.at === null ? null : (now - checkpoint.at) / 1000,
+              free_bytes: checkpoint.free,
             },
       missed_checkpoints: this.#missed,
       restarts: header.restarts + this.#restarts,
       workers: header.workers,
+      stragglers: record?.stragglers ?? [],
       unix_seconds: now / 1000,
     };
   }

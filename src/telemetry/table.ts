@@ -1,6 +1,8 @@
 /** The live table on a terminal: redrawn in place, with events scrolling above it. */
 import { stripVTControlCharacters } from 'node:util';
+import { fieldLines } from '../text/columns.js';
 import { painter, plainConsole } from './console.js';
+import { validationLine } from './lines.js';
 import { droppedLines } from './output.js';
 import type { RunHeader, Sink } from './record.js';
 import { RunProgress } from './run-progress.js';
@@ -53,16 +55,19 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
     const { columns, rows } = size();
     // A terminal that has become narrower has broken the lines that are on it.
     const height = drawn.reduce((sum, width) => sum + Math.max(1, Math.ceil(width / columns)), 0);
-    const up = height > 0 ? `\u001b[${Math.min(height, rows - 1)}A\r\u001b[J` : '';
+    const up = height > 0 ? `\u001b[${Math.min(height, rows - 1)}A\r` : '';
     const top = viewLines(progress.view(), columns, paint);
     const workers = progress.lastStep?.workers ?? [];
     // One line is the cursor's.
     const table = [...top, ...workerLines(workers, columns, rows - top.length - 1, paint)].slice(0, rows - 1);
     const lines = foreground() ? table : [];
     const missing = lost > 0 ? [droppedLines(lost)] : [];
-    const events = above.flatMap((line) => parted(line, columns));
-    const text = `${lines.length > 0 ? up : ''}${[...missing, ...events, ...lines].map((line) => `${line}\n`).join('')}`;
-    if (text !== '') write(text);
+    const events = above.flatMap((line) => fieldLines(line, columns));
+    const shown = [...missing, ...events, ...lines];
+    // Line by line, so that nothing is blank in between. tmux keeps a screen that is erased from its first line on
+    // among the lines that have scrolled away.
+    if (lines.length > 0) write(`${up}${shown.map((line) => `\u001b[2K${line}\n`).join('')}\u001b[J`);
+    else if (shown.length > 0) write(shown.map((line) => `${line}\n`).join(''));
     drawn = lines.map((line) => stripVTControlCharacters(line).length);
     above = [];
     lost = 0;
@@ -90,7 +95,7 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
     },
     validation: (record) => {
       progress.validation(record);
-      printed.validation(record);
+      printed.note('info', validationLine(record));
     },
     checkpoint: (record) => {
       progress.checkpoint(record);
@@ -114,15 +119,4 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
       draw(true);
     },
   };
-}
-
-/** A long line of numbers in several, so that the terminal does not break it within a number. */
-function parted(line: string, columns: number): string[] {
-  const lines: string[] = [];
-  for (const part of line.split(/(?<= \|) /)) {
-    const longer = `${lines.at(-1)} ${part}`;
-    if (lines.length > 0 && longer.length <= columns) lines[lines.length - 1] = longer;
-    else lines.push(lines.length === 0 ? part : `  ${part}`);
-  }
-  return lines;
 }

@@ -5,7 +5,7 @@
 import { fittedRows } from '../text/columns.js';
 import { bytes, counted, duration, eta, flopRate, quantity, rough } from '../text/quantities.js';
 import type { painter } from './console.js';
-import { imageRate, memoryOf } from './lines.js';
+import { etaText, imageRate, memoryOf } from './lines.js';
 import type { WorkerReport } from './record.js';
 import type { RunView } from './run-progress.js';
 
@@ -39,7 +39,7 @@ function titleLine(view: RunView, width: number, paint: Paint): string {
   const { name, phase, step, steps, remaining_seconds: remaining, validating_seconds: validating } = view;
   const doing = validating === null ? phase : `${phase}, validating`;
   const place = `step ${step}/${steps}`;
-  const left = remaining === null ? null : `eta ${eta(remaining)}`;
+  const left = remaining === null ? null : etaText(remaining, view.remaining_is_rough === true);
   // A run may have been told to have fewer steps than it has made.
   const done = Math.min(step, steps);
   const percent = `${Math.floor((100 * done) / steps)} %`;
@@ -72,9 +72,10 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
   const losses: Item[] = [
     view.loss === null ? null : [`loss ${quantity(view.loss)}`, 'bold'],
     known(view.mean_loss, (loss) => `mean ${quantity(loss)}`),
-    known(view.gradient_norm, (norm) => `norm ${rough(norm)}`),
+    known(view.gradient_norm, (norm) => `grad norm ${rough(norm)}`),
     known(view.learning_rate, (rate) => `lr ${rate.toExponential(1)}`),
     known(view.max_abs_logit, (logit) => `logit ${logit.toFixed(1)}`),
+    known(view.clipped_share || null, (share) => `${Math.ceil(100 * share)} % of steps clipped`),
   ];
   const speeds: Item[] = [
     known(view.samples_per_second, imageRate),
@@ -97,10 +98,14 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
     checkpoint === null ? ['no checkpoint yet'] : [`checkpoint of step ${checkpoint.step}`],
     known(checkpoint?.age_seconds ?? null, (age) => `${eta(age)} ago`),
     view.missed_checkpoints === 0 ? null : [`${view.missed_checkpoints} missed`, 'yellow'],
+    known(checkpoint?.free_bytes ?? null, (free) => `${bytes(free)} free`),
   ];
+  const stragglers = view.stragglers.map(
+    ({ rank, times }): Item => [`rank ${rank} is slow: ${times.toFixed(1)} times the median`, 'yellow'],
+  );
   return [
     titleLine(view, width, paint),
-    ...(view.loss === null ? [] : [losses, speeds, validations, checkpoints]).flatMap((items) =>
+    ...(view.loss === null ? [] : [losses, speeds, validations, checkpoints, stragglers]).flatMap((items) =>
       fitted(items, width, paint),
     ),
   ];

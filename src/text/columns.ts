@@ -1,4 +1,5 @@
 /** Text in aligned columns. */
+import { stripVTControlCharacters } from 'node:util';
 
 /** Longer cells exceed their column, because names in files can have any length. */
 const WIDEST = 80;
@@ -28,15 +29,61 @@ export function fittedRows(rows: readonly (readonly string[])[], width: number):
   return [];
 }
 
-/** A text in lines of at most `width` columns, broken at spaces, each after `indent`. */
+/**
+ * A text in lines of at most `width` columns, broken at spaces, those after the first with `indent` before them. A
+ * word that is longer stays whole.
+ */
 export function wrapped(text: string, width: number, indent = ''): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(' ')) {
-    const longer = lines.length === 0 ? '' : `${lines.at(-1)} ${word}`;
-    if (longer !== '' && longer.length <= width) lines[lines.length - 1] = longer;
+  const lines = [''];
+  for (const [, gap, word] of text.matchAll(/( *)([^ ]+)/g) as Iterable<[string, string, string]>) {
+    const line = lines.at(-1)!;
+    const longer = `${line}${gap}${word}`;
+    // A line that has only its indentation takes the word in any case.
+    if (line.trim() === '' || shownLength(longer) <= width) lines[lines.length - 1] = longer;
     else lines.push(indent + word);
   }
-  return text === '' ? [] : lines;
+  return lines;
+}
+
+/**
+ * A page for a screen of `width` columns. A line that is longer is broken at spaces, and goes on below the last of its
+ * columns that begins in the left half, where the words fit there.
+ */
+export function foldedPage(text: string, width: number): string {
+  return text
+    .split('\n')
+    .flatMap((line, i, all) => {
+      // A command in one piece, which the terminal breaks, can be copied from the screen.
+      const isCommand = line.startsWith('next: ') || /^ *# /.test(all[i - 1] ?? '');
+      return isCommand || shownLength(line) <= width ? [line] : foldedLine(line, width);
+    })
+    .join('\n');
+}
+
+function foldedLine(line: string, width: number): string[] {
+  const text = stripVTControlCharacters(line);
+  const starts = [...text.matchAll(/(?<=\S) {2,}(?=\S)/g)].map(({ index, 0: gap }) => index + gap.length);
+  const column = starts.findLast((start) => start <= width / 2) ?? 0;
+  const longest = Math.max(...text.split(' ').map(({ length }) => length));
+  const margin = 2 + text.length - text.trimStart().length;
+  return wrapped(line, width, ' '.repeat(column > 0 && column + longest <= width ? column : margin));
+}
+
+/** A line of fields, "step 3 | loss 0.2 | ...", in several, broken between fields where each fits. */
+export function fieldLines(line: string, width: number): string[] {
+  const fields = line.split(/(?<= \|) /);
+  const lines: string[] = [];
+  for (const field of fields) {
+    const longer = `${lines.at(-1)} ${field}`;
+    if (lines.length > 0 && longer.length <= width) lines[lines.length - 1] = longer;
+    else lines.push(...wrapped(lines.length === 0 ? field : `  ${field}`, width, '  '));
+  }
+  return lines;
+}
+
+/** The columns that a text takes on the screen. */
+function shownLength(text: string): number {
+  return stripVTControlCharacters(text).length;
 }
 
 /** Names and values as lines, with the values aligned. */

@@ -1,10 +1,12 @@
 /** Numbers formatted for people. */
 
-/** "312 ms", "4.2 s", "0.8 ms" */
+/** "87 us", "0.8 ms", "312 ms", "2.8 s", "42.3 s", "4h10m": how long something took, from operations to runs. */
 export function duration(seconds: number): string {
-  if (seconds < 0.01) return `${(seconds * 1000).toFixed(1)} ms`;
-  if (seconds < 10) return `${(seconds * 1000).toFixed(0)} ms`;
-  return `${seconds.toFixed(1)} s`;
+  // The limits are those at which the rounded number would be one of the next unit.
+  if (seconds < 99.5e-6) return `${(seconds * 1e6).toFixed(0)} us`;
+  if (seconds < 9.95e-3) return `${(seconds * 1e3).toFixed(1)} ms`;
+  if (seconds < 0.9995) return `${(seconds * 1e3).toFixed(0)} ms`;
+  return seconds < 99.95 ? `${seconds.toFixed(1)} s` : eta(seconds);
 }
 
 /** "4h10m", "3m05s", "12s", "2d03h", "1.4 years" */
@@ -102,10 +104,4 @@ function inUnits(count: number, kilo: number, units: readonly string[]) {
   let i = 0;
   for (; value >= kilo && i < units.length - 1; i++) value /= kilo;
   return { value, unit: units[i] };
-}
-
-/** "87 us", "312 ms", "42.3 s", "4h10m": the duration of an operation, a step or a run. */
-export function timeSpent(seconds: number): string {
-  if (seconds < 1e-4) return `${(seconds * 1e6).toFixed(0)} us`;
-  return seconds < 100 ? duration(seconds) : eta(seconds);
 }

@@ -73,7 +73,7 @@ export async function takePart(
       const { step } = await engine.join(group!);
       collective = engineCollective(engine, true);
       if (step === null) await load(worker, sync, isFirst, log);
-      else held.step = step;
+      else Object.assign(held, { step, isRun: true });
     } else {
       if (wanted === 'shared') await connect();
       await takeState(worker, connections, collective, sync, log);
@@ -170,7 +170,7 @@ async function takeState(
   Object.assign(held, { step: null, isUsed: true, isRun: false });
   const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
   await Promise.race([received, aborted(session.regrouped)]);
-  held.step = holders.step;
+  Object.assign(held, { step: holders.step, isRun: true });
 }
 
 /** @param writes Whether this worker writes the state; where it is shared, rank 0 does. */

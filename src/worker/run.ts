@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
-import { planFault } from '../fault-points.js';
+import { planFault, whenCut } from '../fault-points.js';
 import { adoptIsa } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
@@ -45,6 +45,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     addressOf: ({ runDir }) => localCredential(runDir),
   });
   const group = offerSharedMemory();
+  whenCut(() => peers.disconnect());
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,

@@ -36,7 +36,7 @@ export interface Held {
   step: number | null;
   /** Whether any state was ever written there. */
   isUsed: boolean;
-  /** Whether it is that of the run, its own or shared with others: the worker was in a generation that started. */
+  /** Whether it is that of the run, its own or shared with others: a generation has started with it. */
   isRun: boolean;
 }
 
@@ -182,7 +182,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     datasetHash: dataset.hash,
     stateHash: await engine.digest(),
     parameters: layout.parameters,
-    flopsPerSlot: layout.flopsPerSlot,
+    flopsPerSlot: layout.flops * config.batch.accumulate,
     precision: attention === null ? precision : `${precision}, attention by ${attention}`,
     validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,

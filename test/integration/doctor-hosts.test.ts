@@ -28,7 +28,7 @@ describe.skipIf(reason)(because('hosts side by side', reason), () => {
     mkdirSync(full);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', full]);
     symlinkSync(resolve('orchestrator'), join(full, 'orchestrator'));
-    hosts = new TestHosts();
+    hosts = TestHosts.switched();
     sshd = new TestSshd(join(folder, 'ssh'));
     here = { before: hosts.on(1), env: { PATH: sshd.path } };
     const library = execFileSync('faketime', ['-f', '+1h', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' });

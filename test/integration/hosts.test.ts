@@ -17,7 +17,7 @@ const reason = noHosts();
 
 let hosts: TestHosts;
 beforeAll(() => {
-  if (reason === null) hosts = new TestHosts();
+  if (reason === null) hosts = TestHosts.switched();
 });
 afterAll(() => hosts?.remove());
 

@@ -39,6 +39,7 @@ export const record: StepRecord = {
   attentionLogged: true,
   loss: 0.42134,
   gradientNorm: 0.871,
+  clipNorm: 1,
   learningRate: 1e-4,
   seconds: 0.312,
   samples: 256,
@@ -57,7 +58,8 @@ export const record: StepRecord = {
   gradientNorms: { final_layer: 0.5, 'block 1': 0.6, 'block 0': 0.3 },
   workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
   validating: true,
-  etaSeconds: 15_000,
+  stragglers: [],
+  eta: { seconds: 15_000, isRough: false },
 };
 
 export const header: RunHeader = {

@@ -10,7 +10,7 @@ import { WINDOW } from '../../telemetry/run-progress.js';
 import { alignedRows } from '../../text/columns.js';
 import { eta, quantity, rough } from '../../text/quantities.js';
 import { chartPath } from '../arguments.js';
-import { knownQuantity, printResult } from '../output.js';
+import { knownQuantity, pageColumns, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 /** Points of a curve in the picture; an even number. */
@@ -103,12 +103,29 @@ function render(
     row('trained for', (run) => eta(run.elapsed_seconds)),
     row('workers', (run) => String(run.workers)),
   ];
-  const lines = alignedRows(
-    [['configuration', ...labels], ...same, ['numbers', ...labels], ...numbers],
-    'left',
-  );
-  lines.splice(1 + same.length, 0, '');
+  const lines = [...table('configuration', labels, same), '', ...table('numbers', labels, numbers)];
   return `${lines.join('\n')}\n(losses: mean of the last ${WINDOW} steps)\n`;
+}
+
+/**
+ * One line for each name, with a column for each run. Where the terminal is too narrow for the values of a name, they
+ * are below it, one in a line.
+ */
+function table(title: string, labels: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const [width, names] = [
+    process.stdout.isTTY ? pageColumns() : Infinity,
+    [title, ...rows.map(([name]) => name!)],
+  ];
+  const share = (width - Math.max(...names.map(({ length }) => length))) / labels.length - 2;
+  const fits = ([, ...values]: readonly string[]) => values.every(({ length }) => length <= share);
+  const all = [[title, ...labels], ...rows];
+  const beside = alignedRows(all.filter(fits), 'left');
+  return all.flatMap((row) => {
+    if (fits(row)) return [beside.shift()!];
+    if (row === all[0]) return [title];
+    const values = labels.map((label, i) => [`  ${label}`, row[i + 1]!]);
+    return [row[0]!, ...alignedRows(values, 'left')];
+  });
 }
 
 function panelsOf(runs: readonly ({ label: string } & ReturnType<typeof recordedCurves>)[]): Panel[] {

@@ -167,7 +167,7 @@ function keysLike(wanted: string | null) {
 function renderKeys(keys: ReturnType<typeof keysLike>): string {
   const lines = keys.flatMap(({ key, expects, required, default: text, meaning }) => {
     const given = required ? '; required' : text === null ? '' : `; default ${text}`;
-    return [`${key}: ${expects}${given}`, ...wrapped(meaning, 100, '    ')];
+    return [`${key}: ${expects}${given}`, ...wrapped(`    ${meaning}`, 100, '    ')];
   });
   return `${lines.join('\n')}\n`;
 }

@@ -19,11 +19,11 @@ import { withHome } from '../../files/home.js';
 import { totalBytes } from '../../memory/parts.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { PICTURE_KINDS, type PictureKind } from '../../shapes/kinds.js';
-import { alignedRows } from '../../text/columns.js';
+import { alignedRows, fittedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { positiveInteger, wholeNumber } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { printResult } from '../output.js';
+import { pageColumns, printResult } from '../output.js';
 import { bytesOf, countOf, Progress } from '../progress.js';
 
 export function register(program: Command): void {
@@ -252,32 +252,44 @@ async function hashing<T>(size: number, work: (progress: (n: number) => void) =>
   }
 }
 
+/** Columns of a bar, and of what stands beside it. */
+const BAR = { most: 50, beside: 22 };
+
 function renderReport(report: DatasetReport, title: string): string {
   const lines = [`${report.path}: ${describeFiles(report.rows, report.files)} (${title} format)`, ''];
-  const header = ['column', 'type', 'shape', 'min', 'max', 'mean', 'std', 'non-finite'];
-  const cells = report.columns.map(({ name, type, shape, statistics, example, problem }) => {
-    const start = [name, type, shape?.join(' x ') ?? ''];
-    if (!statistics) return [...start, problem ?? `e.g. ${JSON.stringify(clip(example ?? '', 60))}`];
+  const header = ['column', 'shape', 'non-finite', 'mean', 'std', 'min', 'max', 'type'];
+  const numeric: string[][] = [];
+  const others: string[][] = [];
+  for (const { name, type, shape, statistics, example, problem } of report.columns) {
+    if (!statistics) {
+      others.push([name, type, problem ?? `e.g. ${JSON.stringify(clip(example ?? '', 60))}`]);
+      continue;
+    }
     const { min, max, mean, std, nonFinite, firstNonFiniteRows } = statistics;
-    const numbers = [min, max, mean, std].map((x) => x.toPrecision(4));
-    return [
-      ...start,
-      ...numbers,
-      nonFinite === 0 ? '0' : `${nonFinite}, first in row ${firstNonFiniteRows[0]}`,
-    ];
-  });
-  lines.push(...alignedRows([header, ...cells], 'left'));
+    const numbers = [mean, std, min, max].map((x) => x.toPrecision(4));
+    const where = nonFinite === 0 ? '' : `, first in row ${firstNonFiniteRows[0]}`;
+    const dimensions = shape?.join(' x ') ?? '';
+    numeric.push([name, dimensions, `${nonFinite}${where}`, ...numbers, elementType(type)]);
+  }
+  if (numeric.length > 0) lines.push(...fittedRows([header, ...numeric], pageColumns()), '');
+  if (others.length > 0) lines.push(...alignedRows(others, 'left'), '');
   if (report.histogram) {
     const { column, low, high, counts } = report.histogram;
     const step = (high - low) / counts.length;
     const most = Math.max(...counts);
-    lines.push('', `histogram of ${column}, linear scale`);
+    const room = Math.max(1, Math.min(BAR.most, pageColumns() - BAR.beside));
+    lines.push(`histogram of ${column}, linear scale`);
     counts.forEach((n, i) => {
-      const bar = '#'.repeat(Math.ceil((50 * n) / most));
-      lines.push(`${(low + i * step).toFixed(3).padStart(9)}  ${bar.padEnd(50)} ${n}`);
+      const bar = '#'.repeat(Math.ceil((room * n) / most));
+      lines.push(`${(low + i * step).toFixed(3).padStart(9)}  ${bar.padEnd(room)} ${n}`);
     });
   }
-  return `${lines.join('\n')}\n`;
+  return `${lines.join('\n').trimEnd()}\n`;
+}
+
+/** "float16" of "fixed_size_list[1024] of float16", whose shape has a column of its own. */
+function elementType(type: string): string {
+  return type.split(' of ').at(-1)!;
 }
 
 function clip(text: string, length: number): string {

@@ -26,7 +26,7 @@ import { namedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { shardSize } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { printResult } from '../output.js';
+import { printPage, printResult } from '../output.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
 interface EvalOptions {
@@ -132,7 +132,7 @@ async function evaluate(options: EvalOptions): Promise<void> {
         loss: String(result.loss),
         wrote: `${tensors.length} tensors to ${options.out} (${precision})`,
       };
-      process.stdout.write(`${namedRows(facts).join('\n')}\n`);
+      printPage(`${namedRows(facts).join('\n')}\n`);
     } finally {
       await engine.close();
     }
@@ -273,7 +273,7 @@ async function transfer(
       ...(await samplingFacts(training, options.format === 'diffusers' ? out : null)),
     });
     const hashes = [...written.sha256].map(([file, hash]) => `sha256 ${hash}  ${file}`);
-    process.stdout.write(`${[...lines, ...hashes].join('\n')}\n`);
+    printPage(`${[...lines, ...hashes].join('\n')}\n`);
   });
 }
 

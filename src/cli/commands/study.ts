@@ -23,7 +23,7 @@ import { counted, eta } from '../../text/quantities.js';
 import { shellText } from '../../text/shell.js';
 import { positiveInteger, timeLimit, workerCount } from '../arguments.js';
 import { ignoreOutputErrors } from '../output.js';
-import { Progress } from '../progress.js';
+import { fittedFields, Progress } from '../progress.js';
 
 interface RunFlags {
   dir?: string;
@@ -170,8 +170,7 @@ class Screen {
     const state = `${this.#name} | ${done}/${counted(total, 'run')}`;
     const time = `${eta(seconds)}${remaining === null ? '' : ` | eta ${eta(remaining)}`}`;
     if (process.stderr.isTTY) {
-      const line = `${state} | ${time} | ${running.join(', ')}`;
-      process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+      process.stderr.write(`\r\x1b[K${fittedFields([state, time, ...running].join(' | '))}`);
       this.#open = true;
       return;
     }

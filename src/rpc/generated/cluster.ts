@@ -82,8 +82,8 @@ export interface ProtoGrpcType {
       /**
        * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
        * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
-       * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
-       * framing: both sides know the order and the sizes.
+       * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers), whose order
+       * and sizes both sides know; before each is a checksum of 64 bits (native/kernels/kernels.h), lowest byte first.
        */
       Peer: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_PeerClient> & { service: _orchestrator_v1_PeerDefinition }
       Prepared: MessageTypeDefinition<_orchestrator_v1_Prepared, _orchestrator_v1_Prepared__Output>

@@ -23,6 +23,7 @@ describe('precedence', () => {
     expect(loadConfig(path, ['batch.micro=1', 'batch={global: 64}'], {}).batch).toEqual({
       global: 64,
       micro: 32,
+      accumulate: 1,
     });
   });
 

@@ -15,6 +15,7 @@ const ON_BUSY_MACHINE = [
 const plain: PaceOptions = {
   firstStep: 1,
   steps: 2600,
+  attentionEvery: 0,
   validateEvery: 0,
   validationPasses: 0,
   checkpointEvery: 0,
@@ -62,9 +63,9 @@ describe('the forecast of a run', () => {
       [
         ...run(new Pace({ ...plain, steps, validateEvery: 10, validationPasses: 3 }), 1, 9, () => 1).values(),
       ][0];
-    expect(at(30)).toMatch(/30 steps of 1000 ms and 3 validations$/);
-    expect(at(31)).toMatch(/31 steps of 1000 ms and 4 validations$/);
-    expect(at(9)).toMatch(/9 steps of 1000 ms and 1 validation$/);
+    expect(at(30)).toMatch(/30 steps of 1.0 s and 3 validations$/);
+    expect(at(31)).toMatch(/31 steps of 1.0 s and 4 validations$/);
+    expect(at(9)).toMatch(/9 steps of 1.0 s and 1 validation$/);
   });
 });
 
@@ -74,24 +75,55 @@ describe('the remaining time', () => {
     run(pace, 1, 2, () => 1);
     expect(pace.remaining(2)).toBeNull();
     pace.add(3, 0.5);
-    expect(pace.remaining(3)).toBeCloseTo(0.5 * 2597, 6);
+    expect(pace.remaining(3)?.seconds).toBeCloseTo(0.5 * 2597, 6);
   });
 
   test('takes the time of a validation from the last one, before the first from an estimate', () => {
     const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationPasses: 15 });
     run(pace, 1, 10, () => 1);
     // Ten validations are ahead, one of them of step 10.
-    expect(pace.remaining(10)).toBeCloseTo(90 + 10 * 5, 6);
+    expect(pace.remaining(10)?.seconds).toBeCloseTo(90 + 10 * 5, 6);
     pace.validated(2);
     pace.add(11, 1);
-    expect(pace.remaining(11)).toBeCloseTo(89 + 9 * 2, 6);
+    expect(pace.remaining(11)?.seconds).toBeCloseTo(89 + 9 * 2, 6);
+  });
+
+  test.each([1, 3, 7, 200])(
+    'counts steps with sampled attention, every %i, by their own time',
+    (attentionEvery) => {
+      const steps = 1000;
+      const pace = new Pace({ ...plain, steps, attentionEvery });
+      run(pace, 1, 20, (step) => (step % attentionEvery === 0 ? 1.8 : 1));
+      const sampled =
+        attentionEvery > 20 ? 0 : Math.floor(steps / attentionEvery) - Math.floor(20 / attentionEvery);
+      expect(pace.remaining(20)?.seconds).toBeCloseTo(980 + 0.8 * sampled, 6);
+    },
+  );
+
+  test('the first sampled step, if it was disturbed, does not count for all later ones', () => {
+    const pace = new Pace({ ...plain, steps: 1000, attentionEvery: 10 });
+    run(pace, 1, 10, (step) => (step === 10 ? 60 : 1));
+    expect(pace.remaining(10)?.seconds).toBeCloseTo(891 + 2 * 99, 6);
+  });
+
+  test('is rough while much of it was not measured, or the steps vary much', () => {
+    const pace = new Pace({ ...plain, steps: 1000, validateEvery: 100, validationPasses: 90 });
+    run(pace, 1, 20, () => 1);
+    expect(pace.remaining(20)).toMatchObject({ isRough: true });
+    pace.validated(30);
+    expect(pace.remaining(20)).toMatchObject({ isRough: false });
+    run(pace, 21, 30, (step) => (step % 2 === 0 ? 0.2 : 1.9));
+    expect(pace.remaining(30)).toMatchObject({ isRough: true });
+    const few = new Pace({ ...plain, steps: 1000, validateEvery: 1000, validationPasses: 90 });
+    run(few, 1, 20, () => 1);
+    expect(few.remaining(20)).toMatchObject({ isRough: false });
   });
 
   test('follows the newest steps', () => {
     const pace = new Pace(plain);
     run(pace, 1, 100, () => 1);
     run(pace, 101, 150, () => 2);
-    expect(pace.remaining(150)! / (2600 - 150)).toBeGreaterThan(1.98);
+    expect(pace.remaining(150)!.seconds / (2600 - 150)).toBeGreaterThan(1.98);
   });
 
   test('goes by many steps while they vary about the same pace', () => {
@@ -106,7 +138,7 @@ describe('the remaining time', () => {
     for (const [i, each] of seconds.entries()) {
       left -= each;
       pace.add(i + 1, each);
-      if (i >= 400 && i < 2300) wrong.push(Math.abs(pace.remaining(i + 1)! / left - 1));
+      if (i >= 400 && i < 2300) wrong.push(Math.abs(pace.remaining(i + 1)!.seconds / left - 1));
     }
     expect(Math.max(...wrong)).toBeLessThan(0.1);
   });
@@ -114,15 +146,15 @@ describe('the remaining time', () => {
   test('a step that stood still is not expected again', () => {
     const pace = new Pace(plain);
     run(pace, 1, 10, (step) => (step === 6 ? 60 : 1));
-    expect(pace.remaining(10)! / 2590).toBeLessThan(1.4);
+    expect(pace.remaining(10)!.seconds / 2590).toBeLessThan(1.4);
     run(pace, 11, 40, () => 1);
-    expect(pace.remaining(40)! / 2560).toBeLessThan(1.1);
+    expect(pace.remaining(40)!.seconds / 2560).toBeLessThan(1.1);
   });
 
   test('a few steps that stood still at the beginning do not matter', () => {
     const pace = new Pace(plain);
     run(pace, 1, 10, (step) => (step === 4 || step === 8 ? 3 : 1));
-    expect(pace.remaining(10)! / 2590).toBeLessThan(1.1);
+    expect(pace.remaining(10)!.seconds / 2590).toBeLessThan(1.1);
   });
 
   test('takes the mean of the validations, which vary', () => {
@@ -130,28 +162,28 @@ describe('the remaining time', () => {
     run(pace, 1, 20, () => 1);
     for (const seconds of [16, 11, 18]) pace.validated(seconds);
     pace.add(31, 1);
-    expect(pace.remaining(31)).toBeCloseTo(69 + 7 * 15, 6);
+    expect(pace.remaining(31)?.seconds).toBeCloseTo(69 + 7 * 15, 6);
   });
 
   test('times steps that are each followed by a validation, too', () => {
     const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationPasses: 15 });
     run(pace, 1, 5, () => 2);
-    expect(pace.remaining(5)).toBeCloseTo(5 * 2 + 6 * 10, 6);
+    expect(pace.remaining(5)?.seconds).toBeCloseTo(5 * 2 + 6 * 10, 6);
   });
 
   test('counts what checkpoints cost, apart from the pace of the other steps', () => {
-    const pace = new Pace({ ...plain, steps: 1000, checkpointEvery: 100, checkpointBytes: 5e9 });
+    const pace = new Pace({ ...plain, steps: 1000, checkpointEvery: 100, checkpointBytes: 2.5e9 });
     const usual = () => 1;
     run(pace, 1, 100, usual);
-    // Before the first checkpoint, the last one is estimated by its size.
-    expect(pace.remaining(100)).toBeCloseTo(900 + 10, 6);
+    // Before the first checkpoint, all are estimated by their size: ten seconds, by half of which steps are longer.
+    expect(pace.remaining(100)?.seconds).toBeCloseTo(900 + 8 * 5 + 10, 6);
     // While a checkpoint is written, four steps take twice as long.
     run(pace, 101, 104, () => 2);
-    expect(pace.remaining(104)).toBeCloseTo(896 + 8 * 4 + 10, 6);
+    expect(pace.remaining(104)?.seconds).toBeCloseTo(896 + 8 * 5 + 10, 6);
     pace.saved(8);
     run(pace, 105, 150, usual);
     // Eight more, each with four seconds more, and then the last, which is waited for.
-    expect(pace.remaining(150)).toBeCloseTo(850 + 8 * 4 + 8, 6);
+    expect(pace.remaining(150)?.seconds).toBeCloseTo(850 + 8 * 4 + 8, 6);
   });
 
   test('of steps that are all beside the writing of a checkpoint, the mean counts', () => {
@@ -160,7 +192,7 @@ describe('the remaining time', () => {
       pace.add(step, step % 2 === 0 ? 3 : 1);
       pace.saved(0.5);
     }
-    expect(pace.remaining(10)).toBeCloseTo(90 * 2 + 0.5, 6);
+    expect(pace.remaining(10)?.seconds).toBeCloseTo(90 * 2 + 0.5, 6);
   });
 
   test.each([0, 7, 50])(
@@ -170,7 +202,7 @@ describe('the remaining time', () => {
       const validateEvery = 20;
       const pace = new Pace({
         ...plain,
-        ...{ steps, validateEvery, validationPasses: 9, checkpointEvery: every, checkpointBytes: 2e9 },
+        ...{ steps, validateEvery, validationPasses: 9, checkpointEvery: every, checkpointBytes: 950e6 },
       });
       // A validation of nine times the forward passes of a step; steps vary, and are slower beside a checkpoint.
       const secondsOf = (step: number) => (step <= 2 ? 4 : 1 + 0.2 * ((step * 7) % 5) - 0.4);
@@ -181,7 +213,7 @@ describe('the remaining time', () => {
         const seconds = secondsOf(step) + (writing > 0 ? 0.5 : 0);
         clock += seconds;
         pace.add(step, seconds, 0.3);
-        if (step >= 10) forecasts.push({ at: clock, remaining: pace.remaining(step)! });
+        if (step >= 10) forecasts.push({ at: clock, remaining: pace.remaining(step)!.seconds });
         if (step % validateEvery === 0) {
           clock += 2.7;
           pace.validated(2.7);
@@ -207,8 +239,8 @@ describe('the remaining time', () => {
       /** The sum of four has nearly a normal distribution, here with a deviation of 5 %. */
       const noise = () => 1 + 0.0866 * (random() + random() + random() + random() - 2);
       const pace = new Pace({
-        ...{ firstStep: 1, steps, validateEvery, checkpointEvery },
-        ...{ validationPasses: 36, checkpointBytes: 2e9 },
+        ...{ firstStep: 1, steps, attentionEvery, validateEvery, checkpointEvery },
+        ...{ validationPasses: 36, checkpointBytes: 950e6 },
       });
       const forecasts: { at: number; remaining: number }[] = [];
       let clock = 0;
@@ -220,7 +252,7 @@ describe('the remaining time', () => {
         const seconds = slow * noise() + sampled + (writing > 0 ? 0.5 : 0);
         clock += seconds;
         pace.add(step, seconds, 0.3 * noise());
-        forecasts.push({ at: clock, remaining: pace.remaining(step) ?? Number.NaN });
+        forecasts.push({ at: clock, remaining: pace.remaining(step)?.seconds ?? Number.NaN });
         if (step % validateEvery === 0) {
           // Forward passes for validation keep nothing for a backward pass, so they are somewhat faster.
           const validation = 0.95 * 36 * 0.3;

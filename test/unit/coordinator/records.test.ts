@@ -8,7 +8,7 @@ import {
   stepRows,
   validationSummary,
 } from '../../../src/coordinator/combine.js';
-import { damageOf, JsonlFile, leadingLines } from '../../../src/files/jsonl.js';
+import { damageOf, JsonlFile, leadingLines, leadingLinesOfLong } from '../../../src/files/jsonl.js';
 import { lockFile } from '../../../src/native/lock.js';
 import type { Prepared, Validated } from '../../../src/rpc/proto.js';
 import { logFile } from '../../../src/telemetry/log.js';
@@ -51,6 +51,24 @@ describe('lines', () => {
     expect(lines).toBe(1);
     expect(bytes).toBe(readFileSync(path).length / 2);
     file.close();
+  });
+
+  test('of a long file are read with turns of other work in between, with the same result', async () => {
+    const path = join(folder, 'steps.jsonl');
+    const text = Array.from({ length: 20_000 }, (_, i) => `{"step":${i}}\n`);
+    text[7] = 'garbage\n';
+    writeFileSync(path, text.join(''));
+    let turns = 0;
+    const count = () => {
+      turns++;
+      next = setImmediate(count);
+    };
+    let next = setImmediate(count);
+    const leading = await leadingLinesOfLong(path, upTo(15_000));
+    clearImmediate(next);
+    expect(turns).toBeGreaterThanOrEqual(15);
+    expect(leading).toEqual(leadingLines(path, upTo(15_000)));
+    expect(leading).toMatchObject({ lines: 15_001, damaged: [8] });
   });
 
   test('a damaged one does not take those behind it along, and is named', () => {

@@ -14,12 +14,19 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { listCheckpoints } from '../../../src/checkpoint/retention.js';
 import { loadConfig } from '../../../src/config/load.js';
-import { checkRunDir, RunDir } from '../../../src/coordinator/run-dir.js';
+import { readRecords } from '../../../src/coordinator/kept-records.js';
+import { checkRunDir, RunDir, recordedStep } from '../../../src/coordinator/run-dir.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 const config = loadConfig(yaml(MINIMAL), [], {});
 const lines = (path: string) => readFileSync(path, 'utf8').trimEnd().split('\n');
+
+/** The run goes on from a step. */
+async function begin(dir: RunDir, step: number, own = true) {
+  const resolved = { config, own, step };
+  return dir.begin(resolved, await readRecords(dir.path, recordedStep(resolved)));
+}
 
 /** A run that was trained to step 6, with checkpoints of steps 2, 4 and 6. */
 function trained(): string {
@@ -39,7 +46,7 @@ describe('begin', () => {
     const path = trained();
     const dir = await RunDir.open(path);
     expect(dir.lastGeneration).toBe(3);
-    expect(dir.begin({ config, own: true, step: 2 }).notes).toHaveLength(2);
+    expect((await begin(dir, 2)).notes).toHaveLength(2);
     dir.release();
     expect((await listCheckpoints(join(path, 'checkpoints'))).map(({ step }) => step)).toEqual([2]);
     expect(lines(join(path, 'ledger.jsonl'))).toEqual(['{"step":1}', '{"step":2}']);
@@ -63,7 +70,7 @@ describe('begin', () => {
       validations.map((line) => `${JSON.stringify(line)}\n`).join(''),
     );
     const dir = await RunDir.open(path);
-    const { losses } = dir.begin({ config, own: true, step: 4 });
+    const { losses } = await begin(dir, 4);
     dir.release();
     expect([...losses]).toEqual([
       [1, 0.5],
@@ -80,7 +87,7 @@ describe('begin', () => {
     const records = [1, 2, 3, 4, 5, 6].map((at) => `{"step":${at},"slots":[]}\n`).join('');
     writeFileSync(join(path, 'ledger.jsonl'), records);
     const dir = await RunDir.open(path);
-    const { notes } = dir.begin({ config, own: true, step });
+    const { notes } = await begin(dir, step);
     dir.release();
     expect(notes.filter((note) => note.startsWith('steps '))).toEqual([expect.stringContaining(words)]);
   });
@@ -88,7 +95,7 @@ describe('begin', () => {
   test('with a checkpoint of another run, nothing of what the folder recorded stays', async () => {
     const path = trained();
     const dir = await RunDir.open(path);
-    expect(dir.begin({ config, own: false, step: 4 }).losses.size).toBe(0);
+    expect((await begin(dir, 4, false)).losses.size).toBe(0);
     dir.release();
     expect(readFileSync(join(path, 'ledger.jsonl'), 'utf8')).toBe('');
   });
@@ -101,7 +108,7 @@ describe('begin', () => {
       writeFileSync(other, 'untouched');
       symlinkSync(other, join(path, name));
       const dir = await RunDir.open(path);
-      dir.begin({ config, own: true, step: 2 });
+      await begin(dir, 2);
       dir.release();
       expect(readFileSync(other, 'utf8')).toBe('untouched');
       expect(readFileSync(join(path, 'config.3.yaml'), 'utf8')).toBe('name: former\n');
@@ -117,10 +124,11 @@ describe('begin', () => {
     async (name, steps, former) => {
       const path = trained();
       const dir = await RunDir.open(path);
+      const kept = await readRecords(path, 2);
       // What cannot be written ends it there, as a kill would.
       rmSync(join(path, name), { force: true });
       mkdirSync(join(path, name));
-      expect(() => dir.begin({ config, own: true, step: 2 })).toThrow(
+      expect(() => dir.begin({ config, own: true, step: 2 }, kept)).toThrow(
         expect.objectContaining({ code: expect.stringMatching(/^ERR_FILE_(OPEN|WRITE)$/) }),
       );
       dir.release();
@@ -128,7 +136,7 @@ describe('begin', () => {
       expect(readFileSync(join(path, 'config.yaml'), 'utf8')).toBe(`name: ${former}\n`);
       rmSync(join(path, name), { recursive: true });
       const again = await RunDir.open(path);
-      again.begin({ config, own: true, step: 2 });
+      await begin(again, 2);
       again.release();
       expect(parse(readFileSync(join(path, 'config.yaml'), 'utf8'))).toEqual(config);
     },

@@ -45,7 +45,7 @@ test('every line of run.log is an event of the vocabulary, with its fields, and 
     'restarts + 1',
     'step 120/50000 | loss 0.4213 | 312 ms',
     'validation at step 120 | ema 0.5000 | 15.7 s',
-    'checkpoint of step 120 in p | 1500 ms',
+    'checkpoint of step 120 in p | 1.5 s',
     'warn checkpoint of step 130 failed: ERR_CHECKPOINT_WRITE: full',
   ]);
 });

@@ -17,7 +17,7 @@ function progress() {
   const shown = new RunProgress(header);
   shown.phase('RUNNING');
   shown.start({ firstStep: 51, validations: [{ step: 50, loss: 0.75 }] });
-  shown.step({ ...record, step: 119, loss: 0.5, attention: record.attention });
+  shown.step({ ...record, step: 119, loss: 0.5, gradientNorm: 1.1, attention: record.attention });
   shown.step({ ...record, attention: [] });
   const bins = [{ name: 't=0.5', loss: 0.4 }];
   const results = [
@@ -25,7 +25,7 @@ function progress() {
     { weights: 'master', mean: 0.9, bins, epsilon: [] },
   ];
   shown.validation({ step: 100, seconds: 15.7, results, emaDistance: 0.1 });
-  shown.checkpoint({ step: 100, path: 'runs/x/checkpoints/step-00000100' });
+  shown.checkpoint({ step: 100, path: 'runs/x/checkpoints/step-00000100', freeBytes: 61.2 * 2 ** 30 });
   shown.count('restarts', 2);
   vi.advanceTimersByTime(185_000);
   return shown;
@@ -34,11 +34,17 @@ function progress() {
 test('a wide terminal has everything that one watches for days', () => {
   expect(viewLines(progress().view(), 200, plain)).toEqual([
     `x  RUNNING  ${'.'.repeat(40)}  0 %  step 120/50000  eta 4h06m`,
-    'loss 0.4213 | mean 0.4607 | norm 0.87 | lr 1.0e-4 | logit 9.3',
+    'loss 0.4213 | mean 0.4607 | grad norm 0.87 | lr 1.0e-4 | logit 9.3 | 50 % of steps clipped',
     '821 img/s | 312 ms a step | elapsed 3m05s | epoch 3.07 | 6 restarts | 196 GF/s',
     'validation 0.8125 | at step 100 | best 0.7500 at 50 | ema | took 15.7 s',
-    'checkpoint of step 100 | 3m05s ago',
+    'checkpoint of step 100 | 3m05s ago | 61.2 GiB free',
   ]);
+});
+
+test('stragglers are named', () => {
+  const shown = progress();
+  shown.step({ ...record, stragglers: [{ rank: 3, times: 2.06 }] });
+  expect(viewLines(shown.view(), 200, plain).at(-1)).toBe('rank 3 is slow: 2.1 times the median');
 });
 
 test('a run that has made more steps than it is to have is complete', () => {
@@ -125,7 +131,13 @@ function screen(columns: number, rows = 24) {
     size: () => terminal,
     foreground: () => terminal.foreground,
     ready: () => terminal.ready,
-    write: (text) => terminal.writes.push(text),
+    // A line is erased before it is written; below the last one the rest of the screen is.
+    write: (text) => {
+      const drawn = text.replaceAll(`${ESCAPE}[2K`, '');
+      if (text !== drawn)
+        expect(text).toMatch(new RegExp(`^[^\\n]*(${ESCAPE}\\[2K[^\\n]*\\n)+${ESCAPE}\\[J$`));
+      terminal.writes.push(drawn);
+    },
   });
   return { terminal, table };
 }
@@ -137,8 +149,8 @@ test('the table is redrawn in place, and events scroll above it', () => {
   table.step?.(record);
   table.note?.('info', 'again');
   const [first, second] = terminal.writes;
-  expect(first).toMatch(/^2026-11-26 \S+ hello\nx {2}RUNNING {2}\.+ {2}0 % {2}step 50\/50000\n$/);
-  expect(second).toMatch(new RegExp(`^${ESCAPE}\\[1A\\r${ESCAPE}\\[J2026-11-26 \\S+ again\\nx  RUNNING`));
+  expect(first).toMatch(/^2026-11-26 \S+ hello\nx {2}RUNNING {2}\.+ {2}0 % {2}step 50\/50000\n/);
+  expect(second).toMatch(new RegExp(`^${ESCAPE}\\[1A\\r2026-11-26 \\S+ again\\nx  RUNNING`));
   void table.close?.();
   // Title, loss, speed, validation, checkpoint, head and two workers.
   expect(terminal.writes[2]).toContain(`${ESCAPE}[8A`);
@@ -216,23 +228,29 @@ test('how a run ended is written to a terminal that has not taken everything yet
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('long events are parted between their numbers, and a text without any is left to the terminal', () => {
+test('long events are parted between their numbers, and a word that is longer than a line stays whole', () => {
   const { terminal, table } = screen(60);
-  const bins = Array.from({ length: 8 }, (_, i) => ({ name: `t=0.${i}`, loss: 0.1234 + i }));
-  table.validation?.({
-    step: 100,
-    seconds: 15.7,
-    results: [{ weights: 'ema', mean: 0.5, bins, epsilon: [] }],
-    emaDistance: null,
-  });
-  const path = `wrote ${'long/'.repeat(30)}`;
-  table.note?.('info', path);
-  const [validation, , note] = terminal.writes;
-  const lines = stripVTControlCharacters(validation!).trimEnd().split('\n').slice(0, -1);
+  const fields = Array.from({ length: 8 }, (_, i) => `t=0.${i} ${i}.1234`);
+  table.note?.('info', ['losses', ...fields].join(' | '));
+  const path = 'long/'.repeat(30);
+  table.note?.('info', `wrote ${path}`);
+  const [losses, note] = terminal.writes;
+  const lines = stripVTControlCharacters(losses!).trimEnd().split('\n').slice(0, -1);
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(60);
   expect(lines.length).toBeGreaterThan(2);
-  expect(lines.slice(0, 4).join('').replaceAll(/ +/g, ' ')).toContain('t=0.7 7.1234 | 15.7 s');
+  expect(lines.slice(0, 4).join('').replaceAll(/ +/g, ' ')).toContain('t=0.6 6.1234 | t=0.7 7.1234');
   expect(note).toContain(path);
+  void table.close?.();
+});
+
+test('a validation is one line, whatever its bins', () => {
+  const { terminal, table } = screen(80);
+  const bins = Array.from({ length: 8 }, (_, i) => ({ name: `t=0.${i}`, loss: 0.1234 + i }));
+  const results = ['ema', 'master'].map((weights) => ({ weights, mean: 0.5, bins, epsilon: bins }));
+  table.validation?.({ step: 100, seconds: 15.7, results, emaDistance: null });
+  expect(terminal.writes[0]).toMatch(
+    / validation at step 100 \| ema 0\.5000 \| master 0\.5000 \| 15\.7 s\nx {2}INIT/,
+  );
   void table.close?.();
 });
 

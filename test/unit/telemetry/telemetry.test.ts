@@ -21,9 +21,10 @@ const measure = async () => ({ diskFree: 2 ** 34 });
 
 test('the line of a step', () => {
   expect(stepLine(record)).toBe(
-    'step 120/50000 | loss 0.4213 | norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
+    'step 120/50000 | loss 0.4213 | grad norm 0.87 | lr 1.0e-4 | 312 ms | 821 img/s | 196 GF/s | logit 9.3 | mem 1.2 GiB | eta 4h10m',
   );
-  expect(stepLine({ ...record, attention: [], etaSeconds: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
+  expect(stepLine({ ...record, eta: { seconds: 15_000, isRough: true } })).toMatch(/ \| eta ~4h10m$/);
+  expect(stepLine({ ...record, attention: [], eta: null })).toMatch(/196 GF\/s \| mem 1.2 GiB$/);
 });
 
 describe('the terminal', () => {
@@ -52,7 +53,7 @@ describe('the terminal', () => {
       'validation at step 200 | master 0.7500 | t=0.25 0.4000 | 15.7 s',
       'noise error at step 200 | ema | log_snr=-2.25 0.2000',
       'noise error at step 200 | master | log_snr=-2.25 0.2000',
-      'checkpoint of step 200 in p | 1500 ms, of which training waited 2.0 ms',
+      'checkpoint of step 200 in p | 1.5 s, of which training waited 2.0 ms',
       'warn look',
       '',
     ]);

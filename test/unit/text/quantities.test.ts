@@ -2,13 +2,11 @@ import { expect, test } from 'vitest';
 import { bytes, duration, eta, flopRate, quantity, rough, timeSpan } from '../../../src/text/quantities.js';
 
 test('numbers as people read them', () => {
-  expect([0.0004, 0.0081, 0.312, 4.2, 42.34].map(duration)).toEqual([
-    '0.4 ms',
-    '8.1 ms',
-    '312 ms',
-    '4200 ms',
-    '42.3 s',
+  expect([87e-6, 0.0004, 0.0081, 0.312, 2.815, 42.34, 185, 15_000].map(duration)).toEqual([
+    ...['87 us', '0.4 ms', '8.1 ms', '312 ms', '2.8 s', '42.3 s', '3m05s', '4h10m'],
   ]);
+  // What is rounded to the next unit is written in it.
+  expect([99.7e-6, 0.00997, 0.9996, 99.97].map(duration)).toEqual(['0.1 ms', '10 ms', '1.0 s', '1m40s']);
   expect([12.4, 185, 15_000, 183_600].map(eta)).toEqual(['12s', '3m05s', '4h10m', '2d03h']);
   const day = 86_400;
   for (const text of [eta, timeSpan]) {
