@@ -75,7 +75,8 @@ DatasetSpec spec_of(FuzzedDataProvider& in, const std::string& path, int64_t byt
     const int segments = in.ConsumeIntegralInRange(1, 3);
     int64_t next = 0;
     for (int s = 0; s < segments; s++) {
-      const int64_t left = spec.stored_rows - next;
+      int64_t left;
+      if (__builtin_sub_overflow(spec.stored_rows, next, &left)) break;
       const int64_t rows = s + 1 == segments ? left : number(in, 0, left);
       column.segments.push_back({number(in, 0, 0),
                                  in.ConsumeIntegralInRange(0, 15) == 0 ? number(in, 0, 9) : next, rows,
