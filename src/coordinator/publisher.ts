@@ -50,7 +50,14 @@ export class Publisher {
     // Nobody else knows of those that an earlier coordinator has ordered.
     await removeStaged(this.#root, (staged) => staged <= step).catch(() => {});
     const free = await freeBytes(this.#root).catch(() => null);
-    const checkpoint = { step, path, seconds, stallSeconds, bytes, ...(free !== null && { freeBytes: free }) };
+    const checkpoint = {
+      step,
+      path,
+      seconds,
+      stallSeconds,
+      bytes,
+      ...(free !== null && { freeBytes: free }),
+    };
     return { type: 'published', checkpoint };
   }
 

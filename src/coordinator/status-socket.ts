@@ -82,7 +82,9 @@ const answerSchema = z.object({
   ...{ step_seconds: number, samples_per_second: number, flops_per_second: number },
   validating_slots: z.object({ done: z.number(), total: z.number() }).nullable(),
   validation: z.object({ weights: z.string(), last: lossAt, best: lossAt, seconds: number }).nullable(),
-  checkpoint: z.object({ step: z.number(), path: z.string(), age_seconds: number, free_bytes: number }).nullable(),
+  checkpoint: z
+    .object({ step: z.number(), path: z.string(), age_seconds: number, free_bytes: number })
+    .nullable(),
   missed_checkpoints: z.number(),
   clipped_share: number,
   remaining_is_rough: z.boolean().nullable(),

@@ -88,13 +88,17 @@ describe('the remaining time', () => {
     expect(pace.remaining(11)?.seconds).toBeCloseTo(89 + 9 * 2, 6);
   });
 
-  test.each([1, 3, 7, 200])('counts steps with sampled attention, every %i, by their own time', (attentionEvery) => {
-    const steps = 1000;
-    const pace = new Pace({ ...plain, steps, attentionEvery });
-    run(pace, 1, 20, (step) => (step % attentionEvery === 0 ? 1.8 : 1));
-    const sampled = attentionEvery > 20 ? 0 : Math.floor(steps / attentionEvery) - Math.floor(20 / attentionEvery);
-    expect(pace.remaining(20)?.seconds).toBeCloseTo(980 + 0.8 * sampled, 6);
-  });
+  test.each([1, 3, 7, 200])(
+    'counts steps with sampled attention, every %i, by their own time',
+    (attentionEvery) => {
+      const steps = 1000;
+      const pace = new Pace({ ...plain, steps, attentionEvery });
+      run(pace, 1, 20, (step) => (step % attentionEvery === 0 ? 1.8 : 1));
+      const sampled =
+        attentionEvery > 20 ? 0 : Math.floor(steps / attentionEvery) - Math.floor(20 / attentionEvery);
+      expect(pace.remaining(20)?.seconds).toBeCloseTo(980 + 0.8 * sampled, 6);
+    },
+  );
 
   test('the first sampled step, if it was disturbed, does not count for all later ones', () => {
     const pace = new Pace({ ...plain, steps: 1000, attentionEvery: 10 });
