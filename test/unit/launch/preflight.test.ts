@@ -76,7 +76,7 @@ describe('before a run', () => {
     expect(hint).not.toContain('threads_per_slot');
     expect(hint).not.toContain('precision.compute');
     const enough = await preflight(native(), released('sd3-medium'), REAL, machine(200 * GIB));
-    expect(enough.shortages[0]?.hint).toMatch(/ together need 1\d\d\.\d GiB, which fits$/m);
+    expect(enough.shortages[0]?.hint).toMatch(/ together need \d+\.\d GiB, which fits$/m);
   });
 
   test('a machine that is large enough is told nothing, a busy one is warned of', async () => {
