@@ -1,6 +1,7 @@
 /** A worker's part in one generation: it connects to its peers, gets the state, and trains. */
 import type { CheckpointManifest } from '../checkpoint/manifest.js';
 import { wantedExchange } from '../config/derived.js';
+import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { faultPoint } from '../fault-points.js';
 import type { Group } from '../native/contract.js';
@@ -70,11 +71,17 @@ export async function takePart(
     if (sync.shared) {
       // A copy of the state for a checkpoint is of that after the last step.
       await saver.copied();
+      held.isShared = true;
       const { step } = await engine.join(group!);
       collective = engineCollective(engine, true);
       if (step === null) await load(worker, sync, isFirst, log);
       else Object.assign(held, { step, isRun: true });
     } else {
+      // A coordinator that has died may have begun to share memory, and the next one decided otherwise.
+      if (held.isShared) {
+        const message = 'This worker shares its state with others, and cannot have one of its own any more';
+        throw new OrchestratorError('ERR_SHARED_MEMORY', message);
+      }
       if (wanted === 'shared') await connect();
       await takeState(worker, connections, collective, sync, log);
       if (wanted === 'nccl' && !isAlone && canConnectDevices(config.exchange, sync.devices, log)) {

@@ -70,7 +70,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       startWatchdog();
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
       const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null);
-      const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
+      const held = { step: null, isShared: false, isUsed: false, isRun: false };
+      const worker = { ...setup, session, saver, held };
       const arithmetic = await describeArithmetic(setup);
       const instructionSets = setup.gpu === null ? native().instructionSets() : [];
       const standing = { withoutRunFolder, arithmetic, instructionSets };

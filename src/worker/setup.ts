@@ -34,6 +34,8 @@ const PEAK_SECONDS = 0.3;
 export interface Held {
   /** The step after which it is; null: none, or it is being replaced or updated. */
   step: number | null;
+  /** Whether the memory is shared with other workers, from the first generation on that has shared it. */
+  isShared: boolean;
   /** Whether any state was ever written there. */
   isUsed: boolean;
   /** Whether it is that of the run, its own or shared with others: a generation has started with it. */

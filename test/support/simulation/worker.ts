@@ -140,6 +140,9 @@ export class Worker {
     this.#expects = null;
     if (shared) {
       for (const present of this.#world.meet(this, this.#addresses)) present.join(checkpoint);
+    } else if (this.shared !== null) {
+      const failure = { code: 'ERR_SHARED_MEMORY', message: 'it shares its state', hint: '' };
+      this.say('failure', failure);
     } else if (keep) this.#ready();
     else if (holders) this.#pull(holders.ranks!.map((rank) => this.#addresses[rank]!));
     else {
