@@ -15,7 +15,7 @@ compile() { # object, source, more flags
   [ "build-fuzz/$1" -nt "$2" ] || clang++ "${flags[@]}" "${@:3}" -c "$2" -o "build-fuzz/$1"
 }
 compile fuzz_data.o native/fuzz/data.cc
-for source in native/data/*.cc; do compile "$(basename "$source" .cc).o" "$source"; done
+for source in native/data/*.cc native/kernels/timestep.cc; do compile "$(basename "$source" .cc).o" "$source"; done
 for source in native/kernels/cpu/*.cc; do
   # They are not what is fuzzed here.
   compile "cpu_$(basename "$source" .cc).o" "$source" -fno-sanitize=all -include native/kernels/cpu/families.h \

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -37,7 +38,7 @@ constexpr int64_t kMostRows = 64, kWidest = 512;
 /// Mostly a number in the range, sometimes any.
 int64_t number(FuzzedDataProvider& in, int64_t from, int64_t to) {
   return in.ConsumeIntegralInRange(0, 15) == 0 ? in.ConsumeIntegral<int64_t>()
-                                               : in.ConsumeIntegralInRange(from, to);
+                                               : in.ConsumeIntegralInRange(from, std::max(from, to));
 }
 
 /// A file in memory.
@@ -74,7 +75,8 @@ DatasetSpec spec_of(FuzzedDataProvider& in, const std::string& path, int64_t byt
     const int segments = in.ConsumeIntegralInRange(1, 3);
     int64_t next = 0;
     for (int s = 0; s < segments; s++) {
-      const int64_t left = spec.stored_rows - next;
+      int64_t left;
+      if (__builtin_sub_overflow(spec.stored_rows, next, &left)) break;
       const int64_t rows = s + 1 == segments ? left : number(in, 0, left);
       column.segments.push_back({number(in, 0, 0),
                                  in.ConsumeIntegralInRange(0, 15) == 0 ? number(in, 0, 9) : next, rows,

@@ -175,7 +175,7 @@ TEST("training: slots of more micro-batches hold fewer gradients, on every devic
   const TrainingSet set(4 * 4 * 4);
   for (const TestedDevice& d : devices()) {
     const auto bytes = [&](int64_t slots, int64_t per_slot) {
-      Engine e({{1, 1, 2, 4, 48, 32, 8, true, {}}, {2, 4, 4, 5}, DType::F32, DType::F32, 1, true, false},
+      Engine e({{1, 1, 2, 4, 48, 32, 8, true, {}}, {2, 4, 4, 5}, DType::F32, DType::F32, 1, true, true},
                d.device);
       e.attach(set.data, kText);
       return on_driver(e, [&] {

@@ -1,5 +1,5 @@
 /** What commands print. */
-import { foldedPage } from '../text/columns.js';
+import { fieldLines, foldedPage } from '../text/columns.js';
 import { quantity } from '../text/quantities.js';
 
 /** Prints a result as JSON where --json asks for it, otherwise as the page that `render` makes of it. */
@@ -12,6 +12,13 @@ export function printResult<T>(result: T, json: true | undefined, render: (resul
 export function printPage(text: string): void {
   const { isTTY, columns } = process.stdout;
   process.stdout.write(isTTY && columns > 0 ? foldedPage(text, columns) : text);
+}
+
+/** Prints a line of fields; on a terminal that is narrower, in several. */
+export function printFields(line: string): void {
+  const { isTTY, columns } = process.stdout;
+  const lines = isTTY && columns > 0 ? fieldLines(line, columns) : [line];
+  process.stdout.write(`${lines.join('\n')}\n`);
 }
 
 /** Columns of a page that goes into a file or a pipe. */

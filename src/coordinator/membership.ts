@@ -211,6 +211,8 @@ export class Membership {
 
   /** Lets those go that have asked to leave and are not needed: for a step, for their state, for a checkpoint. */
   release(): Action[] {
+    // A run that ends needs them if those die that write its checkpoint.
+    if (this.stopping) return [];
     const generation = this.#generation;
     const isFree = ({ id, holds }: { id: string; holds: boolean }) =>
       (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);

@@ -10,6 +10,7 @@ const set = (...sets: string[]) => sets.flatMap((assignment) => ['--set', assign
 const RUN = set(
   'batch={global: 16, micro: 2, accumulate: 2}',
   'schedule.decay=constant',
+  'schedule.warmup=1',
   'checkpoint.every=3',
 );
 const SHORT = set('validation.every=3', 'schedule.steps=6');

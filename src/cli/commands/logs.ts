@@ -10,6 +10,7 @@ import { lockOwner } from '../../native/lock.js';
 import { eventLine } from '../../telemetry/events.js';
 import { printable } from '../../text/printable.js';
 import { wholeNumber } from '../arguments.js';
+import { printFields } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 200;
@@ -39,7 +40,9 @@ export function register(program: Command): void {
       const print = (line: string) => {
         const event = parseLine(line);
         const text = json || event === null ? line : (eventLine(event) ?? line);
-        process.stdout.write(`${printable(text, Number.POSITIVE_INFINITY)}\n`);
+        const shown = printable(text, Number.POSITIVE_INFINITY);
+        if (json) process.stdout.write(`${shown}\n`);
+        else printFields(shown);
       };
       let printed = lines === undefined ? 0 : offsetOfLast(path, lines);
       for (;;) {

@@ -11,6 +11,7 @@ import { errnoOf, reasonOf } from '../../files/io.js';
 import { isAlive, suspendedParent } from '../../files/processes.js';
 import { lockOwner, type Owner } from '../../native/lock.js';
 import { positive } from '../arguments.js';
+import { printPage } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
@@ -56,7 +57,7 @@ export function register(program: Command): void {
         owner = await successor(runDir);
         if (owner !== null) signal(owner, runDir);
       }
-      process.stdout.write(await result(runDir));
+      printPage(await result(runDir));
     });
 }
 

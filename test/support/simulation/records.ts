@@ -49,7 +49,7 @@ export class Records {
       arithmetic: null,
       committed,
       validated: (upTo: number) =>
-        Math.max(published.at(-1) ?? 0, validated.filter((step) => step <= upTo).at(-1) ?? 0),
+        Math.max(published.at(-1) ?? 0, ...validated.filter((step) => step <= upTo)),
       digestOf: (step: number) => (step <= committed ? this.#ledger.get(step)! : null),
     };
     return { lastGeneration: this.#generation, former };

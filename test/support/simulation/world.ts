@@ -233,7 +233,8 @@ export class World {
   checkPlaces(): void {
     const { places } = this.coordinator.state;
     const { totalSlots, minWorkers } = this.settings;
-    const members = [...this.#sessions.values()].filter(({ open }) => open).map(({ worker }) => worker);
+    const open = [...this.#sessions.values()].filter((session) => session.open && session.worker.alive);
+    const members = open.map(({ worker }) => worker);
     const staying = members.filter(({ heard }) => heard.standby !== null && heard.leave === null);
     for (const { id, heard, generation } of members) {
       const isPlaced = places.some((place) => place.id === id);

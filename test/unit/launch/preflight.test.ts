@@ -62,11 +62,12 @@ describe('before a run', () => {
   test('hints name what is saved by each change, and what is missing even so', async () => {
     const { shortages } = await preflight(native(), released('sd3-medium'), REAL, machine(24 * GIB));
     const hint = shortages[0]?.hint ?? '';
+    expect(hint).toMatch(/^ {2}--set batch\.accumulate=512 +13\d\.\d GiB$/m);
     expect(hint).toMatch(/^ {2}--nodes 1 --nproc-per-node 1 +7\d\.\d GiB$/m);
     expect(hint).toMatch(/^ {2}--set ema=null +22\.7 GiB$/m);
     expect(hint).toMatch(/^ {2}--set activation_checkpointing=block +5\.\d GiB$/m);
     expect(hint).toMatch(
-      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.accumulate=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are still missing$/m,
+      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.accumulate=1024 .*together need \d+\.\d GiB, \d+\.\d GiB are still missing$/m,
     );
     expect(hint).toMatch(
       /^ {2}--set device=cuda takes 11\d\.\d GiB of a GPU for each worker, and 6\d\.\d GiB of the machine$/m,
