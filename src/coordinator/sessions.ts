@@ -12,6 +12,7 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
+import { checkedMessage } from '../rpc/grpc-stream.js';
 import { Listener, type NetworkSocket } from '../rpc/listener.js';
 import {
   Coordinator,
@@ -298,6 +299,6 @@ function encodedOnce({ Session, State, ...others }: typeof Coordinator.service) 
   return {
     ...others,
     Session: { ...Session, responseSerialize },
-    State: { ...State, responseSerialize: (bytes: Buffer) => bytes },
+    State: { ...State, responseSerialize: checkedMessage },
   };
 }

@@ -68,6 +68,11 @@ function headOf(bytes: Uint8Array): Buffer {
   return head;
 }
 
+/** A message of a server that is not a StreamServer, for those that pull: its bytes behind their checksum. */
+export function checkedMessage(bytes: Uint8Array): Buffer {
+  return Buffer.concat([headOf(bytes).subarray(PREFIX), bytes]);
+}
+
 /** The serving side of one call. */
 export class ServedCall {
   /** Resolves when the call is over: the client has everything, or is gone. */
