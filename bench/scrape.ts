@@ -68,6 +68,7 @@ export function largeStep(): StepRecord {
       numbers: workerNumbers(numbers),
     })),
     validating: false,
+    stragglers: [],
     eta: null,
   };
 }

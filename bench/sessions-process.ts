@@ -43,7 +43,7 @@ const steps = new Map<number, { prepared: number; committed: number }>();
 /** When the generation that forms had its cause, and when its last worker heard that it starts. */
 let cause: number | null = null;
 let lastStart = 0;
-const times: SessionsTimes = { commits: [], regroupings: [] };
+const times: SessionsTimes = { messages: 0, commits: [], regroupings: [] };
 const numbers = workerNumbers({});
 
 /** Resolves with the next step. */
@@ -127,7 +127,9 @@ class Worker {
   }
 
   #send(message: FromWorker): void {
-    if (this.#stream.writable) this.#stream.write({ generation: this.#generation, ...message });
+    if (!this.#stream.writable) return;
+    this.#stream.write({ generation: this.#generation, ...message });
+    times.messages++;
   }
 
   #receive({ generation, welcome, form, sync, start, commit, stop }: CoordinatorMessage): void {
@@ -199,7 +201,7 @@ process.on('message', ({ loseEveryMs }: SessionsChange) => {
   times.commits = [...steps.values()].map(({ prepared, committed }) => (committed - prepared) / 1e3);
   process.send!(times);
   steps.clear();
-  times.regroupings = [];
+  Object.assign(times, { messages: 0, regroupings: [] });
   if (loseEveryMs === null) return;
   losing = setInterval(() => {
     cause = performance.now();

@@ -30,6 +30,8 @@ export interface SessionsOrders {
 
 /** What it tells, in seconds: since it was last told to. */
 export interface SessionsTimes {
+  /** Messages that the workers have sent. */
+  messages: number;
   /** Time of each step from the last worker's Prepared to the last worker's Commit. */
   commits: number[];
   /** Time of each loss and each join from the moment it happens to the last worker's Start. */
@@ -90,6 +92,7 @@ export async function benchSessions(): Promise<void> {
     const row = (name: string, { wall, processor, delay, times }: Measured & { times?: SessionsTimes }) => [
       name,
       percent(processor / wall),
+      times === undefined ? '' : `${((1e6 * processor) / times.messages).toFixed(1)} us`,
       milliseconds(delay.p99),
       milliseconds(delay.most),
       times === undefined ? '' : milliseconds(median(times.commits)),
@@ -97,7 +100,15 @@ export async function benchSessions(): Promise<void> {
     ];
     print(
       table(
-        ['', 'of a core', 'event loop, p99', 'longest', 'Prepared to Commit', 'loss or join to Start'],
+        [
+          '',
+          'of a core',
+          'a message',
+          'event loop, p99',
+          'longest',
+          'Prepared to Commit',
+          'loss or join to Start',
+        ],
         [
           row(`joining, ${joining.wall.toFixed(1)} s`, joining),
           row('nobody comes or goes', steady),

@@ -45,7 +45,7 @@ export class BenchTrainer {
     this.#globalBatch = shape.globalBatch;
     this.#slots = shape.globalBatch / shape.microBatch;
     const layout = this.engine.layout();
-    this.flopsPerStep = layout.flopsPerSlot * this.#slots;
+    this.flopsPerStep = layout.flops * this.#slots;
     this.parameters = layout.parameters;
     const config = {
       seed: 0,
@@ -58,7 +58,7 @@ export class BenchTrainer {
         synthetic_captions: 0,
         drop: { clip_l: 0.463, clip_g: 0.463, t5: 0.463 },
       },
-      batch: { global: shape.globalBatch, micro: shape.microBatch },
+      batch: { global: shape.globalBatch, micro: shape.microBatch, accumulate: 1 },
       validation: { every: 0, bins: 8, weights: [] },
     };
     const objective = objectiveOf({ formulation: 'rf/lognorm(0,1)', shift: 1 });

@@ -1,6 +1,7 @@
 // Disturbs runs at random moments, and compares each with a run that nothing disturbs:
-// `npm run soak -- --faults N --seed S --minutes M`. A seed gives the same faults, in the same order and with the
-// same waits. Exits with 1 at the first run that hangs, fails or has other bits, whose folders stay.
+// `npm run soak -- --faults N --seed S --minutes M --jobs J`. A seed gives the same faults of each run, in the same
+// order and with the same waits. J runs are disturbed at the same time, each with an undisturbed one after it. Exits
+// with 1 at the first run that hangs, fails or has other bits, whose folders stay.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -16,6 +17,10 @@ const WORKERS = 3;
 const FAULTS_OF_RUN = 20;
 /** A run that has not committed a step for so long hangs. */
 const HANGS_MS = 300_000;
+/** A worker that joins a run which has just ended gives up after 30 s. */
+const LEFT_MS = 60_000;
+/** Lines of a failed run that are printed; its folder has all. */
+const TAIL_LINES = 200;
 const SETTINGS = [
   'schedule.decay=constant',
   'checkpoint.every=15',
@@ -23,7 +28,7 @@ const SETTINGS = [
   'validation.bins=2',
 ];
 
-const { faults, seed, minutes } = parse();
+const { faults, seed, minutes, jobs } = parse();
 const random = generator(seed);
 const below = (n) => Math.floor(random() * n);
 const { kinds, missing } = availableKinds();
@@ -32,18 +37,32 @@ const root = mkdtempSync(join(tmpdir(), 'orchestrator-soak-'));
 const deadline = Date.now() + minutes * 60_000;
 /** Seconds from a fault to the next commit, by kind. */
 const recoveries = new Map(kinds.map(({ name }) => [name, []]));
+/** Seconds from the start of a coordinator that takes the place of another to its first commit. */
+const returns = [];
 const totals = { runs: 0, faults: 0, steps: 0, generations: 0, coordinators: 0, checkpoints: 0 };
+let started = 0;
+/** Faults of the runs that have started. */
+let planned = 0;
+const begun = performance.now();
 
-for (let run = 0; totals.faults < faults && Date.now() < deadline; run++) {
-  await disturb(run % 2 === 0 ? 'shared' : 'grpc', Math.min(FAULTS_OF_RUN, faults - totals.faults));
-  report();
-}
+await Promise.all(Array.from({ length: jobs }, disturbRuns));
 rmSync(root, { recursive: true });
 if (totals.faults < faults) console.log(`the time is over after ${totals.faults} of ${faults} faults`);
 
+/** Runs one after another, until all have had their faults or the time is over. */
+async function disturbRuns() {
+  while (planned < faults && Date.now() < deadline) {
+    const count = Math.min(FAULTS_OF_RUN, faults - planned);
+    planned += count;
+    const number = started++;
+    await disturb(number, number % 2 === 0 ? 'shared' : 'grpc', count);
+    report();
+  }
+}
+
 /** One run with faults, and the same steps without. */
-async function disturb(exchange, count) {
-  const runDir = join(root, `run-${totals.runs}`);
+async function disturb(number, exchange, count) {
+  const runDir = join(root, `run-${number}`);
   const plan = Array.from({ length: count }, () => ({
     kind: kinds[below(kinds.length)],
     who: random(),
@@ -64,6 +83,7 @@ async function disturb(exchange, count) {
       if (follows) continue;
       await growsBeyond(run, before, kind.name);
       recoveries.get(kind.name).push((performance.now() - at) / 1000);
+      if (kind.name === 'coordinator kill') returns.push(ageOf(coordinatorOf(run)));
     }
     await commits(run, 2);
     run.process.kill('SIGTERM');
@@ -81,7 +101,7 @@ async function disturb(exchange, count) {
     rmSync(twin.runDir, { recursive: true });
   } catch (error) {
     const story = plan.map(({ kind, waitMs, lastsMs }) => `${kind.name} after ${waitMs} ms (${lastsMs} ms)`);
-    console.log(`${run.printed()}\nfaults: ${story.join(', ')}`);
+    console.log(`${run.printed().split('\n').slice(-TAIL_LINES).join('\n')}\nfaults: ${story.join(', ')}`);
     console.log(`seed ${seed}, ${exchange}, ${runDir}: ${error.stack}`);
     run.process.kill('SIGKILL');
     process.exit(1);
@@ -112,11 +132,16 @@ function availableKinds() {
     { name: 'stop and continue', disturb: (run, who, ms) => pause([one(run, who)], ms) },
     { name: 'join', disturb: joins },
     {
+      // The last one that leaves would end the run in order, so the others must live until it is gone.
       name: 'drain',
-      disturb: (run, who) => {
-        const strangers = workersOf(run.runDir).filter(({ id }) => id.startsWith(`${hostname()}-`));
-        if (strangers.length === 0) joins(run);
-        else send(strangers[Math.floor(who * strangers.length)].pid, 'SIGTERM');
+      disturb: async (run, who) => {
+        const members = workersOf(run.runDir).filter(({ pid }) => lives(pid));
+        const strangers = members.filter(({ id }) => id.startsWith(`${hostname()}-`));
+        if (strangers.length === 0 || members.length === 1) return joins(run);
+        const { pid } = strangers[Math.floor(who * strangers.length)];
+        send(pid, 'SIGTERM');
+        for (const end = performance.now() + LEFT_MS; lives(pid) && performance.now() < end; )
+          await sleep(10);
       },
     },
     { name: 'coordinator kill', disturb: (run) => send(coordinatorOf(run), 'SIGKILL') },
@@ -170,6 +195,22 @@ function send(pid, signal) {
   }
 }
 
+/** Seconds since a process has started. */
+function ageOf(pid) {
+  const [ticks, up] = [readFileSync(`/proc/${pid}/stat`, 'utf8'), readFileSync('/proc/uptime', 'utf8')];
+  // The name of the command, which may have spaces, ends with the last bracket. A tick is 10 ms.
+  return Number(up.split(' ')[0]) - Number(ticks.slice(ticks.lastIndexOf(')')).split(' ')[20]) / 100;
+}
+
+/** Whether it is a process of a run. */
+function lives(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(MAIN);
+  } catch {
+    return false;
+  }
+}
+
 function lines(path) {
   const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
   return text
@@ -214,9 +255,7 @@ async function commits(run, steps) {
 async function nothingLeft({ runDir, seen }) {
   const journal = lines(join(runDir, 'journal.jsonl'));
   const all = [...seen, ...journal.flatMap(({ workers = [] }) => workers.map(({ pid }) => pid))];
-  const lives = (pid) =>
-    existsSync(`/proc/${pid}/cmdline`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(MAIN);
-  for (const end = performance.now() + 30_000; all.some(lives) && performance.now() < end; ) await sleep(50);
+  for (const end = performance.now() + LEFT_MS; all.some(lives) && performance.now() < end; ) await sleep(50);
   if (all.some(lives)) throw new Error(`processes are left: ${all.filter(lives)}`);
   const left = readdirSync(join(runDir, 'checkpoints')).filter((name) => !/^step-\d{8}$/.test(name));
   if (left.length > 0 || existsSync(join(runDir, 'lock'))) throw new Error(`files are left: ${left}`);
@@ -254,12 +293,9 @@ function compare(runDir, twinDir, step) {
 function report() {
   const seconds = (list, part) =>
     list.sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(part * list.length))];
-  console.log(
-    Object.entries(totals)
-      .map(([name, number]) => `${number} ${name}`)
-      .join(', '),
-  );
-  for (const [name, list] of recoveries) {
+  const counts = Object.entries(totals).map(([name, number]) => `${number} ${name}`);
+  console.log(`${counts.join(', ')} in ${((performance.now() - begun) / 60_000).toFixed(1)} min`);
+  for (const [name, list] of [...recoveries, ['coordinator kill, from its next start', returns]]) {
     if (list.length === 0) continue;
     const [half, most, worst] = [0.5, 0.95, 1].map((part) => seconds(list, part).toFixed(2));
     console.log(
@@ -289,6 +325,7 @@ function parse() {
     faults: { type: 'string', default: '500' },
     seed: { type: 'string', default: '1' },
     minutes: { type: 'string', default: '45' },
+    jobs: { type: 'string', default: '1' },
   };
   const { values } = parseArgs({ options });
   return Object.fromEntries(Object.entries(values).map(([name, text]) => [name, number(text, name)]));

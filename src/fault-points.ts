@@ -1,8 +1,8 @@
 /**
  * Faults for tests: a worker that is started with ORCHESTRATOR_FAULT=WORKER:POINT:STEP:kill dies at this point of its
- * loop. With `stop` in the place of `kill` it is stopped there, and with `hang` its event loop stands. WORKER may be
- * `coordinator`: the fault is then that of the first coordinator of a run. Other processes, and others' variables, do
- * nothing.
+ * loop. With `stop` in the place of `kill` it is stopped there, with `hang` its event loop stands, and with `cut` it
+ * loses the connections that other workers have with it. WORKER may be `coordinator`: the fault is then that of the
+ * first coordinator of a run. Other processes, and others' variables, do nothing.
  */
 
 import { OrchestratorError } from './errors.js';
@@ -51,10 +51,16 @@ interface Fault {
 }
 
 /** What the process says that it will do. */
-const EFFECTS = { kill: 'is sent SIGKILL', stop: 'is sent SIGSTOP', hang: 'hangs' };
+const EFFECTS = {
+  kill: 'is sent SIGKILL',
+  stop: 'is sent SIGSTOP',
+  hang: 'hangs',
+  cut: 'loses the connections of others',
+};
 type How = keyof typeof EFFECTS;
 
 let planned: Fault | null = null;
+let cut = () => {};
 
 /**
  * Takes what the environment asks of this process, and says so.
@@ -64,12 +70,12 @@ let planned: Fault | null = null;
 export function planFault(name: string, text = process.env.ORCHESTRATOR_FAULT): void {
   planned = null;
   if (text === undefined || text === '') return;
-  const [, of, point, step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang)$/.exec(text) ?? [];
+  const [, of, point, step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang|cut)$/.exec(text) ?? [];
   const points: readonly string[] = of === COORDINATOR ? COORDINATOR_POINTS : FAULT_POINTS;
   if (point === undefined || !points.includes(point)) {
     throw new OrchestratorError(
       'ERR_USAGE',
-      `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop or hang`,
+      `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop, hang or cut`,
       `Unset it: it is for tests. The points are ${points.join(', ')}`,
     );
   }
@@ -79,9 +85,18 @@ export function planFault(name: string, text = process.env.ORCHESTRATOR_FAULT): 
   process.stderr.write(`warn ORCHESTRATOR_FAULT: ${who} ${EFFECTS[planned.how]} at ${point} ${step}\n`);
 }
 
+/** How this process loses the connections of others. */
+export function whenCut(action: () => void): void {
+  cut = action;
+}
+
 /** The process has come to this point of this step. */
 export function faultPoint(point: FaultPoint, step: number): void {
   if (planned?.point !== point || planned.step !== step) return;
-  if (planned.how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-  else process.kill(process.pid, planned.how === 'kill' ? 'SIGKILL' : 'SIGSTOP');
+  const { how } = planned;
+  // The step may be run again, and goes well then.
+  planned = null;
+  if (how === 'cut') cut();
+  else if (how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  else process.kill(process.pid, how === 'kill' ? 'SIGKILL' : 'SIGSTOP');
 }

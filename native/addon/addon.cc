@@ -74,6 +74,12 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value checksum(const Napi::CallbackInfo& info) {
+  auto bytes = typed_array<uint8_t>(info[0], "bytes");
+  return Napi::BigInt::New(
+      info.Env(), kernels::cpu().raw.checksum(bytes.Data(), static_cast<int64_t>(bytes.ByteLength())));
+}
+
 Napi::Value drop_cached_pages(const Napi::CallbackInfo& info) {
   const std::string path = info[0].ToString();
   return promise(
@@ -104,7 +110,7 @@ Napi::Value plan_figures(const Napi::CallbackInfo& info) {
   return record(info.Env(), {{"parameters", f.parameters},
                              {"length", f.length},
                              {"moments", f.moments},
-                             {"flopsPerSlot", f.flops_per_slot},
+                             {"flops", f.flops},
                              {"arenaBytes", arenas},
                              {"executedFlops", list(f.executed_flops)},
                              {"memoryBoundBytes", list(f.memory_bound_bytes)}});
@@ -125,7 +131,7 @@ Napi::Value is_locked(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value progress(const Napi::CallbackInfo& info) {
-  constexpr const char* kNames[] = {"idle", "compute", "exchange", "update", "wait"};
+  constexpr const char* kNames[] = {"idle", "compute", "exchange", "update", "compute", "wait"};
   const Progress now = orch::progress();
   return record(info.Env(), {{"stage", kNames[static_cast<int>(now.stage)]}, {"ticks", now.ticks}});
 }
@@ -174,6 +180,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "planOperations", plan_operations);
   method(exports, "mapDataset", map_dataset);
   method(exports, "addInto", add_into);
+  method(exports, "checksum", checksum);
   method(exports, "dropCachedPages", drop_cached_pages);
   method(exports, "matmulPeak", matmul_peak);
   method(exports, "socketPeer", socket_peer);

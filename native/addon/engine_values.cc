@@ -86,7 +86,7 @@ Napi::Value to_value(Napi::Env env, const Engine& e) {
   auto layout = to_value(env, e.spec().model, e.table());
   layout.Set("moments", to_value(env, moments_of(e.spec())));
   layout.Set("arenaBytes", static_cast<double>(e.arena_bytes()));
-  layout.Set("flopsPerSlot", e.flops_per_slot());
+  layout.Set("flops", e.flops());
   return layout;
 }
 

@@ -78,7 +78,7 @@ void serve_steps(Engine& e) {
   for (int i = 0; i < 3; ++i) step(e, ++number);
   e.device().synchronize();
   std::printf("{\"ready\": true, \"parameters\": %lld, \"flops\": %.6g, \"bytes\": %zu}\n",
-              static_cast<long long>(e.table().count), e.flops_per_slot(), e.device_bytes());
+              static_cast<long long>(e.table().count), e.flops(), e.device_bytes());
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
     const double limit = std::atof(line.c_str());

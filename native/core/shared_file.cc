@@ -22,20 +22,43 @@ namespace {
 [[noreturn]] void fail(const std::string& what) {
   throw Error("ERR_SHARED_MEMORY", what, ": ", std::strerror(errno));
 }
+
+constexpr const char* kName = "orchestrator";
+
+// Whether a link of /proc/PID/fd names memory that was created here, and not a file, a device or a pipe. The
+// numbers come from another process, which may have closed the memory and opened something else.
+bool names_memory(const std::string& link) {
+  char target[64];
+  const ssize_t length = readlink(link.c_str(), target, sizeof target);
+  return length > 0 &&
+         std::string(target, static_cast<size_t>(length)) == std::string("/memfd:") + kName + " (deleted)";
+}
+
+int open_memory(int pid, int descriptor) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor);
+  const auto refuse = [&] {
+    throw Error("ERR_SHARED_MEMORY", "Descriptor ", descriptor, " of process ", pid,
+                " is not the shared memory of a worker");
+  };
+  // To open another thing may do something to it, so it is looked at before, and what was opened afterwards.
+  if (access(path.c_str(), F_OK) == 0 && !names_memory(path)) refuse();
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT)
+    throw Error("ERR_EXCHANGE", "Process ", pid, ", whose memory was to be shared, has ended");
+  if (fd < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
+  // A file may have the name, too, but no seals.
+  if (names_memory("/proc/self/fd/" + std::to_string(fd)) && fcntl(fd, F_GET_SEALS) >= 0) return fd;
+  close(fd);
+  refuse();
+  return -1;
+}
 }  // namespace
 
-SharedFile::SharedFile() : fd_(memfd_create("orchestrator", MFD_CLOEXEC)), own_(true) {
+SharedFile::SharedFile() : fd_(memfd_create(kName, MFD_CLOEXEC)), own_(true) {
   if (fd_ < 0) fail("Cannot create shared memory");
 }
 
-SharedFile::SharedFile(int pid, int descriptor)
-    : fd_(open(("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor)).c_str(),
-               O_RDWR | O_CLOEXEC)),
-      own_(false) {
-  if (fd_ < 0 && errno == ENOENT)
-    throw Error("ERR_EXCHANGE", "Process ", pid, ", whose memory was to be shared, has ended");
-  if (fd_ < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
-}
+SharedFile::SharedFile(int pid, int descriptor) : fd_(open_memory(pid, descriptor)), own_(false) {}
 
 SharedFile::~SharedFile() { close(fd_); }
 

@@ -10,7 +10,7 @@ class SharedFile {
   /// Creates an empty file, owned by this process. Throws Error(ERR_SHARED_MEMORY).
   SharedFile();
   /// Opens the file that process `pid` holds as `descriptor`. Throws Error(ERR_EXCHANGE) if that has ended,
-  /// and Error(ERR_SHARED_MEMORY) if the system refuses it.
+  /// and Error(ERR_SHARED_MEMORY) if it is something else or the system refuses it.
   SharedFile(int pid, int descriptor);
   SharedFile(const SharedFile&) = delete;
   ~SharedFile();

@@ -12,7 +12,9 @@ namespace orch {
 namespace {
 
 std::atomic<Stage> g_stage{Stage::Idle};
-std::atomic<uint64_t> g_ticks{0}, g_beats{0};
+std::atomic<uint64_t> g_ticks{0}, g_device_ticks{0}, g_beats{0};
+
+constexpr int64_t kFirstTimes = 10;
 
 /// How long a count stands.
 class Standing {
@@ -48,19 +50,25 @@ class Standing {
 
 const char* standing_in(Stage stage) {
   if (stage == Stage::Exchange) return "the exchange of gradients has stood";
+  if (stage == Stage::Device) return "its GPU has done nothing";
   return stage == Stage::Update ? "the update has stood" : "nothing was computed";
 }
 
 void watch(const Patience& patience, int exit_code) {
   const int64_t interval_ms = std::clamp<int64_t>(patience.least_ms / 30, 1, 1'000);
-  Standing ticks, beats;
+  Standing ticks, device, beats;
   for (;;) {
     // Where the process was stopped meanwhile, this takes longer, and counts no more.
     std::this_thread::sleep_for(std::chrono::milliseconds(interval_ms));
-    const Progress now = progress();
-    const bool works = now.stage != Stage::Idle && now.stage != Stage::Wait;
-    if (ticks.too_long(now.ticks, works, interval_ms, patience))
-      end(standing_in(now.stage), ticks.stood_ms(), exit_code);
+    const Stage stage = g_stage;
+    const bool on_device = stage == Stage::Device;
+    const bool works = !on_device && stage != Stage::Idle && stage != Stage::Wait;
+    if (ticks.too_long(g_ticks, works, interval_ms, patience))
+      end(standing_in(stage), ticks.stood_ms(), exit_code);
+    const uint64_t done = g_device_ticks;
+    const Patience of_device{patience.least_ms * (done == 0 ? kFirstTimes : 1), patience.times};
+    if (device.too_long(done, on_device, interval_ms, of_device))
+      end(standing_in(stage), device.stood_ms(), exit_code);
     if (beats.too_long(g_beats, true, interval_ms, patience))
       end("its event loop has stood", beats.stood_ms(), exit_code);
   }
@@ -68,9 +76,11 @@ void watch(const Patience& patience, int exit_code) {
 
 }  // namespace
 
-Progress progress() { return {g_stage, g_ticks}; }
+Progress progress() { return {g_stage, g_ticks + g_device_ticks}; }
 
 void tick() { g_ticks.fetch_add(1, std::memory_order_relaxed); }
+
+void tick_device() { g_device_ticks.fetch_add(1, std::memory_order_relaxed); }
 
 InStage::InStage(Stage stage) : before_(g_stage.exchange(stage)) { tick(); }
 

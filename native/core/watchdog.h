@@ -6,7 +6,8 @@
 namespace orch {
 
 /// What the driver of an engine is at. While it waits for other processes, they may hang, but not this one.
-enum class Stage { Idle, Compute, Exchange, Update, Wait };
+/// `Device`: only its GPU works, of which the host learns nothing until a slot is done.
+enum class Stage { Idle, Compute, Exchange, Update, Device, Wait };
 
 struct Progress {
   Stage stage;
@@ -16,6 +17,8 @@ Progress progress();
 
 /// A piece of work is done: a node of the graph, a piece of an array.
 void tick();
+/// The GPU has done what it was given, a slot for example. What the host does meanwhile is no sign of that.
+void tick_device();
 
 /// Sets the stage as long as it lives, then that before.
 class InStage {
@@ -29,7 +32,8 @@ class InStage {
 };
 
 /// How long ticks, or beats of the event loop, may stand: `least_ms`, or so many times the longest that they
-/// stood before, if that is more.
+/// stood before, if that is more. A GPU's may stand ten times as long before the first: libraries are loaded
+/// then, and there is nothing to compare with.
 struct Patience {
   int64_t least_ms = 30'000, times = 30;
 };

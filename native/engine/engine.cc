@@ -262,11 +262,13 @@ void Engine::check(const AccumulateRequest& request) const {
   check_training();
   if (request.slots.empty()) throw Error("ERR_INTERNAL", "accumulate: no slots");
   if (request.next) check(*request.next);
+  const int64_t samples = spec_.shape.samples, count = request.slots[0].samples.count();
   for (size_t i = 0; i < request.slots.size(); ++i) {
     check(request.slots[i].samples);
-    if (request.slots[i].samples.count() != spec_.shape.samples ||
+    if (count % samples != 0 || request.slots[i].samples.count() != count ||
         request.slots[i].slot != request.slots[0].slot + static_cast<int64_t>(i))
-      throw Error("ERR_TENSOR_SHAPE", "Slots must be contiguous, of ", spec_.shape.samples, " samples");
+      throw Error("ERR_TENSOR_SHAPE", "Slots must be contiguous, of equally many micro-batches of ", samples,
+                  " samples");
   }
 }
 

@@ -36,7 +36,7 @@ Ranges outside(const Ranges& frozen, int64_t length);
 
 struct EngineSpec {
   ModelSpec model;
-  BatchShape shape;  ///< shape of one slot (micro-batch)
+  BatchShape shape;  ///< shape of one micro-batch
   DType compute;     ///< F32 or BF16
   DType residual;    ///< F32, or the same as compute
   int threads;
@@ -63,13 +63,14 @@ struct SampleBatch {
   bool operator==(const SampleBatch&) const = default;
 };
 
+/// A leaf of the tree of sums: one micro-batch or several, which are computed one after another.
 struct SlotBatch {
   int64_t slot;
   SampleBatch samples;
 };
 
 struct AccumulateRequest {
-  std::vector<SlotBatch> slots;  ///< contiguous, ascending
+  std::vector<SlotBatch> slots;  ///< contiguous, ascending, of equally many micro-batches
   int64_t total_slots;
   float grad_scale;
   uint64_t seed;
@@ -79,8 +80,8 @@ struct AccumulateRequest {
   std::optional<SampleBatch> next = std::nullopt;
 };
 
-/// Statistics of one attention's logits over the slots of a step, of the queries of one stream; the entropy
-/// is in nats.
+/// Statistics of one attention's logits over the micro-batches of a step, of the queries of one stream; the
+/// entropy is in nats.
 struct AttentionSummary {
   size_t attention;  ///< index into ModelGraph::attentions
   int stream;        ///< 0: the text's queries, 1: the image's
@@ -110,7 +111,7 @@ struct CaseResult {
   std::vector<std::pair<std::string, std::vector<float>>> gradients;
 };
 
-/// Times of one kind of operation in the forward and backward pass of a slot: seconds, FLOPs, bytes.
+/// Times of one kind of operation in the forward and backward pass of a micro-batch: seconds, FLOPs, bytes.
 struct ProfileRow {
   std::string name;
   int count;
@@ -118,20 +119,21 @@ struct ProfileRow {
 };
 
 /// What a plan needs, known before anything is allocated. `length` is that of a flat array in elements;
-/// `flops_per_slot` are model FLOPs, forward and backward.
+/// `flops` are model FLOPs of a micro-batch, forward and backward.
 struct PlanFigures {
   int64_t parameters, length;
   std::vector<std::string> moments;
-  double flops_per_slot;
+  double flops;
   // By level of recomputation:
-  std::vector<size_t> arena_bytes;         ///< for one thread
-  std::vector<double> executed_flops;      ///< per slot, recomputation included
-  std::vector<double> memory_bound_bytes;  ///< per slot, operands of operations that are not matmuls
+  std::vector<size_t> arena_bytes;     ///< for one thread
+  std::vector<double> executed_flops;  ///< of a micro-batch, recomputation included
+  /// of a micro-batch: operands of operations that are not matmuls
+  std::vector<double> memory_bound_bytes;
 };
 PlanFigures plan_figures(const EngineSpec& spec);
 
-/// The operations of a slot's forward and backward pass by kind, in the order of the graph, without times.
-/// Needs no allocation and no device.
+/// The operations of a micro-batch's forward and backward pass by kind, in the order of the graph, without
+/// times. Needs no allocation and no device.
 std::vector<ProfileRow> plan_operations(const EngineSpec& spec);
 
 /// A parameter's initial values: counter-based, from the seed and the parameter's name. `w` has p.length
@@ -156,7 +158,8 @@ class Engine {
   const EngineSpec& spec() const { return spec_; }
   const ParameterTable& table() const { return table_; }
   const ModelGraph& training_graph() const { return *graph_; }
-  double flops_per_slot() const { return 3 * graph_->forward_flops; }
+  /// Model FLOPs of a micro-batch, forward and backward.
+  double flops() const { return 3 * graph_->forward_flops; }
   size_t arena_bytes() const { return graph_->graph.arena_bytes(); }
   /// Numbers of elements of one sample's latent, of its context, and of the position table.
   int64_t latent_elements() const;
@@ -192,7 +195,8 @@ class Engine {
   /// Error(ERR_DATA_SHAPE) or Error(ERR_DATA_COLUMN).
   void attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text);
 
-  /// Computes and sums the gradients of the slots. `on_bucket` is called one call at a time, in bucket order,
+  /// Computes and sums the gradients of the slots; that of a slot is the sum over its micro-batches, added in
+  /// their order. `on_bucket` is called one call at a time, in bucket order,
   /// by the thread that completed the bucket. Throws Error(ERR_TENSOR_SHAPE) and errors of reading data.
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket);
   /// The local sums of gradients, in host memory; may be called from any thread. The data is null before the
@@ -264,18 +268,18 @@ class Engine {
   std::vector<float> evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step);
   /// Velocity [count, C, H, W] of explicit inputs.
   std::vector<float> predict(const RawBatch& batch, State weights);
-  /// Loss and velocity of one slot of explicit inputs against a target [samples, C, H, W], and optionally all
-  /// gradients.
+  /// Loss and velocity of one micro-batch of explicit inputs against a target [samples, C, H, W], and
+  /// optionally all gradients.
   CaseResult evaluate_case(const RawBatch& batch, const std::vector<float>& target, bool gradients);
-  /// Runs forward passes over the batch, in calls of one slot each. `seen` is called after each node, with a
-  /// function that returns its operands in host memory. The nodes of one call are run by one thread.
+  /// Runs forward passes over the batch, in calls of one micro-batch each. `seen` is called after each node,
+  /// with a function that returns its operands in host memory. The nodes of one call are run by one thread.
   using Operand = std::function<const void*(graph::Ref)>;
   using Seen = std::function<void(int64_t call, const graph::Graph& graph, const graph::Node& node,
                                   const Operand& operand)>;
   void observe(const RawBatch& batch, State weights, const Seen& seen);
 
-  /// The pass of one slot by kind of operation, averaged over `repeats`: seconds of one thread, or by the
-  /// GPU's clock, with the operations run one by one.
+  /// The pass of one micro-batch by kind of operation, averaged over `repeats`: seconds of one thread, or by
+  /// the GPU's clock, with the operations run one by one.
   std::vector<ProfileRow> profile(int repeats);
 
   /// For benches. random_weights() draws weights from N(0, 0.02^2) on the device, because zeros would be
@@ -286,44 +290,46 @@ class Engine {
  private:
   struct Inputs;
   struct Lane;  // lane.h
-  /// The source of a slot's inputs.
-  struct SlotSource {
+  /// The source of inputs.
+  struct Source {
     SampleBatch samples;
     float grad_scale;
     uint64_t seed;
     uint32_t step;
-    bool operator==(const SlotSource&) const = default;
+    bool operator==(const Source&) const = default;
   };
   using Lanes = std::vector<std::unique_ptr<Lane>>;
 
-  // --- a slot
-  /// How many slots are computed at a time.
+  // --- a micro-batch
+  /// How many micro-batches are computed at a time.
   size_t lanes() const;
   /// One of the lanes for this graph, made when it is first needed.
   Lane& lane(Lanes& lanes, const ModelGraph& model, int at);
   /// Calls piece(index, lane) for every index in [0, count), at most one per lane at a time.
   void each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
                  const std::function<void(int64_t index, Lane& lane)>& piece);
-  /// Gathers samples [from, from + samples of a slot) of a batch into host memory, with x0 in the place of z.
-  /// If the batch ends earlier, its last sample fills the remaining places, whose results are not read.
-  void gather(const Inputs& to, const SlotSource& of, int64_t from) const;
+  /// Gathers the samples of a micro-batch, from one of the source's on, into host memory, with x0 in the
+  /// place of z. If the source ends earlier, its last sample fills the remaining places, whose results are
+  /// not read.
+  void gather(const Inputs& to, const Source& of, int64_t from) const;
   /// Gathers z, context, pooled and timestep.
   void gather(const Inputs& to, const RawBatch& batch, int64_t from) const;
-  /// Gathers samples [from, from + samples of a slot), and prefetches them to a GPU while it computes.
-  void stage(Lane& lane, const SlotSource& of, int64_t from = 0) const;
+  /// Gathers the same, and prefetches it to a GPU while that computes.
+  void stage(Lane& lane, const Source& of, int64_t from) const;
   /// Makes the staged inputs the graph's and mixes the latents with noise into z and target.
   void take_mixed(Lane& lane) const;
-  /// Makes samples [from, from + samples of a slot) of a batch the graph's inputs.
+  /// Makes samples of a batch the graph's inputs, from one on.
   void fill(Lane& lane, const RawBatch& batch, int64_t from) const;
   /// Gives a lane random inputs; it keeps them.
   void fill_random(Lane& lane) const;
   /// Updates the bf16 copy of these weights if it is stale, and returns it; null in fp32.
   bf16* prepare(State weights);
-  /// Calls pass(lane, from, count) for every call of one slot, with the lane bound to the weights.
+  /// Calls pass(lane, from, count) for every micro-batch, with the lane bound to the weights.
   void forward(int64_t count, State weights,
                const std::function<void(Lane& lane, bf16* weights16, int64_t from, int64_t count)>& pass);
 
   // --- training
+  struct Accumulation;  // accumulate.cc
   /// Announces the buckets of a GPU, which it first copies to host memory if other workers need them there.
   void publish(bool to_host, const std::function<void(int)>& on_bucket);
   /// The sum of the first part, on the device. Throws Error(ERR_INTERNAL) if there is none.
@@ -408,7 +414,7 @@ class Engine {
   Buffer positions_, cropped_;  // the whole table is in host memory
   Lanes training_lanes_, forward_lanes_;
 
-  Buffer losses_, statistics_;  // of all slots of a step
+  Buffer losses_, statistics_;  // of all micro-batches of a step
   std::unique_ptr<GradientSums> sums_;
   std::vector<int64_t> bucket_ready_;  // by bucket of sums_ on the CPU: the node after which it is complete
   std::vector<Buffer> host_parts_;

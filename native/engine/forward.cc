@@ -9,8 +9,8 @@ namespace orch {
 
 void Engine::forward(int64_t count, State weights,
                      const std::function<void(Lane&, bf16*, int64_t, int64_t)>& pass) {
-  // While a GPU computes, the host learns nothing.
-  const InStage now_at(device_.is_cpu() ? Stage::Compute : Stage::Wait);
+  const bool cpu = device_.is_cpu();
+  const InStage now_at(cpu ? Stage::Compute : Stage::Device);
   bf16* const weights16 = prepare(weights);
   if (!forward_graph_)
     forward_graph_ = build_model(spec_.model, table_, spec_.shape,
@@ -18,12 +18,14 @@ void Engine::forward(int64_t count, State weights,
   const int64_t size = spec_.shape.samples;
   each_slot((count + size - 1) / size, forward_lanes_, *forward_graph_, [&](int64_t call, Lane& lane) {
     pass(lane, weights16, call * size, std::min(size, count - call * size));
+    // It has waited for its result.
+    if (!cpu) tick_device();
   });
 }
 
 std::vector<float> Engine::evaluate(const SampleBatch& batch, State weights, uint64_t seed, uint32_t step) {
   check(batch);
-  const SlotSource source{batch, 0, seed, step};
+  const Source source{batch, 0, seed, step};
   std::vector<float> losses(batch.count());
   forward(batch.count(), weights, [&](Lane& lane, bf16* weights16, int64_t from, int64_t count) {
     stage(lane, source, from);

@@ -1,4 +1,4 @@
-// What an engine needs to run a slot: an executor with its arena, and the input buffers.
+// What an engine needs to run a micro-batch: an executor with its arena, and the input buffers.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -11,8 +11,8 @@
 
 namespace orch {
 
-/// A slot's inputs in one allocation. What is gathered from a batch comes first, so that one copy brings it
-/// to a device; the target, which only the graph's inputs have, is last.
+/// A micro-batch's inputs in one allocation. What is gathered from a batch comes first, so that one copy
+/// brings it to a device; the target, which only the graph's inputs have, is last.
 struct Engine::Inputs {
   /// @param staging in pinned host memory, without the target
   Inputs(graph::Device& device, const EngineSpec& spec, bool staging) {
@@ -45,9 +45,9 @@ struct Engine::Inputs {
   char *context, *pooled;    ///< in the compute type
 };
 
-/// An executor with its arena and inputs. On a device, the next slot's inputs are prefetched: they are
-/// gathered into one of two pinned host buffers and uploaded while the device computes the previous slot. On
-/// the CPU they are gathered into the graph's inputs.
+/// An executor with its arena and inputs. On a device, the inputs of the next micro-batch are prefetched:
+/// they are gathered into one of two pinned host buffers and uploaded while the device computes the previous
+/// one. On the CPU they are gathered into the graph's inputs.
 struct Engine::Lane {
   Lane(graph::Device& d, const ModelGraph& model, const EngineSpec& spec, float* positions)
       : device(d),
@@ -68,13 +68,13 @@ struct Engine::Lane {
     executor.bind_input(kGradScale, inputs.grad_scale);
   }
 
-  /// Gathers and prefetches a slot's inputs, for the next take(). Waits until the device has consumed the
-  /// previous contents of the staging buffer.
+  /// Gathers and prefetches a micro-batch's inputs, for the next take(). Waits until the device has consumed
+  /// the previous contents of the staging buffer.
   template <class Gather>
   void stage(Gather gather) {
     prefetched.reset();
     if (device.is_cpu()) return gather(inputs);
-    if (staged) release();  // a prefetched slot that was not used
+    if (staged) release();  // what was prefetched was not used
     turn ^= 1;
     device.await_event(taken[turn]);
     gather(staging[turn]);
@@ -97,28 +97,29 @@ struct Engine::Lane {
 
   /// Runs the graph; from the second run with the same operands on, as a recording. With `after`, which is
   /// called after each node, it is not recorded.
+  /// @param adds whether the gradient is added to what is there
   void run(float* weights, bf16* weights16, float* gradient, bool with_statistics,
-           const std::function<void(int64_t)>* after = nullptr) {
+           const std::function<void(int64_t)>* after = nullptr, bool adds = false) {
     auto* stats = with_statistics ? statistics.as<kernels::AttentionStats>() : nullptr;
-    executor.bind_flat(weights, weights16, gradient);
+    executor.bind_flat(weights, weights16, gradient, adds);
     if (after) return executor.run(stats, after);
-    runs[{weights, gradient, with_statistics}](device, [this, stats] { executor.run(stats); });
+    runs[{weights, gradient, with_statistics, adds}](device, [this, stats] { executor.run(stats); });
   }
 
   graph::Device& device;
   const graph::Graph& graph;
   Buffer statistics;
   Inputs inputs;
-  Buffer incoming;  // on a device: the gathered inputs of the next slot
+  Buffer incoming;  // on a device: the gathered inputs of the next micro-batch
   std::vector<Inputs> staging;
   uint64_t taken[2] = {0, 0};
   int turn = 0;
   bool staged = false;
-  /// what the staged inputs are, if they were prefetched for a later slot
-  std::optional<SlotSource> prefetched;
+  /// what the staged inputs are, and their first sample, if they were prefetched for later
+  std::optional<std::pair<Source, int64_t>> prefetched;
   bool random = false;  ///< the inputs already are random numbers
   graph::Executor executor;
-  std::map<std::tuple<float*, float*, bool>, graph::Repeated> runs;
+  std::map<std::tuple<float*, float*, bool, bool>, graph::Repeated> runs;
 };
 
 }  // namespace orch

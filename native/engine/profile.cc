@@ -93,7 +93,7 @@ PlanFigures plan_figures(const EngineSpec& spec) {
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
     auto built = build_model(spec.model, table, spec.shape,
                              {spec.compute, spec.residual, spec.training, false, level});
-    f.flops_per_slot = (spec.training ? 3 : 1) * built->forward_flops;
+    f.flops = (spec.training ? 3 : 1) * built->forward_flops;
     f.arena_bytes.push_back(built->graph.arena_bytes() + built->graph.scratch_bytes());
     double flops = 0, bytes = 0;
     for (const graph::Node& n : built->graph.nodes()) {

@@ -1,4 +1,4 @@
-// A slot on a device: its lanes and its inputs.
+// A micro-batch on a device: its lanes and its inputs.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -30,7 +30,7 @@ void Engine::each_slot(int64_t count, Lanes& lanes, const ModelGraph& model,
   pool_.parallel(std::min(static_cast<int64_t>(lanes.size()), count), run);
 }
 
-void Engine::gather(const Inputs& to, const SlotSource& of, int64_t from) const {
+void Engine::gather(const Inputs& to, const Source& of, int64_t from) const {
   const SampleBatch& batch = of.samples;
   const auto size = static_cast<int64_t>(size_of(spec_.compute));
   for (int64_t i = 0; i < spec_.shape.samples; ++i) {
@@ -59,7 +59,7 @@ void Engine::gather(const Inputs& to, const RawBatch& batch, int64_t from) const
   put(to.pooled, batch.pooled, spec_.model.pooled_dim, spec_.compute);
 }
 
-void Engine::stage(Lane& lane, const SlotSource& of, int64_t from) const {
+void Engine::stage(Lane& lane, const Source& of, int64_t from) const {
   lane.stage([&](const Inputs& to) { gather(to, of, from); });
 }
 

@@ -43,7 +43,8 @@ void Executor::bind_input(int64_t index, void* data) {
   }
 }
 
-void Executor::bind_flat(float* weights, bf16* weights16, float* gradient) {
+void Executor::bind_flat(float* weights, bf16* weights16, float* gradient, bool adds) {
+  adds_ = adds;
   for (size_t i = 0; i < pointers_.size(); ++i) {
     const Value& v = graph_.values()[i];
     if (v.kind == Kind::Parameter)
@@ -56,7 +57,7 @@ void Executor::bind_flat(float* weights, bf16* weights16, float* gradient) {
 void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
   if (from < to)
     n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread].data(), statistics_,
-               from, to, graph_.backend().kernels()});
+               from, to, graph_.backend().kernels(), adds_ && n.writes_gradient});
 }
 
 void Executor::run_share(int thread) {

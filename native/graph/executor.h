@@ -20,7 +20,8 @@ class Executor {
   void bind_input(int64_t index, void* data);
   /// Sets the flat arrays: fp32 weights, their bf16 copy (null in fp32), and the slot's gradient (null
   /// without backward pass).
-  void bind_flat(float* weights, bf16* weights16, float* gradient);
+  /// @param adds whether run() adds the gradient to what is there, that of earlier micro-batches
+  void bind_flat(float* weights, bf16* weights16, float* gradient, bool adds = false);
   /// Runs all nodes. after(i) is called when node i has finished.
   void run(kernels::AttentionStats* statistics = nullptr,
            const std::function<void(int64_t)>* after = nullptr);
@@ -47,6 +48,7 @@ class Executor {
   std::vector<Buffer> scratch_;  // by thread
   std::vector<void*> pointers_;
   kernels::AttentionStats* statistics_ = nullptr;
+  bool adds_ = false;
   const Node* node_ = nullptr;    // the node being shared; null: the helpers end
   std::atomic<int> calls_{0};     // number of times helpers were called to a node
   std::atomic<int64_t> next_{0};  // the node's first part that no thread has taken

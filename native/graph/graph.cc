@@ -52,7 +52,9 @@ void Graph::append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<
       for (Ref r : outputs)
         if (r) values_[r.index].requires_grad = true;
   }
-  nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs), recompute_level_});
+  const bool writes_gradient = std::any_of(
+      outputs.begin(), outputs.end(), [&](Ref r) { return r && values_[r.index].kind == Kind::Gradient; });
+  nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs), recompute_level_, writes_gradient});
 }
 
 void Graph::differentiate() {

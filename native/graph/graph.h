@@ -52,6 +52,9 @@ struct Run {
   kernels::AttentionStats* statistics;  ///< one entry per attention of the graph, or null
   int64_t from, to;                     ///< the range of Op::parts() to compute
   const kernels::Table& table;          ///< the kernels of the graph's backend
+  /// Whether outputs of Kind::Gradient hold the gradients of earlier micro-batches, to which those computed
+  /// are added.
+  bool adds = false;
 
   template <class T>
   const T* in(int i) const {
@@ -62,6 +65,15 @@ struct Run {
     return outputs[i] ? static_cast<T*>(pointers[outputs[i].index]) : nullptr;
   }
 };
+
+/// Writes a gradient of n elements: `compute(to)` writes it, into the operation's scratch, which must have n
+/// floats, where it is then added to that of earlier micro-batches.
+template <class F>
+void write_gradient(const Run& r, float* gradient, int64_t n, F compute) {
+  float* const to = r.adds ? static_cast<float*>(r.scratch) : gradient;
+  compute(to);
+  if (r.adds) r.table.f32.add(gradient, gradient, to, n);
+}
 
 /// Properties of an operation, which follow from its shapes alone.
 struct Traits {
@@ -95,6 +107,7 @@ struct Node {
   std::vector<Ref> inputs, outputs;
   /// The outputs are recomputed in the backward pass from this level of recomputation on; 0: never.
   int recompute_level = 0;
+  bool writes_gradient = false;  ///< an output is of Kind::Gradient
 };
 
 class Graph;

@@ -78,8 +78,11 @@ std::function<void(graph::Reverse&)> split_heads(Graph& g, const AttentionStream
       g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
                [=](const Run& r) {
                  for (int i : {0, 1})
-                   r.table.f32.column_sum(r.out<float>(i), r.in<float>(i), d.samples, kHeadDim, kHeadDim);
-               });
+                   graph::write_gradient(r, r.out<float>(i), kHeadDim, [&](float* to) {
+                     r.table.f32.column_sum(to, r.in<float>(i), d.samples, kHeadDim, kHeadDim);
+                   });
+               },
+               {.scratch_bytes = sizeof(float) * kHeadDim});
     reverse.set(s.qkv, dqkv);
   };
 }

@@ -15,7 +15,9 @@ class CpuBackend final : public graph::Backend {
       throw Error("ERR_INTERNAL", "matmul: no kernel for ", graph::key_of(s));
     const kernels::Matmul& m = kernels().matmul_of(s.a);
     const auto run = [&m, s](const Run& r) {
-      m.run(r.out<void>(0), r.in<void>(0), r.in<void>(1), r.in<float>(2), s, r.from, r.to, r.scratch);
+      MatmulSpec spec = s;
+      spec.accumulate = s.accumulate || r.adds;
+      m.run(r.out<void>(0), r.in<void>(0), r.in<void>(1), r.in<float>(2), spec, r.from, r.to, r.scratch);
     };
     return graph::make_op(
         name, run,
@@ -27,9 +29,11 @@ void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
   const Pieces columns{width, rows < 64 ? width : 128};
   const auto run = [=]<class T>(const Run& r, const kernels::Typed<T>& k) {
     const int64_t at = columns.begin(r), n = columns.end(r) - at;
-    k.column_sum(r.out<float>(0) + at, r.in<T>(0) + at, rows, n, width);
+    graph::write_gradient(r, r.out<float>(0) + at, n,
+                          [&](float* to) { k.column_sum(to, r.in<T>(0) + at, rows, n, width); });
   };
-  g.append("bias gradient", {dy}, {db}, typed(g[dy].dtype, run), {.parts = columns.parts()});
+  g.append("bias gradient", {dy}, {db}, typed(g[dy].dtype, run),
+           {.parts = columns.parts(), .scratch_bytes = sizeof(float) * static_cast<size_t>(width)});
 }
 
 }  // namespace

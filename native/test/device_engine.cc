@@ -244,7 +244,7 @@ TEST("device: random slots, steps and a profile, as the benches run them") {
     const auto rows = on_driver(e, [&] { return e.profile(1); });
     double flops = 0;
     for (const auto& r : rows) flops += r.flops;
-    CHECK(rows.size() > 15 && flops > e.flops_per_slot() / 2, d.name);
+    CHECK(rows.size() > 15 && flops > e.flops() / 2, d.name);
   }
 }
 

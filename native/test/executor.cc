@@ -13,7 +13,8 @@ namespace {
 
 using namespace orch;
 
-/// The loss, then the flat gradient, of one random case.
+/// Of one random case: the loss, then the flat gradient; then the same with statistics, where the gradient is
+/// added to the former.
 std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& built, DType t, int threads) {
   const graph::Graph& g = built.graph;
   std::mt19937 random(3);
@@ -39,11 +40,14 @@ std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& bu
     }
     executor.bind_input(v.offset, inputs.back().data());
   }
-  executor.bind_flat(weights.as<float>(), t == DType::BF16 ? copy.as<bf16>() : nullptr, gradient.as<float>());
+  std::memset(gradient.data(), 0, gradient.bytes());
+  for (const Parameter& p : table.parameters)  // what is not overwritten shows as NaN
+    std::memset(gradient.as<float>() + p.offset, 0xff, sizeof(float) * p.length);
   std::vector<kernels::AttentionStats> statistics(g.attentions());
   std::vector<float> out;
   for (const bool with_statistics : {false, true}) {
-    std::memset(gradient.data(), 0, gradient.bytes());
+    executor.bind_flat(weights.as<float>(), t == DType::BF16 ? copy.as<bf16>() : nullptr,
+                       gradient.as<float>(), with_statistics);
     executor.run(with_statistics ? statistics.data() : nullptr, nullptr);
     const float* loss = static_cast<const float*>(executor.data(built.loss));
     out.insert(out.end(), loss, loss + g[built.loss].shape[0]);
@@ -65,6 +69,10 @@ TEST("executor: sharing a slot between threads changes no bit") {
       for (const auto& n : built->graph.nodes()) shared += n.op->parts > 1;
       CHECK(shared > 50, "too little is shared to say anything: ", shared);
       const auto alone = gradient_of(table, *built, t, 1);
+      const int64_t run = samples + table.length;
+      for (int64_t i = 0; i < run; ++i)
+        CHECK(alone[run + i] == (i < samples ? 1 : 2) * alone[i], name_of(t), ", element ", i, ": ", alone[i],
+              " and ", alone[run + i]);
       for (int threads : {2, 3, 5}) {
         const auto together = gradient_of(table, *built, t, threads);
         CHECK(std::memcmp(alone.data(), together.data(), alone.size() * sizeof(float)) == 0, name_of(t), ", ",

@@ -53,6 +53,16 @@ inline SampleBatch batch(int64_t from) {
   return b;
 }
 
+/// Appends the samples of another batch.
+inline void append(SampleBatch& to, const SampleBatch& from) {
+  const auto add = [](auto& all, const auto& more) { all.insert(all.end(), more.begin(), more.end()); };
+  add(to.rows, from.rows);
+  add(to.synthetic, from.synthetic);
+  add(to.dropped, from.dropped);
+  add(to.coefficients, from.coefficients);
+  add(to.sample_ids, from.sample_ids);
+}
+
 /// Replaces the initial zeros, so that every path has a gradient.
 inline void random_start(Engine& e) {
   e.initialize(7);

@@ -46,6 +46,13 @@ void waits() {
   hangs();
 }
 
+/// A GPU that has done a slot, and then hangs, while the host gives it more.
+void hangs_on_device() {
+  const InStage now_at(Stage::Device);
+  tick_device();
+  works();
+}
+
 /// The exit code, once it has ended.
 int ended(pid_t pid) {
   int status = 0;
@@ -67,6 +74,18 @@ TEST("watchdog: ends who hangs in a job or in its event loop, and not who works 
   CHECK(ended(blocked) == kExitCode);
   CHECK(lives(working), "it worked all the time");
   CHECK(lives(waiting), "it waited all the time");
+}
+
+TEST("watchdog: a GPU that hangs, whatever the host does; before its first slot it has more time") {
+  const pid_t hanging = start(hangs_on_device, true);
+  const pid_t first = start(
+      [] {
+        const InStage now_at(Stage::Device);
+        works();
+      },
+      true);
+  CHECK(ended(hanging) == kExitCode);
+  CHECK(lives(first), "it was given more time");
 }
 
 TEST("watchdog: the longest time without progress counts, also where the work ended with it") {

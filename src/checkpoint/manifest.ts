@@ -75,6 +75,27 @@ export interface CheckpointMetadata
 
 export interface CheckpointManifest extends CheckpointMetadata, Pick<ManifestFile, 'parameters' | 'files'> {}
 
+const metadataSchema = manifestSchema.pick({
+  ...{ step: true, model: true, latent: true, text: true, datasetHash: true, encoders: true },
+  ...{ plan: true, optimizer: true, config: true, versions: true },
+});
+
+/** The caller's part of the manifest as a message. */
+export function encodeMetadata({ planState: plan, modelSpec: model, ...rest }: CheckpointMetadata): Buffer {
+  return Buffer.from(JSON.stringify({ ...rest, plan, model }));
+}
+
+/** @throws OrchestratorError ERR_PROTOCOL for a message that is none. */
+export function decodeMetadata(bytes: Uint8Array): CheckpointMetadata {
+  try {
+    const { plan, model, ...rest } = metadataSchema.parse(JSON.parse(Buffer.from(bytes).toString()));
+    return { ...rest, planState: plan, modelSpec: model };
+  } catch (cause) {
+    const message = `A worker has sent what is no description of a state: ${(cause as Error).message}`;
+    throw new OrchestratorError('ERR_PROTOCOL', message, { cause });
+  }
+}
+
 function checksummed(body: Record<string, unknown>): string {
   const checksum = createHash('sha256').update(JSON.stringify(body)).digest('hex');
   return `${JSON.stringify({ ...body, checksum }, null, 2)}\n`;
@@ -106,8 +127,12 @@ export function damaged(path: string, what: string, cause?: unknown): Orchestrat
   return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`, { hint, cause });
 }
 
-/** Parses and checks the text of a manifest. */
-function decodeManifest(text: string, path: string): CheckpointManifest {
+/**
+ * Parses and checks the text of a manifest.
+ *
+ * @param path for messages.
+ */
+export function decodeManifest(text: string, path: string): CheckpointManifest {
   let json: unknown;
   try {
     json = JSON.parse(text);

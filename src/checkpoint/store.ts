@@ -50,9 +50,12 @@ export function stagedIn(folder: string): { step: number; pid: number } | null {
   return name === undefined ? null : { step: stepOfName(name)!, pid: Number(pid) };
 }
 
+/** What a checkpoint must know of the layout of its arrays. */
+export type StoredLayout = Pick<EngineLayout, 'tensors' | 'moments' | 'posEmbed' | 'parameters'>;
+
 /** The arrays of a checkpoint, which are written, or filled from its files. */
 interface CheckpointArrays {
-  layout: EngineLayout;
+  layout: StoredLayout;
   /** The master weights, the layout's moments, and the EMA where it is saved or loaded. */
   state: StateTensors;
   /** [P * P * hidden] */
@@ -294,7 +297,7 @@ export async function loadCheckpoint(path: string, targets: CheckpointArrays): P
   return manifest;
 }
 
-function checkLayout(path: string, manifest: CheckpointManifest, layout: EngineLayout): void {
+function checkLayout(path: string, manifest: CheckpointManifest, layout: StoredLayout): void {
   const { tensors } = native().parameters(manifest.modelSpec);
   const has = new Map(tensors.map(({ name, shape }) => [name, shape.join('x')]));
   const other = layout.tensors.find(({ name, shape }) => has.get(name) !== shape.join('x'));

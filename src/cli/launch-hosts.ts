@@ -43,18 +43,29 @@ export async function hostsOf(
     });
     return { hosts: Array.from({ length: nodes.max }, () => thisMachine(perNode)), perNode };
   }
-  if (hosts !== undefined && hostfile !== undefined) throw usage('Either --hosts or --hostfile, not both');
   if (nodes.max > 1) throw usage('--nodes with --hosts: the hosts are the nodes of the run');
-  const entries = hosts === undefined ? readHostfile(hostfile!) : parseHosts(hosts);
-  const here = entries.filter((entry) => isHere(entry)).map(nameOf);
-  if (here.length > 1)
-    throw usage(`${here.join(' and ')} are both this machine; say how many workers it has`);
+  const entries = entriesOf(flags);
   const unknown = entries.find(({ workers }) => workers === null);
   if (config.device === 'cuda' && nprocPerNode === undefined && unknown !== undefined) {
     throw usage(`How many GPUs ${nameOf(unknown)} has is not said: add :N or slots=N, or --nproc-per-node N`);
   }
   const perNode = nprocPerNode ?? 1;
   return { hosts: entries.map((entry) => runHost(entry, perNode, remoteDir ?? process.cwd())), perNode };
+}
+
+function entriesOf({ hosts, hostfile }: Pick<HostFlags, 'hosts' | 'hostfile'>): HostEntry[] {
+  if (hosts !== undefined && hostfile !== undefined) throw usage('Either --hosts or --hostfile, not both');
+  const entries = hosts === undefined ? readHostfile(hostfile!) : parseHosts(hosts);
+  const here = entries.filter((entry) => isHere(entry)).map(nameOf);
+  if (here.length > 1)
+    throw usage(`${here.join(' and ')} are both this machine; say how many workers it has`);
+  return entries;
+}
+
+/** The hosts that `doctor` is to look at; this machine is among them, because the coordinator would be here. */
+export function hostsToExamine(flags: Pick<HostFlags, 'hosts' | 'hostfile' | 'remoteDir'>): RunHost[] {
+  const hosts = entriesOf(flags).map((entry) => runHost(entry, 1, flags.remoteDir ?? process.cwd()));
+  return hosts.some(({ ssh }) => ssh === null) ? hosts : [thisMachine(0), ...hosts];
 }
 
 function runHost(entry: HostEntry, perNode: number, folder: string): RunHost {
@@ -84,7 +95,7 @@ export async function networkOfHosts(
  * @returns Variables that all workers must have, so that they compute alike.
  * @throws OrchestratorError ERR_HOST, with a problem for each host.
  */
-export async function examineHosts(
+export async function refuseUnfit(
   { hosts, environment }: LaunchOptions,
   { resolved, figures }: Preflight,
 ): Promise<Record<string, string>> {

@@ -32,6 +32,7 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   completion: () => import('./commands/completion.js'),
   coordinator: () => import('./commands/coordinator.js'),
   worker: () => import('./commands/worker.js'),
+  'host-link': () => import('./commands/host-link.js'),
   'host-report': () => import('./commands/host-report.js'),
 };
 

@@ -81,9 +81,9 @@ export const ALIASES: readonly Alias[] = [
     MICRO,
   ),
   alias(
-    'batch.micro',
-    'gradient_accumulation gradient_accumulation_steps grad_accum grad_accum_steps accumulate_grad_batches',
-    'a step accumulates batch.global / batch.micro slots, which the workers share; their number is not set by itself',
+    'batch.accumulate',
+    'gradient_accumulation gradient_accumulation_steps grad_accum grad_accum_steps grad_acc_steps accumulation_steps accumulate_grad_batches',
+    'micro-batches of a slot; batch.global is their number x batch.micro x the slots that the workers share',
   ),
   alias('optimizer.name', 'optim optimizer_type optimizer_name'),
   alias('optimizer.lr', 'learning_rate base_lr base_learning_rate max_lr peak_lr'),

@@ -1,6 +1,14 @@
 /** What several keys of a configuration mean together. */
 import type { WeightsName } from '../native/contract.js';
-import type { Config } from './schema.js';
+import { counted } from '../text/quantities.js';
+import { type Config, slotCount } from './schema.js';
+
+/** "64 samples = 2 slots x 32", "64 samples = 2 slots x 4 micro-batches x 8" */
+export function describeBatch(config: Pick<Config, 'batch'>): string {
+  const { global, micro, accumulate } = config.batch;
+  const each = accumulate === 1 ? '' : `${accumulate} micro-batches x `;
+  return `${counted(global, 'sample')} = ${counted(slotCount(config), 'slot')} x ${each}${micro}`;
+}
 
 /** Steps between two validations; 0: there is none. */
 export function validationEvery({ data, validation }: Pick<Config, 'data' | 'validation'>): number {

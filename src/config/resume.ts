@@ -74,6 +74,10 @@ export const RESUME_RULES: Readonly<Record<string, ResumeRule>> = {
   'objective.shift': applies(RATE),
   'batch.global': refused(ORDER),
   'batch.micro': applies('gradients are summed in other groups, so the bits of the result are others'),
+  'batch.accumulate': {
+    ...refused('it says which gradients are summed into one, and is fixed within a run'),
+    instead: 'Set batch.accumulate as in the run; batch.micro may change',
+  },
   'optimizer.name': refused('the checkpoint holds the moments of its optimizer'),
   optimizer: applies(RATE),
   schedule: applies('the learning rate of the next step is that of the new schedule'),

@@ -7,7 +7,7 @@ import { native } from '../native/load.js';
 import { formulationProblem } from '../objective/names.js';
 import { validatedWeights } from './derived.js';
 import { modelOf } from './model.js';
-import { type Config, JOINED_COLUMNS, TEXT_COLUMNS } from './schema.js';
+import { type Config, JOINED_COLUMNS, slotSamples, TEXT_COLUMNS } from './schema.js';
 
 interface Rule {
   /** The key that the error names, because it is the first to change. */
@@ -21,11 +21,15 @@ interface Rule {
 const rule = (key: string, reads: string[], check: Rule['check']): Rule => ({ key, reads, check });
 
 export const RULES: readonly Rule[] = [
-  rule('batch.global', ['batch.micro'], ({ batch }) =>
-    batch.global % batch.micro === 0
-      ? null
-      : `expected a multiple of batch.micro (${batch.micro}), received ${batch.global}`,
-  ),
+  rule('batch.global', ['batch.micro', 'batch.accumulate'], ({ batch }) => {
+    const { global, micro, accumulate } = batch;
+    if (global % slotSamples({ batch }) === 0) return null;
+    const what =
+      accumulate === 1
+        ? `batch.micro (${micro})`
+        : `batch.micro x batch.accumulate (${micro} x ${accumulate})`;
+    return `expected a multiple of ${what}, received ${global}`;
+  }),
   rule('schedule.warmup', ['schedule.steps'], ({ schedule }) =>
     schedule.warmup <= schedule.steps
       ? null

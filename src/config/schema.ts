@@ -138,11 +138,12 @@ const objective = z.strictObject({
 });
 
 const batch = z.strictObject({
-  global: integer(1).default(64).describe('Samples in a step; a multiple of batch.micro.'),
-  micro: integer(1)
-    .default(32)
+  global: integer(1).default(64).describe('Samples in a step; a multiple of batch.micro x batch.accumulate.'),
+  micro: integer(1).default(32).describe('Micro-batch: samples that are computed together.'),
+  accumulate: integer(1)
+    .default(1)
     .describe(
-      'Micro-batch: samples in a slot, which are computed together; a step has global / micro slots.',
+      'Gradient accumulation: micro-batches of a slot, computed one after another into one gradient; a step has global / (micro x accumulate) slots, which the workers share. Fixed within a run.',
     ),
 });
 
@@ -293,7 +294,12 @@ export const configSchema = z.strictObject({
 /** A validated configuration with every default filled in. */
 export type Config = z.output<typeof configSchema>;
 
+/** Number of samples in a slot: those of its micro-batches. */
+export function slotSamples({ batch }: Pick<Config, 'batch'>): number {
+  return batch.micro * batch.accumulate;
+}
+
 /** Number of slots in a step. */
-export function slotCount(config: Config): number {
-  return config.batch.global / config.batch.micro;
+export function slotCount(config: Pick<Config, 'batch'>): number {
+  return config.batch.global / slotSamples(config);
 }

@@ -48,6 +48,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'CUDA_ALGORITHMS',
   'CUDA_ATTENTION',
   'EMULATED_GPUS',
+  'EMULATED_HANG',
   'FAULT',
   'FIXTURES',
   'FUZZ_MUTANTS',

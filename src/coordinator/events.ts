@@ -2,6 +2,7 @@
 import type { Fault } from '../fault.js';
 import type {
   FromCoordinator,
+  Offered,
   Prepared,
   Ready,
   Saved,
@@ -70,8 +71,8 @@ export interface Former {
   arithmetic: string | null;
   /** The last step in the ledger. */
   committed: number;
-  /** The last step whose validation was recorded; 0: none was. */
-  validated: number;
+  /** The last step, up to this one, whose validation was recorded; 0: none was. */
+  validated: (upTo: number) => number;
   /** The digest of what a committed step gave; null: the ledger does not have it. */
   digestOf: (step: number) => string | null;
 }
@@ -106,10 +107,13 @@ export type MessageEvent = {
   [K in WorkerMessageKind]: { type: K; id: string } & Record<K, NonNullable<WorkerMessage[K]>>;
 }[WorkerMessageKind];
 
+/** The workers of a machine that is gone are lost within this time of each other. */
+export const GATHER_MS = 5;
+
 /** Messages that belong to the run: they count in whichever generation they were sent. */
 const OF_THE_RUN: ReadonlySet<WorkerMessageKind> = new Set([
   ...(['standby', 'heartbeat', 'leave', 'failure'] as const),
-  ...(['saved', 'notSaved', 'saving'] as const),
+  ...(['saved', 'notSaved', 'saving', 'offered'] as const),
 ]);
 
 /** Whether a message of a generation counts in the current one. */
@@ -142,6 +146,8 @@ export type Event =
   | { type: 'notPublished'; step: number; fault: Fault }
   /** An action could not be carried out. */
   | { type: 'actionFailed'; fault: Fault }
+  /** The moment is over for which the caller was asked to gather losses. */
+  | { type: 'gathered' }
   | { type: 'tick' };
 
 export type Action =
@@ -153,6 +159,8 @@ export type Action =
   | { type: 'cut'; id: string; reason: string }
   /** Tell the user; as a warning what costs time or workers. */
   | { type: 'note' | 'warn'; message: string }
+  /** Others may be lost, or come, with the one that is lost: say `gathered` in a moment (GATHER_MS). */
+  | { type: 'gather' }
   /** Write the new generation to the journal. */
   | {
       type: 'journal';
@@ -189,6 +197,8 @@ export type Action =
   /** Sync ledger, metrics and journal to disk, because a checkpoint follows. */
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
+  /** The member offers its state for a checkpoint: fetch and write it, and say so in the member's place. */
+  | { type: 'fetch'; member: Member; offered: Offered }
   /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
   | { type: 'publish'; saved: Saved }
   /** The worker that wrote a checkpoint is gone: remove what is staged, except these folders. */

@@ -17,7 +17,7 @@ export function formerOf(runDir: string, resumeStep: number, again: boolean): Fo
     members: again ? workers.map(({ id }) => id) : [],
     arithmetic: again ? arithmetic : null,
     committed: Math.max(resumeStep, lastCommitted(join(runDir, LEDGER))),
-    validated: lastValidated(join(runDir, METRICS), resumeStep),
+    validated: (upTo) => lastValidated(join(runDir, METRICS), resumeStep, upTo),
     digestOf: (step) => recordedResult(runDir, step),
   };
 }
@@ -31,13 +31,13 @@ function lastCommitted(ledger: string): number {
   return 0;
 }
 
-/** The last step after `since` whose validation is recorded; `since` if there is none. */
-function lastValidated(metrics: string, since: number): number {
+/** The last step after `since`, up to `upTo`, whose validation is recorded; `since` if there is none. */
+function lastValidated(metrics: string, since: number, upTo: number): number {
   for (const { line } of linesFromEnd(metrics)) {
     const [, type, step] = /^{"type":"(step|validation)","step":(\d+),/.exec(line) ?? [];
     if (type === undefined || parseLine(line) === null) continue;
     if (Number(step) <= since) return since;
-    if (type === 'validation') return Number(step);
+    if (type === 'validation' && Number(step) <= upTo) return Number(step);
   }
   return since;
 }

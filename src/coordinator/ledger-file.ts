@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { slotSamples } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
 import { offsetOfStep } from '../files/jsonl-seek.js';
@@ -18,6 +19,7 @@ const whole = z.int().min(0);
 const ledgerSchema = z.union([
   z.object({
     step: whole,
+    /** Samples of a slot: batch.micro x batch.accumulate. */
     micro: z.int().min(1),
     rows_sha256: z.string(),
     result_sha256: z.string().optional(),
@@ -70,13 +72,13 @@ export async function recordedRows(runDir: string, first: number, last: number):
     );
   }
   const lines = linesOf(join(runDir, LEDGER), first, last);
-  const { batch } = recordedConfig(runDir);
+  const config = recordedConfig(runDir);
   const planned = planOf(runDir);
   return Array.from({ length: last - first + 1 }, (_, i) => {
     const step = first + i;
     const line = lines.get(step);
     if (line !== undefined && 'slots' in line) return { step, slots: line.slots, recorded: true };
-    const rows = [...planned().samples(step, batch.global, 0, batch.global).rows];
+    const rows = [...planned().samples(step, config.batch.global, 0, config.batch.global).rows];
     if (line !== undefined && line.rows_sha256 !== digestOf(rows)) {
       throw new OrchestratorError(
         'ERR_PLAN',
@@ -84,7 +86,7 @@ export async function recordedRows(runDir: string, first: number, last: number):
         'One of these files, or batch.global in config.yaml, was changed or is damaged',
       );
     }
-    return { step, slots: inSlots(rows, line?.micro ?? batch.micro), recorded: line !== undefined };
+    return { step, slots: inSlots(rows, line?.micro ?? slotSamples(config)), recorded: line !== undefined };
   });
 }
 

@@ -4,6 +4,8 @@ import type { Member } from './events.js';
 
 /** A worker that is at something hangs, or is slow, if its ticks stand for this long: the user is told. */
 const STANDING_MS = 10_000;
+/** The last heartbeats of workers that are lost together came within this time. */
+const TOGETHER_MS = 500;
 /** What a worker is at, in words. One that waits, for others or for a GPU, and one without work have no ticks. */
 const WORK: Partial<Record<Heartbeat['stage'], string>> = {
   COMPUTE: 'computing',
@@ -23,6 +25,8 @@ interface Progress {
 
 interface Joined {
   readonly member: Member;
+  /** It has been in a generation before it joined. */
+  readonly isBack: boolean;
   /** It has built its engine, and may be given a place. */
   standby: boolean;
   /** It reads and writes the files of the run folder. */
@@ -72,9 +76,11 @@ export class Members {
 
   /** Those that have asked to leave. */
   get leaving(): { id: string; exitCode: number; holds: boolean }[] {
-    return this.#all().flatMap(({ member, leaving, holds }) =>
-      leaving === null ? [] : [{ id: member.id, exitCode: leaving, holds }],
-    );
+    const all: { id: string; exitCode: number; holds: boolean }[] = [];
+    for (const [id, { leaving, holds }] of this.#joined) {
+      if (leaving !== null) all.push({ id, exitCode: leaving, holds });
+    }
+    return all;
   }
 
   /** Those that stay, except this one, and whether one of them was ready in a generation. */
@@ -115,9 +121,11 @@ export class Members {
     return inOrder.map(({ member }) => member);
   }
 
-  join(member: Member, now: number): void {
+  /** @param newest The newest generation that it has heard of; 0: none. */
+  join(member: Member, now: number, newest = 0): void {
     this.#joined.set(member.id, {
       member,
+      isBack: newest > 0,
       standby: false,
       seesFolder: true,
       holds: false,
@@ -130,6 +138,16 @@ export class Members {
   /** @param holds Whether it has kept the state of the coordinator before this one. */
   standBy(id: string, seesFolder: boolean, holds: boolean): void {
     Object.assign(this.#joined.get(id)!, { standby: true, seesFolder, holds });
+  }
+
+  /** Whether it is on standby or in a generation; it may want to leave. */
+  isReady(id: string): boolean {
+    return this.#joined.get(id)?.standby ?? false;
+  }
+
+  /** Whether it has been in a generation before it joined. */
+  isBack(id: string): boolean {
+    return this.#joined.get(id)!.isBack;
   }
 
   seesFolder(id: string): boolean {
@@ -189,13 +207,15 @@ export class Members {
 
   /** Those that are heard, and whose work has begun to stand for too long: each is returned once. */
   standing(now: number): { id: string; work: string; ms: number }[] {
-    return this.#all().flatMap(({ member: { id }, progress }) => {
-      const work = this.workOf(id);
+    const standing: { id: string; work: string; ms: number }[] = [];
+    for (const [id, { progress }] of this.#joined) {
       const ms = now - progress.since;
-      if (work === null || progress.told || ms <= STANDING_MS) return [];
+      const work = ms > STANDING_MS && !progress.told ? this.workOf(id) : null;
+      if (work === null) continue;
       progress.told = true;
-      return [{ id, work, ms }];
-    });
+      standing.push({ id, work, ms });
+    }
+    return standing;
   }
 
   /** This process was paused for a time, in which it could hear nobody. */
@@ -206,13 +226,21 @@ export class Members {
     }
   }
 
-  /** A member that was not heard for longer than its limit, and for how long; null: there is none. */
-  silent(now: number, limitMs: { building: number; built: number }): { id: string; ms: number } | null {
+  /**
+   * Those that were not heard for longer than their limit, and for how long. As long as others are about to be, they
+   * wait for them: all workers of a machine that is gone are left out together.
+   */
+  silent(now: number, limitMs: { building: number; built: number }): { id: string; ms: number }[] {
+    const silent: { id: string; ms: number }[] = [];
+    let [longest, areOthers] = [0, false];
     for (const [id, { seen, standby }] of this.#joined) {
       const ms = now - seen;
-      if (ms > (standby ? limitMs.built : limitMs.building)) return { id, ms };
+      const over = ms - (standby ? limitMs.built : limitMs.building);
+      if (over > 0) silent.push({ id, ms });
+      else if (over > -TOGETHER_MS) areOthers = true;
+      longest = Math.max(longest, over);
     }
-    return null;
+    return areOthers && longest <= TOGETHER_MS ? [] : silent;
   }
 
   #all(): Joined[] {

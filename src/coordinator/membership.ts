@@ -31,6 +31,8 @@ export class Membership {
   #hasFormed = false;
   readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
+  /** A fault has ended the generation, and the next one forms in a moment, with whoever is there then. */
+  #gathering = false;
   /** When the members last connected again, because a link between two of them broke. */
   #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
@@ -50,8 +52,13 @@ export class Membership {
     return this.#number;
   }
 
+  /** The last one; where losses are gathered, it has ended. */
   get generation(): Generation | null {
     return this.#generation;
+  }
+
+  get gathering(): boolean {
+    return this.#gathering;
   }
 
   /** The fewest workers of a generation. */
@@ -78,7 +85,7 @@ export class Membership {
       const message = `worker ${id} is one too many: all ${maxWorkers} workers have joined`;
       return [{ type: 'refuse', id, message }];
     }
-    this.members.join(member, now);
+    this.members.join(member, now, newest);
     this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
@@ -93,10 +100,17 @@ export class Membership {
     this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
     if (holds) this.#steps.recover();
     const generation = this.#generation;
+    if (generation?.place(id)) return [];
+    if (this.#hasFormed && this.#sharing.shared && this.members.isBack(id)) return this.#tooLate(id, now);
     if (generation === null) return this.formIfFull(now);
-    if (generation.place(id) !== null) return [];
     if (this.rendezvous.standBy(generation.places, now)) return [];
     return this.#waits(id);
+  }
+
+  /** It may share a state with workers that are gone. The others share another one by now. */
+  #tooLate(id: string, now: number): Action[] {
+    const reason = 'has come back too late: the others share another state';
+    return [{ type: 'cut', id, reason }, ...this.depart(id, `${this.name(id)} ${reason}`, now)];
   }
 
   /** Tells the worker and the user of the run that there is no slot for it. */
@@ -118,7 +132,7 @@ export class Membership {
   }
 
   /**
-   * A worker is gone. The others form the next generation at once; if they are too few, others are waited for.
+   * A worker is gone. The others form the next generation in a moment; if they are too few, others are waited for.
    *
    * @param message What has happened to it.
    */
@@ -139,13 +153,14 @@ export class Membership {
       this.rendezvous.lose(id, fault);
       return [...tell(''), ...this.formIfFull(now)];
     }
-    if (place === null) return tell('');
+    if (place === null && !this.#gathering) return tell('');
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
-      return [...tell(`; ${others}`), ...this.form(now, { isRestart: true })];
+      return [...tell(`; ${others}`), ...this.#gather()];
     }
     this.#generation = null;
+    this.#gathering = false;
     this.rendezvous.lose(id, fault);
     this.rendezvous.begin(now);
     if (this.stopping) return tell('; nobody is left who could save');
@@ -155,7 +170,8 @@ export class Membership {
 
   /** Whether the member has something to do for the run that is not done. */
   #isNeeded(id: string): boolean {
-    return (this.#generation?.owes(id) ?? true) || this.#steps.checkpoints.isWriter(id);
+    const owes = this.#gathering || (this.#generation?.owes(id) ?? true);
+    return owes || this.#steps.checkpoints.isWriter(id);
   }
 
   /** A member's exchange broke; `rank` is that of the peer that it cannot reach, if it is one. */
@@ -176,7 +192,7 @@ export class Membership {
     if (isNew) {
       this.#reconnectedAt = now;
       const message = 'All workers live, so they connect to each other again';
-      return [{ type: 'warn', message }, ...this.form(now, { isRestart: true })];
+      return [{ type: 'warn', message }, ...this.#gather()];
     }
     const place = generation.place(this.members.youngest(suspects));
     return place === null ? [] : this.fence([place], () => 'cannot exchange gradients with the others', now);
@@ -195,6 +211,8 @@ export class Membership {
 
   /** Lets those go that have asked to leave and are not needed: for a step, for their state, for a checkpoint. */
   release(): Action[] {
+    // A run that ends needs them if those die that write its checkpoint.
+    if (this.stopping) return [];
     const generation = this.#generation;
     const isFree = ({ id, holds }: { id: string; holds: boolean }) =>
       (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);
@@ -203,6 +221,18 @@ export class Membership {
       this.#waiting.delete(id);
       return this.send([id], { stop: { exitCode } });
     });
+  }
+
+  /** A fault has ended the generation: what its members still say does not count. */
+  #gather(): Action[] {
+    if (this.#gathering) return [];
+    this.#gathering = true;
+    return [{ type: 'gather' }];
+  }
+
+  /** The next generation forms after a fault, with all that are there. */
+  gathered(now: number): Action[] {
+    return this.#gathering ? this.form(now, { isRestart: true }) : [];
   }
 
   formIfFull(now: number): Action[] {
@@ -221,6 +251,7 @@ export class Membership {
     // Those that hold the state may have to finish what they compute for the generation before.
     const follows = this.#hasFormed || this.members.anyHolds;
     this.#number = Math.max(this.#number, this.#newest) + 1;
+    this.#gathering = false;
     this.#hasFormed = true;
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
     const continues = this.#generation === null && this.#number > 1;
@@ -247,14 +278,13 @@ export class Membership {
 
   /**
    * When all members have reached their peers, they are told where their state comes from; a fault if they must
-   * share memory and cannot, or if none of them could write a checkpoint.
+   * share memory and cannot, or if none of those that share it could write a checkpoint.
    */
   formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
     if (answers === null) return [];
     const { places } = generation;
     const see = places.map(({ id }) => this.members.seesFolder(id));
-    if (!see[0]) return noFolder(this.#settings.welcome.runDir!);
     const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
     if ('fault' in verdict) return verdict.fault;
     if ('unable' in verdict) {
@@ -263,6 +293,8 @@ export class Membership {
       return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
     }
     const { shared, note } = verdict;
+    const late = shared ? this.members.standby.filter((one) => !generation.place(one.id)) : [];
+    if (shared && !see[0]) return noFolder(this.#settings.welcome.runDir!);
     const devices = answers.flatMap(({ device }) => device ?? []);
     const { committed, checkpoints } = this.#steps;
     const held = answers.map((answer) => answer.held?.step ?? null);
@@ -272,6 +304,7 @@ export class Membership {
     generation.sync(step, now);
     return [
       ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
+      ...late.flatMap(({ id }) => (this.members.isBack(id) ? this.#tooLate(id, now) : [])),
       ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
     ];
   }
@@ -299,7 +332,7 @@ export class Membership {
 function noFolder(runDir: string): Fault {
   return {
     code: 'ERR_RUN_DIR',
-    message: `No worker sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Start a worker on the machine of the coordinator (localhost in --hosts), or choose a --run-dir on a file system that the machines share, for the same user',
+    message: `The workers share memory (exchange: shared), and none of them sees the run folder ${runDir}, so none can write checkpoints`,
+    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
   };
 }

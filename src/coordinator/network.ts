@@ -4,6 +4,7 @@ import { hostInAddress } from '../rpc/address.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { formatCredential } from '../security/credential.js';
 import { Enrolments } from '../security/enrolment.js';
+import type { Certified } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
 import type { NetworkAddress } from './network-address.js';
 import type { Secrets } from './secrets.js';
@@ -16,7 +17,7 @@ export async function listenOnNetwork(
   { listen, advertise }: NetworkAddress,
   sessions: Sessions,
   secrets: Secrets,
-): Promise<{ address: string; invite: Invite }> {
+): Promise<{ address: string; invite: Invite; own: Certified }> {
   const { authority, tokens } = await secrets.network();
   const own = await authority.coordinator();
   const enrolments = new Enrolments({ authority, tokens, protocol: PROTOCOL });
@@ -26,6 +27,7 @@ export async function listenOnNetwork(
   const { fingerprint } = authority;
   return {
     address,
+    own,
     invite: (rules) => formatCredential({ address, enrolment: { token: tokens.issue(rules), fingerprint } }),
   };
 }

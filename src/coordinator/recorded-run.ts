@@ -98,7 +98,10 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     clock = statSync(join(checkpoint.path, MANIFEST)).mtimeMs;
     progress.checkpoint(checkpoint);
   }
-  progress.phase(phaseIn(runDir));
+  const phase = phaseIn(runDir);
+  // Its coordinator may have died between the last checkpoint and its own end.
+  const isComplete = phase === 'KILLED' && checkpoint !== undefined && checkpoint.step >= steps;
+  progress.phase(isComplete ? 'DONE' : phase);
   clock = Date.now();
   const view = {
     ...progress.view(),
@@ -147,6 +150,7 @@ function stepRecord(line: Mapping, steps: number, clipNorm: number): StepRecord 
     gradientNorms: {},
     workers: [],
     validating: false,
+    stragglers: [],
     eta: null,
   };
 }

@@ -115,6 +115,7 @@ export class Rendezvous {
    * with others that are about to.
    */
   regroups(places: readonly Place[], now: number): boolean {
+    if (this.#joinerSince === null && this.members.leaving.length === 0) return false;
     const next = new Set(this.next.map(({ id }) => id));
     if (next.size < this.#settings.minWorkers) return false;
     const stay = places.filter(({ id }) => next.has(id)).length;
@@ -128,16 +129,16 @@ export class Rendezvous {
     return this.#settings.workers - this.#gone.size;
   }
 
-  /** Whether the workers of the run still have the time to join for the first time. */
+  /** Whether the workers of the run still have the time to join this coordinator for the first time. */
   #isStarting(now: number): boolean {
-    return !this.#formed && now - this.#since <= JOIN_MS;
+    const returns = (this.#settings.former?.members.length ?? 0) > 0;
+    return !this.#formed && now - this.#since <= (returns ? RETURN_MS : JOIN_MS);
   }
 
   /** Whether workers of the coordinator before this one are waited for. */
   awaitsReturn(now: number): boolean {
     if (this.#formed || this.#former.size === 0 || now - this.#since > RETURN_MS) return false;
-    const ready = new Set(this.members.standby.map(({ id }) => id));
-    return [...this.#former].some((id) => !ready.has(id));
+    return [...this.#former].some((id) => !this.members.isReady(id));
   }
 
   /**
@@ -147,9 +148,9 @@ export class Rendezvous {
    */
   isFull(now: number, stopping: boolean): boolean {
     const ready = this.members.standby.length;
-    if (ready < this.least(stopping)) return false;
+    if (ready < this.least(stopping) || this.awaitsReturn(now)) return false;
     // Who holds the state waits for those that held it, too, and not for others.
-    if (!this.#formed && this.members.anyHolds) return !this.awaitsReturn(now);
+    if (!this.#formed && this.members.anyHolds) return true;
     if (this.#isStarting(now)) return ready >= this.#expected;
     const waits = !this.#formed || now - this.#since <= DEBOUNCE_MS;
     return this.members.building.length === 0 || !waits;

@@ -14,6 +14,7 @@ import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { judgePrepared, oddOnes } from './judge.js';
 import { Membership } from './membership.js';
+import type { Beginning } from './source.js';
 import { Steps } from './steps.js';
 
 /** A worker silent for this long counts as dead. Building a large model may block its event loop. */
@@ -38,6 +39,8 @@ export class RunState {
   /** The run was asked to stop while it trains. */
   #stop: Ending | null = null;
   #lastTick = 0;
+  /** A worker that has asked to leave while others are waited for that may return; null: none has. */
+  #leaver: { id: string; code: number } | null = null;
   /** The names of workers that were lost, and at which step: the launcher may know why, and says so later. */
   readonly #lostOnes = new Map<string, { name: string; where: string }>();
   #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
@@ -52,6 +55,7 @@ export class RunState {
     if (this.#over !== null) return this.#over;
     if (!this.#listening) return 'INIT';
     if (this.#generation === null) return 'JOINING';
+    if (this.#membership.gathering) return 'FORMING';
     const { stage } = this.#generation;
     return stage === 'RUNNING' && this.#stop !== null ? 'DRAINING' : stage;
   }
@@ -59,6 +63,11 @@ export class RunState {
   /** The number of the last generation. */
   get generation(): number {
     return this.#membership.number;
+  }
+
+  /** The last checkpoint, from which a generation begins whose members hold no state. */
+  get checkpoint(): Beginning {
+    return this.#steps.checkpoints.last;
   }
 
   /** The members of the generation by rank; none before the first. */
@@ -108,6 +117,11 @@ export class RunState {
       case 'saving':
         this.#generation?.writing(now);
         return [];
+      case 'offered': {
+        const { id, offered } = event;
+        if (!this.#steps.checkpoints.awaits(offered.step, id)) return [];
+        return [{ type: 'fetch', member: members.get(id)!, offered }];
+      }
       case 'saved':
         return this.#settled(this.#steps.saved(event.id, event.saved));
       case 'notSaved': {
@@ -124,10 +138,13 @@ export class RunState {
         return this.#onStop(event.exitCode, event.reason, now);
       case 'actionFailed':
         return this.#fail(event.fault);
+      case 'gathered':
+        return this.#membership.gathered(now);
       case 'tick':
         return this.#tick(now);
       default: {
         const generation = this.#generation;
+        if (this.#membership.gathering) return [];
         // Who has no place in the generation was asked nothing.
         return generation?.place(event.id) ? this.#onAnswer(event, generation, now) : [];
       }
@@ -231,7 +248,11 @@ export class RunState {
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
     const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
-    if (this.#stop !== null || members.staying < least) {
+    const isShort = members.staying < least;
+    // Others may be about to return to this coordinator.
+    if (isShort && this.#stop === null && this.#membership.rendezvous.awaitsReturn(now)) {
+      this.#leaver = { id, code };
+    } else if (this.#stop !== null || isShort) {
       return this.#onStop(code, this.#stoppedBy(id, code), now);
     }
     const released = this.#membership.release();
@@ -270,8 +291,9 @@ export class RunState {
     if (!isMember && this.#generation !== null) {
       return [{ type: 'warn', message: `${name} ${describeExit(exit)}` }];
     }
-    // Before the first step there is nothing to save.
-    const stopCode = this.#begun ? null : stopCodeOf(exit);
+    // Before the first step there is nothing to save, unless others return that hold what another coordinator has led.
+    const isFirst = !this.#begun && (this.#settings.former?.members.length ?? 0) === 0;
+    const stopCode = isFirst ? stopCodeOf(exit) : null;
     if (stopCode !== null) return this.#stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#where : ' before it joined';
     return this.#departed(id, `${name} ${describeExit(exit, where)}`, now);
@@ -280,8 +302,9 @@ export class RunState {
   #departed(id: string, message: string, now: number): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now));
     if (this.#stop === null || this.#over !== null || this.#generation !== null) return actions;
-    // Nobody is left who could save.
-    return this.#membership.rendezvous.next.length > 0 ? actions : [...actions, ...this.#end(this.#stop)];
+    const { rendezvous } = this.#membership;
+    const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsReturn(now);
+    return mayBeSaved ? actions : [...actions, ...this.#end(this.#stop)];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -343,17 +366,17 @@ export class RunState {
     this.#lastTick = now;
     const { training, building } = SILENT_MS;
     const silent = members.silent(now, { building, built: this.#begun ? training : building });
-    if (silent !== null) {
-      const { id, ms } = silent;
-      const work = members.workOf(id);
-      const last = work === null ? '' : ` (it was last at ${work})`;
-      const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
-      return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
-    }
+    if (silent.length > 0) return silent.flatMap((one) => this.#silent(one, now));
+    if (this.#membership.gathering) return [];
     if (this.#generation !== null) {
       return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
+    if (this.#leaver !== null && !rendezvous.awaitsReturn(now)) {
+      const { id, code } = this.#leaver;
+      this.#leaver = null;
+      if (members.staying < this.#membership.least) return this.#onStop(code, this.#stoppedBy(id, code), now);
+    }
     if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
       return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
     }
@@ -361,6 +384,14 @@ export class RunState {
     const wait = forms.length > 0 ? null : rendezvous.check(now);
     if (wait === null) return forms;
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
+  }
+
+  #silent({ id, ms }: { id: string; ms: number }, now: number): Action[] {
+    if (this.#over !== null) return [];
+    const work = this.#membership.members.workOf(id);
+    const last = work === null ? '' : ` (it was last at ${work})`;
+    const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
+    return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
   }
 
   /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
@@ -395,6 +426,7 @@ export class RunState {
     const { outcome } = this.#steps;
     if (outcome === 'open') return [];
     if (outcome !== 'done') return this.#fail(outcome);
+    if (this.#membership.gathering) return [];
     if (this.#generation?.stage !== 'CHECKPOINTING' || !this.#generation.settled) return [];
     if (this.#stop !== null) return this.#end(this.#stop);
     const reason = `All ${this.#settings.steps} steps are done`;

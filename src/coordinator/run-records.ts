@@ -1,7 +1,13 @@
 /** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
 import { bestStep } from '../checkpoint/retention.js';
-import { isAttentionLogged, isLogged, validatedWeights, validationEvery } from '../config/derived.js';
-import { slotCount } from '../config/schema.js';
+import {
+  describeBatch,
+  isAttentionLogged,
+  isLogged,
+  validatedWeights,
+  validationEvery,
+} from '../config/derived.js';
+import { slotCount, slotSamples } from '../config/schema.js';
 import { type Fault, faultLines } from '../fault.js';
 import type { Ready } from '../rpc/proto.js';
 import { describeSlots } from '../step/assignment.js';
@@ -25,6 +31,7 @@ import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
 import type { KeptRecords, RunDir } from './run-dir.js';
+import { Stragglers } from './stragglers.js';
 import { ValidationProgress } from './validation-progress.js';
 
 /** Without checkpoints the records are synced after so many steps, so that readers need not read all of them. */
@@ -52,6 +59,7 @@ export class RunRecords {
   /** Seconds from the commit before the last to the last one, without a validation or suspension in between. */
   #stepSeconds = 0;
   readonly #validationProgress = new ValidationProgress();
+  readonly #stragglers = new Stragglers();
   #lastStep = 0;
   /** The last step that the journal says is on disk. */
   #synced = 0;
@@ -174,7 +182,7 @@ export class RunRecords {
       steps: config.schedule.steps,
       attentionEvery: config.telemetry.attention_every,
       validateEvery: validationEvery(config),
-      validationPasses: this.#validationSlots / slotCount(config),
+      validationPasses: this.#validationSlots / (slotCount(config) * config.batch.accumulate),
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
@@ -192,8 +200,7 @@ export class RunRecords {
     }
     this.#recorder.note(
       'info',
-      `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; batch ${config.batch.global} = ` +
-        `${counted(slotCount(config), 'slot')} x ${config.batch.micro}; ${workers}`,
+      `${(ready.parameters / 1e6).toFixed(2)} M parameters in ${ready.precision}; ${describeBatch(config)}; ${workers}`,
     );
     const gpus = all.flatMap(({ device }, rank) => (device === '' ? [] : [`rank ${rank} on ${device}`]));
     if (gpus.length > 0) this.#recorder.note('info', gpus.join('; '));
@@ -212,8 +219,8 @@ export class RunRecords {
     const elsewhere = this.#validationSeconds + this.#suspendedSeconds;
     this.#stepSeconds = (performance.now() - this.#lastCommit) / 1000 - elsewhere;
     this.#restartClock();
-    const { micro } = this.#resolved.config.batch;
-    this.#dir.records.ledger.append(ledgerLine(step, micro, stepRows(prepared), digest));
+    const samples = slotSamples(this.#resolved.config);
+    this.#dir.records.ledger.append(ledgerLine(step, samples, stepRows(prepared), digest));
   }
 
   /** The next step begins, after a commit or in a new generation: what was before is not part of its time. */
@@ -244,6 +251,12 @@ export class RunRecords {
     this.#countSkipped(skippedRows(prepared));
     const { config } = this.#resolved;
     const { steps } = config.schedule;
+    const workers = places.map((worker, rank) => ({
+      ...worker,
+      device: this.#ready[rank]?.device ?? '',
+      numbers: workerNumbers(prepared[rank]!.numbers),
+    }));
+    for (const { level, message } of this.#stragglers.step(workers)) this.#recorder.note(level, message);
     this.#recorder.step({
       step,
       steps,
@@ -261,11 +274,8 @@ export class RunRecords {
       times: lossByTime(prepared),
       attention: attentionSummary(prepared),
       gradientNorms: prepared[0]!.gradientNorms,
-      workers: places.map((worker, rank) => ({
-        ...worker,
-        device: this.#ready[rank]?.device ?? '',
-        numbers: workerNumbers(prepared[rank]!.numbers),
-      })),
+      workers,
+      stragglers: this.#stragglers.all,
       validating: validate,
       eta: this.#pace?.remaining(step) ?? null,
     });

@@ -17,7 +17,7 @@ import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
-import type { Action, Event, Former } from './events.js';
+import { type Action, type Event, type Former, GATHER_MS } from './events.js';
 import { formerOf } from './former.js';
 import { keptRecords, readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
@@ -28,8 +28,10 @@ import { RunState } from './rule.js';
 import { type KeptRecords, RunDir, recordedStep } from './run-dir.js';
 import { RunRecords } from './run-records.js';
 import { Secrets } from './secrets.js';
+import { serveCheckpoint } from './serve-checkpoint.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
+import { StateFetcher } from './state-fetcher.js';
 
 const TICK_MS = 250;
 /** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
@@ -139,6 +141,7 @@ export class Run {
   #over = false;
   #lastEvent = performance.now();
   readonly #publisher: Publisher;
+  readonly #fetcher: StateFetcher;
   readonly #records: RunRecords;
 
   constructor(
@@ -162,6 +165,11 @@ export class Run {
     const { keep, keep_every: keepEvery, keep_best: keepBest } = config.checkpoint;
     const warn = (message: string) => recorder.note('warn', message);
     this.#publisher = new Publisher(dir.path, { keep, keepEvery, keepBest }, this.#records.losses, warn);
+    this.#fetcher = new StateFetcher({
+      runDir: dir.path,
+      configHash: canonicalHash(config),
+      onEvent: (event) => this.#handle(event),
+    });
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -193,6 +201,7 @@ export class Run {
       workers,
       generation: () => this.#state.generation,
       invite: (rules) => this.#invite?.(rules) ?? null,
+      onState: (call) => void serveCheckpoint(call, this.#state.checkpoint, config.ema !== null),
       onMember: (id, isHere) => options.onMember?.(id, isHere),
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
@@ -208,6 +217,7 @@ export class Run {
       if (network !== null) {
         const on = await listenOnNetwork(network, this.#sessions, this.#secrets);
         this.#invite = on.invite;
+        this.#fetcher.own = on.own;
         this.#recorder.note('info', `workers of other machines join at ${on.address}`);
       }
       this.#secrets.publish(address);
@@ -292,6 +302,9 @@ export class Run {
       case 'warn':
         this.#recorder.note('warn', action.message);
         break;
+      case 'gather':
+        setTimeout(() => this.#handle({ type: 'gathered' }), GATHER_MS);
+        break;
       case 'journal':
         this.#records.generation(action, this.#options.minWorkers);
         faultPoint('forming', action.generation);
@@ -314,6 +327,9 @@ export class Run {
         break;
       case 'validation':
         this.#records.validation(action);
+        break;
+      case 'fetch':
+        void this.#fetcher.fetch(action.member, action.offered);
         break;
       case 'publish':
         this.#publisher.publish(action.saved, (event) => this.#handle(event));

@@ -26,6 +26,7 @@ import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
 import { allPrintable, printableLine } from '../text/printable.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
+import type { StateCall } from './serve-checkpoint.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 type InviteCall = ServerUnaryCall<Invitation, Credential>;
@@ -42,7 +43,7 @@ const MAX_DEVICE = 1024;
 /** Longest text of what has failed. */
 const MAX_MESSAGE = 4_096;
 
-/** The service, with messages that are encoded once however many workers get them. */
+/** The service, with messages that are encoded once however many workers get them, and states as they are. */
 const SERVICE = encodedOnce(Coordinator.service);
 
 interface SessionsOptions {
@@ -52,6 +53,8 @@ interface SessionsOptions {
   generation: () => number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
   invite: (rules: TokenRules) => string | null;
+  /** Sends a member of another machine the last checkpoint. */
+  onState?: (call: StateCall) => void;
   /** Called when a worker has joined, and when its session has ended. */
   onMember?: (id: string, isHere: boolean) => void;
   /** Called for every event. */
@@ -73,6 +76,7 @@ export class Sessions {
     const within = this.#serve(
       (session) => this.#open(session, null),
       (call, answer) => this.#invite(call, answer),
+      (call) => refuse(call, status.PERMISSION_DENIED, 'a worker of this machine sees the run folder'),
     );
     const network = this.#serve(
       (session) => {
@@ -83,6 +87,11 @@ export class Sessions {
       },
       (_, answer) =>
         answer({ code: status.PERMISSION_DENIED, details: 'only the user of the run may invite workers' }),
+      (call) => {
+        const id = certifiedId(call);
+        if (id !== null && this.#sessions.has(id) && options.onState) options.onState(call);
+        else refuse(call, status.PERMISSION_DENIED, 'only members get the state');
+      },
     );
     this.#servers = [within.server, network.server];
     this.#listener = new Listener({
@@ -136,9 +145,13 @@ export class Sessions {
     for (const server of this.#servers) server.forceShutdown();
   }
 
-  #serve(Session: (session: Session) => void, Invite: handleUnaryCall<Invitation, Credential>) {
+  #serve(
+    Session: (session: Session) => void,
+    Invite: handleUnaryCall<Invitation, Credential>,
+    State: (call: StateCall) => void,
+  ) {
     const server = new Server({ ...controlOptions, 'grpc.max_concurrent_streams': SESSIONS_PER_CONNECTION });
-    server.addService(SERVICE, { Session, Invite });
+    server.addService(SERVICE, { Session, Invite, State });
     return { server, injector: server.createConnectionInjector(ServerCredentials.createInsecure()) };
   }
 
@@ -173,15 +186,14 @@ export class Sessions {
       this.#options.onEvent({ type: 'lost', id, reason });
     };
     session.on('data', (received: WorkerMessage) => {
-      // Heartbeats come often, and have no text.
-      const message = received.heartbeat ? received : allPrintable(received);
-      if (message.join) message.join = namesOf(message.join);
-      if (id !== null) {
-        if (this.#sessions.get(id) === session) this.#receive(id, message);
-        return;
-      }
-      clearTimeout(timer);
-      id = this.#join(session, message, certified);
+      if (id === null) {
+        clearTimeout(timer);
+        id = this.#join(session, allPrintable(received), certified);
+      } else if (this.#sessions.get(id) !== session) return;
+      else if (received.heartbeat) {
+        // They come often, have no text, and count in every generation.
+        this.#options.onEvent({ type: 'heartbeat', id, heartbeat: received.heartbeat });
+      } else this.#receive(id, allPrintable(received));
     });
     session.on('error', (error: Error) => lost(error.message));
     session.on('cancelled', () => lost('its connection was reset'));
@@ -193,14 +205,14 @@ export class Sessions {
 
   /** The worker's id, or null if it was refused. */
   #join(session: Session, message: WorkerMessage, certified: string | null): string | null {
-    const fault = this.#joinFault(message, certified);
+    const fault = this.#joinFault(message.join && namesOf(message.join), certified);
     if (fault !== null) {
       const [code, details] = fault;
       this.#listener.refused(`a connection from ${session.getPeer()}: ${details}`);
       refuse(session, code, details);
       return null;
     }
-    const { workerId: id, protocol: _, ...join } = message.join!;
+    const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
     this.#options.onMember?.(id, true);
@@ -211,7 +223,7 @@ export class Sessions {
   }
 
   /** @param certified The id in the worker's certificate; null within the machine. */
-  #joinFault({ join }: WorkerMessage, certified: string | null): [code: status, details: string] | null {
+  #joinFault(join: WorkerMessage['join'], certified: string | null): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
     const { protocol, workerId, pid: _, ownAccord: __, ...texts } = join;
     if (protocol !== PROTOCOL) {
@@ -267,21 +279,25 @@ function shorten(message: object, most: number): void {
 }
 
 /** The worker's id in the certificate with which it has connected; null if the connection has ended. */
-function certifiedId(session: Session): string | null {
-  const raw = session.getAuthContext().sslPeerCertificate?.raw;
+function certifiedId(call: Session | StateCall): string | null {
+  const raw = call.getAuthContext().sslPeerCertificate?.raw;
   return raw === undefined ? null : (identityOf(new X509Certificate(raw))?.id ?? null);
 }
 
-function refuse(session: Session, code: status, details: string): void {
+function refuse(session: Session | StateCall, code: status, details: string): void {
   session.emit('error', { code, details });
 }
 
-function encodedOnce({ Session, ...others }: typeof Coordinator.service): typeof Coordinator.service {
+function encodedOnce({ Session, State, ...others }: typeof Coordinator.service) {
   const encoded = new WeakMap<FromCoordinator, Buffer>();
   const responseSerialize = (message: FromCoordinator) => {
     const bytes = encoded.get(message) ?? Session.responseSerialize(message);
     encoded.set(message, bytes);
     return bytes;
   };
-  return { ...others, Session: { ...Session, responseSerialize } };
+  return {
+    ...others,
+    Session: { ...Session, responseSerialize },
+    State: { ...State, responseSerialize: (bytes: Buffer) => bytes },
+  };
 }

@@ -28,6 +28,11 @@ export class Sharing {
     this.#must = must;
   }
 
+  /** Whether the members have one copy of the state. */
+  get shared(): boolean {
+    return this.#shared === true;
+  }
+
   /**
    * @param formed The answers of the members, by rank.
    * @param holds Whether a member has the state.

@@ -21,11 +21,11 @@ export function loaded({ path }: Beginning): Omit<Sync, 'devices' | 'shared'> {
 
 /**
  * The newest committed state in memory: who holds it keeps it, and serves it to the others. Where nobody does,
- * the last checkpoint, from which those that see the run folder serve the others. A state that is older than that
- * is of no use.
+ * the last checkpoint, from which those that see the run folder serve the others; if nobody sees it, rank 0 gets it
+ * from the coordinator. A state that is older than that is of no use.
  *
  * @param held The step of the state that each member holds, by rank; null: it holds none.
- * @param see Whether each member sees the run folder, by rank; one does at least.
+ * @param see Whether each member sees the run folder, by rank.
  * @param committed The last committed step.
  */
 export function sourceOf(
@@ -38,11 +38,12 @@ export function sourceOf(
   const useful = held.filter((step) => step !== null && step <= committed && step >= first) as number[];
   if (useful.length === 0) {
     const readers = [...see.keys()].filter((rank) => see[rank]);
-    const received = { holders: { step: first, ranks: readers } };
-    return {
-      step: first,
-      syncs: see.map((sees) => (sees || path === '' ? loaded(beginning) : received)),
+    const received = { holders: { step: first, ranks: readers.length > 0 ? readers : [0] } };
+    const own = (rank: number) => {
+      if (see[rank] || path === '') return loaded(beginning);
+      return readers.length === 0 && rank === 0 ? { served: { step: first } } : received;
     };
+    return { step: first, syncs: see.map((_, rank) => own(rank)) };
   }
   const step = Math.max(...useful);
   const ranks = [...held.keys()].filter((rank) => held[rank] === step);

@@ -54,7 +54,7 @@ function paceOf(seconds: readonly number[]): StepPace {
   const used = limited.slice(-window);
   const average = mean(used);
   if (used.length === 1) return { mean: average, error: average };
-  const squares = used.reduce((total, value) => total + (value - average) ** 2, 0);
+  const squares = used.reduce((total, value) => total + (value - average) * (value - average), 0);
   return { mean: average, error: Math.sqrt(squares / (used.length - 1) / used.length) };
 }
 

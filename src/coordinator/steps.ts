@@ -58,7 +58,7 @@ export class Steps {
     if (!this.#recovered) return null;
     const { former, resumeStep } = this.#settings;
     // What was recorded of later steps is replaced.
-    this.#validated = Math.max(resumeStep, former!.validated <= from ? former!.validated : 0);
+    this.#validated = Math.max(resumeStep, former!.validated(from));
     return this.#ledger.begin(from);
   }
 

@@ -22,6 +22,8 @@ const CLOCK_MS = 60_000;
 /** Certificates are valid from a day before they are issued. */
 const CERTIFICATE_MS = 86_400_000;
 
+const WHO_COMPUTES = 'The bits would depend on who computes what';
+
 export interface HostNeeds {
   /** The identity of the run's data set; null: it is not known. */
   dataset: string | null;
@@ -42,13 +44,13 @@ export interface Asked {
 /** Asks all hosts at the same time. */
 export async function askHosts(
   hosts: readonly RunHost[],
-  request: Omit<HostRequest, 'data' | 'workers'>,
+  request: Omit<HostRequest, 'data' | 'workers' | 'probe'> & { probe?: boolean },
   environment: Readonly<Record<string, string>>,
 ): Promise<Asked[]> {
   return await Promise.all(
     hosts.map(async (host) => {
       const { data, workers } = host;
-      const answer = await answerOf(host, { ...request, data, workers }, environment);
+      const answer = await answerOf(host, { probe: false, ...request, data, workers }, environment);
       return { host, answer, receivedMs: Date.now() };
     }),
   );
@@ -132,8 +134,10 @@ export interface Judgement {
 export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement {
   const problems = asked.flatMap((one) => problemsOf(one, needs));
   const warnings = asked.flatMap(clockOf);
-  const answers = asked.flatMap(({ host: { name }, answer }) =>
-    answer instanceof OrchestratorError || answer.problems.length > 0 ? [] : [{ name, ...answer.arithmetic }],
+  const answers = asked.flatMap(({ host: { name, workers }, answer }) =>
+    answer instanceof OrchestratorError || answer.problems.length > 0 || workers === 0
+      ? []
+      : [{ name, ...answer.arithmetic }],
   );
   const [first, ...others] = answers;
   if (first === undefined) return { problems, warnings, isa: null };
@@ -144,8 +148,12 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
     ] as const) {
       if (other[key] === first[key]) continue;
       const message = `${other.name} computes with ${what} ${other[key] || 'none'}, and ${first.name} with ${first[key] || 'none'}`;
-      problems.push(new OrchestratorError('ERR_HOST', message, 'The bits would depend on who computes what'));
+      problems.push(new OrchestratorError('ERR_HOST', message, WHO_COMPUTES));
     }
+    const alike = answers.find(({ isa, precision }) => isa === other.isa && precision === other.precision)!;
+    if (other.probe === alike.probe) continue;
+    const message = `${other.name} gets another result than ${alike.name} of the same computation with ${other.isa}`;
+    problems.push(new OrchestratorError('ERR_HOST', message, WHO_COMPUTES));
   }
   if (first.gpus !== '') return { problems, warnings, isa: null };
   const common = bestCommonIsa(answers.map(({ isas }) => isas));

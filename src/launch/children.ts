@@ -20,20 +20,23 @@ export interface Child {
 /**
  * Starts a command in a process group of its own, so that signals of the terminal reach only the launcher,
  * and killing the group also kills grandchildren.
+ *
+ * @param input All that it reads from its standard input; null: the caller writes there, and ends it.
  */
 export async function startChild(
   name: string,
   [file, ...parameters]: readonly string[],
   environment: Readonly<Record<string, string>>,
   stdio: StdioOptions,
-  input = '',
+  input: string | null = '',
 ): Promise<Child> {
   const env = { ...process.env, ...environment };
   // Messages keep numbers that JSON does not have, such as infinity.
   const child = spawn(file!, parameters, { detached: true, env, stdio, serialization: 'advanced' });
   await once(child, 'spawn');
   // It may end before it has read anything.
-  child.stdin?.on('error', () => {}).end(input);
+  child.stdin?.on('error', () => {});
+  if (input !== null) child.stdin?.end(input);
   const exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   return { name, pid: child.pid!, process: child, exited };
 }
@@ -102,11 +105,6 @@ export function signalGroup(child: Child, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCO
   } catch {
     // The group no longer exists.
   }
-}
-
-/** Passes on a child's output line by line, with its name before each line and without control characters. */
-export function prefixLines(child: Child, write: (line: string) => void): void {
-  passLines(child, (line) => write(`[${child.name}] ${line}`));
 }
 
 /** Passes on a child's output line by line, without control characters. */

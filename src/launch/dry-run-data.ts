@@ -1,5 +1,5 @@
 /** What `launch --dry-run --json` prints, and what the page of dry-run.ts is made from. */
-import { slotCount } from '../config/schema.js';
+import { slotCount, slotSamples } from '../config/schema.js';
 import type { OrchestratorError } from '../errors.js';
 import { totalBytes } from '../memory/parts.js';
 import { recordBytes } from '../planning/records.js';
@@ -55,7 +55,7 @@ export function dryRunData(run: LaunchOptions, launcher: Launcher, found: Prefli
       rank,
       first_slot: lo,
       end_slot: hi,
-      samples: (hi - lo) * batch.micro,
+      samples: (hi - lo) * slotSamples(config),
       threads: figures.spec.threads,
       memory_bytes: figures.rankLeast[rank]!,
       device_bytes: figures.rankGpu === null ? null : totalBytes(figures.rankGpu[rank]!),

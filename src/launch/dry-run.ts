@@ -1,6 +1,7 @@
 /**
  * The page of `launch --dry-run`: arithmetic, ranks, memory and commands of a run, without starting anything.
  */
+import { describeBatch } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 import { gib } from '../memory/fit.js';
 import { totalBytes } from '../memory/parts.js';
@@ -32,7 +33,6 @@ export function renderDryRun(
 ): string {
   const { figures, place, resolved } = found;
   const { config, model } = resolved;
-  const { batch } = config;
   const host = hostOf(native());
   const planned = dryRunData(run, launcher, found, time);
   const least = `at least ${gib(totalBytes(figures.machine))}, that of the ranks and ${gib(COORDINATION_BYTES)}`;
@@ -43,7 +43,7 @@ export function renderDryRun(
     machine: `${counted(host.processors, 'processor')}, ${host.isa}`,
     data: describeData(config, found),
     model: `${(figures.parameters / 1e6).toFixed(2)} M parameters, ${figures.precision}; ${describeModel(model)}`,
-    batch: `${batch.global} samples = ${counted(planned.slots, 'slot')} x ${batch.micro}`,
+    batch: describeBatch(config),
     steps: describeSteps(found),
     work: `${flopCount(figures.flopsPerStep)} of the model a step`,
     time: describeTime(time),

@@ -1,30 +1,39 @@
 /** What a host tells of itself before workers are started there. */
+import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { checkAddon } from '../doctor/addon.js';
 import { checkDisk } from '../doctor/machine.js';
+import { resolvePrecision } from '../engine/precision.js';
+import { inferenceSpec } from '../engine/spec.js';
 import { faultOf } from '../fault.js';
+import { freeBytes } from '../files/io.js';
 import { machineMemory } from '../memory/machine.js';
+import type { EngineSpec } from '../native/contract.js';
 import { findGpus } from '../native/cuda.js';
+import { hostOf } from '../native/host.js';
 import { possibleIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
 import { version } from '../version.js';
+import { probeArithmetic } from '../worker/probe.js';
 
 /** Less free space than this is a full disk: a worker without the run folder writes no more than a cache. */
 const FULL_BYTES = 16 * 2 ** 20;
 
 export const hostRequestSchema = z.object({
-  /** The configuration of the run, as JSON. */
-  config: z.string(),
+  /** The configuration of the run, as JSON; null: it is not about a run. */
+  config: z.string().nullable(),
   /** Where this host has the data set; null: where the configuration says. */
   data: z.string().nullable(),
   /** The version of the run's sample plan, which says how data sets are identified; null: nobody knows the data. */
   plan: z.number().nullable(),
   /** How many workers are to be started. */
   workers: z.number(),
+  /** Whether to compute the probe of the arithmetic, which takes a second. */
+  probe: z.boolean().default(false),
 });
 export type HostRequest = z.infer<typeof hostRequestSchema>;
 
@@ -39,8 +48,17 @@ export const hostReportSchema = z.object({
     /** The instruction sets with which it may compute, the best first. */
     isas: z.array(z.string()),
     kernels: z.string(),
+    /** Of the CPU: that of the configuration, or what `auto` means here. */
+    precision: z.string(),
     gpus: z.string(),
+    /** The same for all processors that compute alike with this instruction set; '': it was not asked for. */
+    probe: z.string(),
   }),
+  /** Version of Node.js. */
+  node: z.string(),
+  processors: z.number(),
+  /** Free bytes of the disk on which its folder is; null: unknown. */
+  diskFreeBytes: z.number().nullable(),
   /** The identity of its data set; '': it was not asked for, or cannot be read. */
   dataset: z.string(),
   memoryBytes: z.number(),
@@ -50,7 +68,8 @@ export const hostReportSchema = z.object({
 export type HostReport = z.infer<typeof hostReportSchema>;
 
 /** The report on this host. Whatever is wrong with it is in `problems`. */
-export async function hostReport({ config: text, data, plan, workers }: HostRequest): Promise<HostReport> {
+export async function hostReport(request: z.input<typeof hostRequestSchema>): Promise<HostReport> {
+  const { config: text, data, plan, workers, probe = false } = request;
   const problems: string[] = [];
   const attempt = async <T>(what: () => T | Promise<T>, otherwise: T): Promise<T> => {
     try {
@@ -60,11 +79,12 @@ export async function hostReport({ config: text, data, plan, workers }: HostRequ
       return otherwise;
     }
   };
-  const config = await attempt(() => parseConfig(text, 'the configuration of the run'), null);
+  const parsed = () => (text === null ? null : parseConfig(text, 'the configuration of the run'));
+  const config = await attempt(parsed, null);
   const disk = checkDisk(process.cwd(), FULL_BYTES);
   if (disk.status !== 'ok') problems.push(`its disk: ${disk.detail}`);
-  const unknown = { isa: '', isas: [], kernels: '', gpus: '' };
-  const arithmetic = await attempt(() => arithmeticOf(config, workers), unknown);
+  const unknown = { isa: '', isas: [], kernels: '', precision: '', gpus: '', probe: '' };
+  const arithmetic = await attempt(() => arithmeticOf(config, workers, probe), unknown);
   const dataset =
     config === null || plan === null
       ? ''
@@ -77,21 +97,38 @@ export async function hostReport({ config: text, data, plan, workers }: HostRequ
     protocol: PROTOCOL,
     unixMs: Date.now(),
     arithmetic,
+    node: process.versions.node,
+    processors: availableParallelism(),
+    diskFreeBytes: await freeBytes(process.cwd()).catch(() => null),
     dataset,
     memoryBytes: machineMemory().bytes,
     problems,
   };
 }
 
-async function arithmeticOf(config: Config | null, workers: number): Promise<HostReport['arithmetic']> {
+async function arithmeticOf(
+  config: Config | null,
+  workers: number,
+  probes: boolean,
+): Promise<HostReport['arithmetic']> {
   const broken = checkAddon().find(({ status }) => status === 'failed');
   if (broken !== undefined) throw new Error(`its ${broken.name} ${broken.detail}: ${broken.fix}`);
   const { isa, kernels } = native().host();
   const isas = possibleIsas(native());
-  if (config?.device !== 'cuda') return { isa, isas, kernels, gpus: '' };
-  const gpus = await findGpus(native(), workers);
+  const { compute } = resolvePrecision(config?.precision.compute ?? 'auto', hostOf(native()));
+  const onGpus = config?.device === 'cuda' && workers > 0;
+  const gpus = onGpus ? await findGpus(native(), workers) : [];
   return {
-    ...{ isa, isas, kernels },
+    ...{ isa, isas, kernels, precision: compute },
     gpus: [...new Set(gpus.map(({ name, libraries }) => `${name}, ${libraries}`))].join('; '),
+    probe: probes ? await probeArithmetic(probeSpec(compute)) : '',
   };
+}
+
+/** A model with QK-norm and a second attention, as the paper's larger ones have them. */
+function probeSpec(precision: EngineSpec['precision']): EngineSpec {
+  const sizes = { depth: 1, heads: 1, latentChannels: 4, contextDim: 32, pooledDim: 32, posEmbedMaxSize: 16 };
+  const model = { backbone: 'mmdit', patch: 2, qkNorm: 'rms' as const, dualAttention: [0], ...sizes };
+  const shape = { model, latentHeight: 16, latentWidth: 16, contextTokens: 8, microBatch: 1 };
+  return inferenceSpec(shape, { precision, residual: precision, training: true });
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
 import { type ProcessEnd, stopCodeOf } from '../signals.js';
-import { type Child, prefixLines } from './children.js';
+import { type Child, passLines } from './children.js';
 import type { Exits } from './exits.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
 import type { Launcher } from './launcher.js';
@@ -24,6 +24,17 @@ interface KeptWorkersOptions {
   over: Promise<unknown>;
 }
 
+/** Time for what a process has printed at its end to arrive here. */
+const LAST_LINES_MS = 1_000;
+
+/** A worker that is started again and again. */
+interface Kept {
+  index: number;
+  restarts: Restarts;
+  /** Its host cannot be reached: when the next attempts are due; null: it could be the last time. */
+  away: Restarts | null;
+}
+
 export class KeptWorkers {
   readonly #options: KeptWorkersOptions;
 
@@ -32,19 +43,48 @@ export class KeptWorkers {
   }
 
   /** Starts a worker, and again when it has died while the run goes on. */
-  async start(index: number, restarts = new Restarts(this.#options.run.maxRestarts)): Promise<void> {
+  async start(index: number): Promise<void> {
+    await this.#start({ index, restarts: new Restarts(this.#options.run.maxRestarts), away: null });
+  }
+
+  async #start(kept: Kept): Promise<void> {
     const { run, launcher, coordinator, onStarted } = this.#options;
     const address = await coordinator.present;
     if (address === null) return;
-    const spec = workerProcess(run, index);
+    const spec = workerProcess(run, kept.index);
     const workerId = spec.environment[ENVIRONMENT.workerId]!;
     const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
     onStarted(worker, spec);
-    prefixLines(worker, (line) => coordinator.tell(line));
-    worker.process.once('exit', async (code, signal) => {
-      const ended = await this.#endOf(spec, worker, { code, signal });
-      this.#onEnd(index, worker, ended, restarts);
+    const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
+    /** Why its host cannot be reached, if it cannot. */
+    let unreachable: string | null = null;
+    passLines(worker, (line) => {
+      if (launcher.saysUnreachable(spec, line)) unreachable = line;
+      else tell(line);
     });
+    worker.process.once('exit', async (code, signal) => {
+      const end = { code, signal };
+      if (!launcher.hasEnded(spec, end)) {
+        await Promise.race([worker.exited, sleep(LAST_LINES_MS, null, { ref: false })]);
+        const isTried = unreachable !== null && run.maxRestarts > 0 && coordinator.goesOn;
+        if (isTried && !coordinator.members.has(workerId)) {
+          this.#tryLater(kept, spec, worker, unreachable!);
+          return;
+        }
+      }
+      if (unreachable !== null) tell(unreachable);
+      this.#onEnd({ ...kept, away: null }, worker, await this.#endOf(spec, worker, end));
+    });
+  }
+
+  /** A host that is down may come back: no attempt to reach it is a start of the worker. */
+  #tryLater(kept: Kept, { host, name }: ProcessSpec, worker: Child, why: string): void {
+    const away = kept.away ?? new Restarts(Number.POSITIVE_INFINITY);
+    const tried = 'it is tried again, at least every half minute, as long as the run goes on';
+    if (kept.away === null) {
+      this.#options.coordinator.tell(`${host.name} cannot be reached to start ${name}: ${why}; ${tried}`);
+    }
+    this.#startLater({ ...kept, away }, worker, away.next(performance.now())!.delayMs);
   }
 
   /** How a worker has ended, when it has: it may outlive what stands for it here. */
@@ -59,11 +99,11 @@ export class KeptWorkers {
     return { code: null, signal: null };
   }
 
-  #onEnd(index: number, worker: Child, ended: ProcessEnd, restarts: Restarts): void {
-    const { run, coordinator, exits, over } = this.#options;
-    const workerId = workerProcess(run, index).environment[ENVIRONMENT.workerId]!;
+  #onEnd(kept: Kept, worker: Child, ended: ProcessEnd): void {
+    const { run, coordinator, exits } = this.#options;
+    const workerId = workerProcess(run, kept.index).environment[ENVIRONMENT.workerId]!;
     const isMissed = coordinator.goesOn && hasDied(ended);
-    const restart = isMissed ? restarts.next(performance.now()) : null;
+    const restart = isMissed ? kept.restarts.next(performance.now()) : null;
     // The coordinator knows the rank, and whether the run was over.
     coordinator.workerEnded({ workerId, exit: exits.of(ended), again: restart !== null });
     if (restart === null) {
@@ -74,14 +114,19 @@ export class KeptWorkers {
     const { delayMs, count } = restart;
     const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
     coordinator.tell(`${worker.name} is started again in ${delayMs / 1000} s (${of})`);
+    this.#startLater(kept, worker, delayMs);
+  }
+
+  #startLater(kept: Kept, worker: Child, delayMs: number): void {
+    const { coordinator, over } = this.#options;
     const again = async () => {
       await Promise.race([sleep(delayMs, null, { ref: false }), over]);
-      if (coordinator.goesOn) await this.start(index, restarts);
+      if (coordinator.goesOn) await this.#start(kept);
     };
     again().catch((error) => {
       // It could not be started, which counts as a start.
       coordinator.tell(`${worker.name}: ${faultLines(faultOf(error)).join('\n')}`);
-      this.#onEnd(index, worker, { code: EXIT.failed, signal: null }, restarts);
+      this.#onEnd(kept, worker, { code: EXIT.failed, signal: null });
     });
   }
 }

@@ -16,6 +16,8 @@ export interface Launcher {
    * coordinator hears of it.
    */
   hasEnded(spec: ProcessSpec, ended: ProcessEnd): boolean;
+  /** Whether a line that the process has printed tells that its host cannot be reached, so that it was not started. */
+  saysUnreachable(spec: ProcessSpec, line: string): boolean;
 }
 
 export const LAUNCHERS = { local, ssh } satisfies Record<string, Launcher>;

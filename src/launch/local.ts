@@ -16,4 +16,8 @@ function hasEnded(): boolean {
   return true;
 }
 
-export const local = { start, shellLine, hasEnded } satisfies Launcher;
+function saysUnreachable(): boolean {
+  return false;
+}
+
+export const local = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;

@@ -33,17 +33,7 @@ export async function ownAddress(hosts: readonly RunHost[]): Promise<string> {
 
 async function addressTowards(name: string, ssh: NonNullable<RunHost['ssh']>) {
   try {
-    const { address, family } = await lookup(hostnameOf(ssh));
-    const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
-    try {
-      await new Promise<void>((resolve, reject) => {
-        socket.once('error', reject);
-        socket.connect(DISCARD, address, resolve);
-      });
-      return { name, address: socket.address().address };
-    } finally {
-      socket.close();
-    }
+    return { name, address: await localAddressTowards(hostnameOf(ssh)) };
   } catch (error) {
     const why = reasonOf(error);
     throw new OrchestratorError(
@@ -51,6 +41,21 @@ async function addressTowards(name: string, ssh: NonNullable<RunHost['ssh']>) {
       `Under which address ${name} reaches this machine is unknown: ${why}`,
       SAY_IT,
     );
+  }
+}
+
+/** The address of this machine from which connections to a host go out. */
+export async function localAddressTowards(host: string): Promise<string> {
+  const { address, family } = await lookup(host);
+  const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.connect(DISCARD, address, resolve);
+    });
+    return socket.address().address;
+  } finally {
+    socket.close();
   }
 }
 

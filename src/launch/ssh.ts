@@ -61,4 +61,11 @@ export function failedItself({ code }: ProcessEnd): boolean {
   return code === null || code === SSH_FAILED;
 }
 
-export const ssh = { start, shellLine, hasEnded } satisfies Launcher;
+/** What OpenSSH prints where it does not get as far as to the other side's key, and does not where a connection is lost. */
+const UNREACHABLE = /^(ssh: |kex_exchange_identification: |Connection (closed|reset|timed out) )/;
+
+function saysUnreachable({ host }: ProcessSpec, line: string): boolean {
+  return host.ssh !== null && UNREACHABLE.test(line);
+}
+
+export const ssh = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;

@@ -67,8 +67,8 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     const workers = new KeptWorkers({
       ...{ run, launcher, coordinator, exits, over: ended },
       onStarted: (child, { host }) => {
-        children.push(child);
-        if (host.ssh === null) local.push(child);
+        keepWhileRunning(children, child);
+        if (host.ssh === null) keepWhileRunning(local, child);
       },
     });
     for (let index = 0; isListening && index < workersOf(run) && coordinator.mayReturn; index++) {
@@ -106,6 +106,12 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     process.off('exit', killAll);
     await screen.close();
   }
+}
+
+/** A host that is down is tried again and again: those that have ended are forgotten. */
+function keepWhileRunning(children: Child[], child: Child): void {
+  children.push(child);
+  void child.exited.then(() => children.splice(children.indexOf(child), 1));
 }
 
 /**

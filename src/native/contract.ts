@@ -117,6 +117,8 @@ export interface NativeAddon {
    */
   mapDataset(spec: DatasetSpec): Promise<Dataset>;
   addInto: AddInto;
+  /** Of what is sent, in 64 bits: equal bytes give equal sums, and other bytes other ones, but for chance. */
+  checksum(bytes: Uint8Array): bigint;
   /**
    * Asks the system to drop the flushed pages of a file from memory, so that what is read next comes from the
    * disk. File systems that live in memory keep them. Rejects with ERR_FILE_OPEN.
@@ -148,8 +150,8 @@ export interface NativeAddon {
   /** Whether somebody holds it. */
   isLocked(descriptor: number): boolean;
   /**
-   * What the engine's driver is at, and how many pieces of work its threads have done. While it waits for other
-   * workers, or for a GPU, the ticks may stand.
+   * What the engine's driver is at, and how many pieces of work its threads and its GPU have done. While it waits for
+   * other workers, the ticks may stand.
    */
   progress(): { stage: 'idle' | 'compute' | 'exchange' | 'update' | 'wait'; ticks: number };
   /**

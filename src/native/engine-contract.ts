@@ -9,7 +9,7 @@ export interface EngineSpec {
   latentWidth: number;
   /** Context tokens M. */
   contextTokens: number;
-  /** Samples in a slot: the micro-batch. */
+  /** Samples that are computed together. */
   microBatch: number;
   precision: 'fp32' | 'bf16';
   /** Storage of the residual stream in bf16 mode. */
@@ -68,10 +68,10 @@ export interface ModelLayout {
 export interface EngineLayout extends ModelLayout {
   /** The states that the optimizer keeps; none where the engine does not train. */
   moments: string[];
-  /** Bytes of one slot's activation arena, including the backward pass where the engine trains. */
+  /** Bytes of one micro-batch's activation arena, including the backward pass where the engine trains. */
   arenaBytes: number;
-  /** Model FLOPs of a training step for one slot (3 x forward; recomputation is not counted). */
-  flopsPerSlot: number;
+  /** Model FLOPs of a micro-batch in training (3 x forward; recomputation is not counted). */
+  flops: number;
 }
 
 /** Weights that a forward pass can use: those that are trained, or their average. */
@@ -86,7 +86,7 @@ export type TensorReader = (tensor: string) => Float32Array | Promise<Float32Arr
 /** The state, one parameter at a time: a view of all of it could exceed 4 GiB, the limit of Node.js 20. */
 export type StateTensors = ReadonlyMap<StateName, TensorReader>;
 
-/** The rows of one slot and their random draws. Arrays have microBatch entries. */
+/** The rows of one slot and their random draws. Arrays have a multiple of microBatch entries. */
 export interface SlotBatch {
   slot: number;
   /** Row numbers in the dataset. */
@@ -277,12 +277,13 @@ export interface PlanFigures {
   length: number;
   /** Like the moments of EngineLayout. */
   moments: string[];
-  flopsPerSlot: number;
+  /** Like those of EngineLayout. */
+  flops: number;
   /** Bytes of one thread's activations and scratch, for `recompute` nothing, norms, mlp and block. */
   arenaBytes: number[];
-  /** FLOPs executed for one slot, including recomputation; by level, like arenaBytes. */
+  /** FLOPs executed for a micro-batch, including recomputation; by level, like arenaBytes. */
   executedFlops: number[];
-  /** Bytes of the operands of one slot's operations without matmuls; by level, like arenaBytes. */
+  /** Bytes of the operands of its operations without matmuls; by level, like arenaBytes. */
   memoryBoundBytes: number[];
 }
 

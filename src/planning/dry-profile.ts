@@ -19,7 +19,8 @@ export type DryProfile = Awaited<ReturnType<typeof dryProfile>>;
  */
 export async function dryProfile(addon: NativeAddon, config: Config, rates: Rates | null) {
   const figures = await estimate(addon, config, 1, null);
-  const { spec, precision, level, memory, gpuMemory, slots, flopsPerStep } = figures;
+  const { spec, precision, level, memory, gpuMemory, slots, accumulate, flopsPerStep } = figures;
+  const microBatches = slots * accumulate;
   const timed = (op: PlannedOperation): DryOp => ({
     ...op,
     ...(rates === null ? { seconds: null, bound: null } : leastTime(op, rates)),
@@ -27,24 +28,24 @@ export async function dryProfile(addon: NativeAddon, config: Config, rates: Rate
   const ops = addon.planOperations(spec).map(timed);
   const plan = addon.planFigures(spec);
   const { length } = plan;
-  const slotsOfStep: DryOp = {
-    name: 'slots, forward and backward',
-    count: slots,
-    flops: slots * total(ops, 'flops'),
-    bytes: slots * total(ops, 'bytes'),
-    seconds: rates === null ? null : slots * total(ops, 'seconds'),
+  const passes: DryOp = {
+    name: 'micro-batches, forward and backward',
+    count: microBatches,
+    flops: microBatches * total(ops, 'flops'),
+    bytes: microBatches * total(ops, 'bytes'),
+    seconds: rates === null ? null : microBatches * total(ops, 'seconds'),
     bound: null,
   };
   const sums = { name: 'sums of gradients', count: slots - 1, flops: 0, bytes: 12 * length * (slots - 1) };
   const update = { name: 'update', count: 1, flops: 0, bytes: updateBytes(spec, plan) * length };
   return {
-    ...{ spec, precision, level, memory, gpuMemory, rates, slots },
-    /** Operations of one slot, forward and backward: slowest first with rates, otherwise in graph order. */
+    ...{ spec, precision, level, memory, gpuMemory, rates, slots, accumulate },
+    /** Operations of one micro-batch, forward and backward: slowest first with rates, otherwise in graph order. */
     ops: rates === null ? ops : ops.sort((a, b) => b.seconds! - a.seconds!),
-    /** The parts of a step of one worker; the first is its slots. */
-    step: [slotsOfStep, ...[sums, update].filter(({ count }) => count > 0).map(timed)],
-    /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
-    modelFlops: flopsPerStep / slots,
+    /** The parts of a step of one worker; the first is its micro-batches. */
+    step: [passes, ...[sums, update].filter(({ count }) => count > 0).map(timed)],
+    /** Model FLOPs of a micro-batch: 3 x forward, no credit for recomputation. */
+    modelFlops: flopsPerStep / microBatches,
   };
 }
 

@@ -1,4 +1,7 @@
 /** An estimate as a page of text. */
+
+import { describeBatch } from '../config/derived.js';
+import type { Config } from '../config/schema.js';
 import { type MemoryPart, totalBytes } from '../memory/parts.js';
 import { releasedName } from '../model/released.js';
 import { describeModel } from '../model/tensors.js';
@@ -29,19 +32,18 @@ export function memoryTables(
   return [`GPU ${heading}`, ...memoryLines(gpuMemory), '', 'memory of its process', ...memoryLines(memory)];
 }
 
-export function renderEstimate(estimate: Estimate, steps: number, rates: Rates | null): string {
-  const { spec, shapes, slots, workers, levels } = estimate;
+export function renderEstimate(estimate: Estimate, config: Config, rates: Rates | null): string {
+  const { spec, shapes, workers, levels } = estimate;
   const name = releasedName(spec.model);
   const compute = estimate.gpuMemory === null ? `of ${counted(spec.threads, 'thread')}` : 'with a GPU each';
-  const batch = `${slots * spec.microBatch} samples = ${slots} slots x ${spec.microBatch}`;
   const work = `${flopCount(estimate.flopsPerStep)} of the model a step`;
   const facts = {
     model: `${describeModel(spec.model)}${name === null ? '' : ` (${name})`}`,
     parameters: `${integer(estimate.parameters)}, and ${integer(estimate.positions)} of the position table`,
     data: `latents ${shapes.latent.join(' x ')}, ${describeTokens(spec)} (from the ${shapes.source})`,
     precision: `${estimate.precision}, residual stream ${spec.residual}`,
-    batch: `${batch}; ${counted(workers, 'worker')} ${compute}`,
-    work: `${work}, ${flopCount(estimate.flopsOfRun)} for ${integer(steps)} steps`,
+    batch: `${describeBatch(config)}; ${counted(workers, 'worker')} ${compute}`,
+    work: `${work}, ${flopCount(estimate.flopsOfRun)} for ${integer(config.schedule.steps)} steps`,
   };
   const ofAll = estimate.rankBytes.reduce((sum, value) => sum + value, 0);
   return `${[
@@ -50,7 +52,7 @@ export function renderEstimate(estimate: Estimate, steps: number, rates: Rates |
     ...memoryTables(estimate, 'a worker (rank 0)'),
     ...(workers === 1 ? [] : [`of all ${workers} workers ${bytes(ofAll)}`]),
     '',
-    'by activation_checkpointing (activations of one slot; work as it is executed)',
+    'by activation_checkpointing (activations of one micro-batch; work as it is executed)',
     ...alignedRows([
       ['', 'activations', 'worker', 'a step'],
       ...levels.map(({ level, activationBytes, workerBytes, executedFlops }) => [
@@ -60,7 +62,7 @@ export function renderEstimate(estimate: Estimate, steps: number, rates: Rates |
         flopCount(executedFlops),
       ]),
     ]),
-    ...(rates === null ? [] : ['', ...timeLines(estimate, steps, rates)]),
+    ...(rates === null ? [] : ['', ...timeLines(estimate, config.schedule.steps, rates)]),
   ].join('\n')}\n`;
 }
 

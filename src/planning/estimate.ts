@@ -76,7 +76,7 @@ export function estimateFor(
   const { activation_checkpointing: level } = config;
   const peaks = ranges.map((_, rank) => workerMemory(run, rank, level, 'peak'));
   const leasts = ranges.map((_, rank) => workerMemory(run, rank, level, 'least'));
-  const flopsPerStep = training.flopsPerSlot * slots;
+  const flopsPerStep = training.flops * slots * config.batch.accumulate;
   const positions = spec.model.posEmbedMaxSize * spec.model.posEmbedMaxSize * hiddenOf(spec.model);
   const weights = config.ema === null ? 1 : 2;
   return {
@@ -91,6 +91,8 @@ export function estimateFor(
     /** Elements of the position table, which is stored but not trained. */
     positions,
     slots,
+    /** Micro-batches of a slot. */
+    accumulate: config.batch.accumulate,
     /** Model FLOPs of a step: 3 x forward, no credit for recomputation. */
     flopsPerStep,
     flopsOfRun: flopsPerStep * config.schedule.steps,
@@ -115,7 +117,7 @@ export function estimateFor(
         /** Memory of rank 0: the GPU's on a GPU, otherwise the machine's. */
         workerBytes: totalBytes(gpu ?? host),
         /** Executed FLOPs of a step of all workers, including recomputation. */
-        executedFlops: training.executedFlops[i]! * slots,
+        executedFlops: training.executedFlops[i]! * slots * config.batch.accumulate,
         /** Null without rates. */
         time: rates && stepTime(run, i, rates),
       };
@@ -145,10 +147,11 @@ export function updateBytes({ ema, precision }: EngineSpec, { moments }: PlanFig
  */
 function stepTime({ config, spec, training, ranges, shares }: RunShape, level: number, rates: Rates) {
   const slots = Math.ceil(slotCount(config) / ranges.length);
-  const matmuls = (slots * training.executedFlops[level]!) / rates.flops;
+  const microBatches = slots * config.batch.accumulate;
+  const matmuls = (microBatches * training.executedFlops[level]!) / rates.flops;
   // Adding a slot's gradient to another reads both and writes one.
   const sums = (slots - 1) * 12 * training.length;
-  const memoryBound = (slots * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
+  const memoryBound = (microBatches * training.memoryBoundBytes[level]! + sums) / rates.bandwidth;
   // Workers that share a state share its update.
   const updated = training.length / (shares ? ranges.length : 1);
   const update = (updateBytes(spec, training) * updated) / rates.bandwidth;

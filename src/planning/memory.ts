@@ -140,7 +140,7 @@ function attentionBytes({ model, microBatch, precision, ...slot }: EngineSpec): 
   return 2 * microBatch * tokens * (model.heads * tokens + 2 * hiddenOf(model));
 }
 
-/** Bytes of a slot's input: latent, noised latent and target in fp32, text in the type of the matmuls. */
+/** Bytes of a micro-batch's input: latent, noised latent and target in fp32, text in the type of the matmuls. */
 function inputBytes({ model, precision, ...slot }: EngineSpec): number {
   const latent = model.latentChannels * slot.latentHeight * slot.latentWidth;
   const text = slot.contextTokens * model.contextDim + model.pooledDim;

@@ -10,12 +10,12 @@ import type { Profile } from './profile.js';
 const percent = (value: number) => `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
 const byteRate = (perSecond: number) => `${(perSecond / 1e9).toFixed(1)} GB/s`;
 
-/** What both kinds of profiles say first: the model, its slot and the precision. */
+/** What both kinds of profiles say first: the model, its micro-batch and the precision. */
 function facts({ spec, precision }: { spec: EngineSpec; precision: string }, where: string) {
   const { model, microBatch, residual, recompute } = spec;
   return {
     model: describeModel(model),
-    slot: `${microBatch} samples of ${describeTokens(spec)}, forward and backward${where}`,
+    'micro-batch': `${microBatch} samples of ${describeTokens(spec)}, forward and backward${where}`,
     precision: `${precision}, residual stream ${residual}, activation_checkpointing ${recompute}`,
   };
 }
@@ -50,23 +50,28 @@ export function renderProfile(profile: Profile): string {
 }
 
 export function renderDryProfile(profile: DryProfile): string {
-  const { rates, ops, step, slots, modelFlops } = profile;
+  const { rates, ops, step, slots, accumulate, modelFlops } = profile;
   const timed = rates !== null;
   const memory = `memory ${byteCount(rates?.bandwidth ?? 0)}/s (read and written)`;
   const executed = `${flopCount(total(ops, 'flops'))} as it is executed`;
+  const each = accumulate === 1 ? '' : ` of ${accumulate} micro-batches`;
   const lines = [
     ...namedRows({
       ...facts(profile, '; nothing was run'),
       ...(timed && { rates: `matmuls ${flopCount(rates.flops)}/s, ${memory}, as given` }),
-      work: `${flopCount(modelFlops)} of the model a slot, ${executed}`,
+      work: `${flopCount(modelFlops)} of the model a micro-batch, ${executed}`,
     }),
     '',
-    ...dryTable('operations of a slot', ops, timed),
+    ...dryTable('operations of a micro-batch', ops, timed),
     '',
-    ...dryTable(`a step of one worker with its ${slots === 1 ? 'slot' : `${slots} slots`}`, step, timed),
+    ...dryTable(
+      `a step of one worker with its ${slots === 1 ? 'slot' : `${slots} slots`}${each}`,
+      step,
+      timed,
+    ),
   ];
   if (timed) {
-    const perSecond = (slots * modelFlops) / total(step, 'seconds');
+    const perSecond = (slots * accumulate * modelFlops) / total(step, 'seconds');
     const share = percent(perSecond / rates.flops);
     lines.push(`at most ${flopRate(perSecond)} of the model: ${share} of the matmuls' rate`);
   }

@@ -45,7 +45,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
       bandwidth: Math.max(before.bandwidth, after.bandwidth),
     };
     const seconds = secondsOf(rows);
-    const modelFlops = engine.layout().flopsPerSlot;
+    const modelFlops = engine.layout().flops;
     return {
       spec,
       /** Name of the GPU; null on the CPU. */
@@ -58,9 +58,9 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
       repeats: count,
       /** Slowest first. */
       ops: rows.map((row) => againstRoofline(row, roofline, seconds)).sort((a, b) => b.seconds - a.seconds),
-      /** Seconds of a slot's pass on one thread, or on the GPU with one operation after the other. */
+      /** Seconds of a micro-batch's pass on one thread, or on the GPU with one operation after the other. */
       seconds,
-      /** Model FLOPs of a slot: 3 x forward, no credit for recomputation. */
+      /** Model FLOPs of a micro-batch: 3 x forward, no credit for recomputation. */
       modelFlops,
       /** Model FLOP/s over the matmul peak. */
       utilization: modelFlops / seconds / roofline.flops,

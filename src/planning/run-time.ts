@@ -90,7 +90,7 @@ export function runSeconds(
       .planOperations({ ...spec, training })
       .reduce((sum, operation) => sum + leastTime(operation, rates).seconds, 0);
   const perWorker = Math.ceil(slotCount(config) / workers);
-  const step = perWorker * operations(true);
+  const step = perWorker * config.batch.accumulate * operations(true);
   const every = validationEvery(config);
   const steps = Math.max(0, config.schedule.steps - doneSteps);
   const points = config.validation.bins + EPSILON_LOG_SNRS.length;

@@ -62,6 +62,7 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
     const threads = threadsOf(run.config, host, run.workers);
     return [changed(run, { threads_per_slot: threads }, `threads_per_slot=${threads}`)];
   },
+  accumulations,
   microBatches,
   (run) => {
     const { validation } = run.config;
@@ -77,14 +78,28 @@ const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
   },
 ];
 
-/** Larger micro-batches leave fewer sums waiting in the tree; smaller ones need less for activations. */
+/** Larger micro-batches are fewer, and so are the gradients that wait in the tree; smaller ones need less for activations. */
 function microBatches(run: Run): Change[] {
-  const { global, micro } = run.config.batch;
+  const { batch } = run.config;
+  const { micro } = batch;
   const changes: Change[] = [];
   for (let other = micro / 1024; other <= micro * 1024; other *= 2) {
-    if (other === micro || !Number.isInteger(other) || global % other !== 0) continue;
-    const change = changed(run, { batch: { global, micro: other } }, `batch.micro=${other}`);
-    if (slotCount(change.config) >= run.workers) changes.push(change);
+    if (other === micro || !Number.isInteger(other)) continue;
+    changes.push(changed(run, { batch: { ...batch, micro: other } }, `batch.micro=${other}`));
   }
-  return changes;
+  return changes.filter(hasSlots);
+}
+
+/** Slots of more micro-batches are fewer, and so are the gradients that wait in the tree. */
+function accumulations(run: Run): Change[] {
+  const { batch } = run.config;
+  const changes: Change[] = [];
+  for (let more = 2 * batch.accumulate; more <= batch.global; more *= 2)
+    changes.push(changed(run, { batch: { ...batch, accumulate: more } }, `batch.accumulate=${more}`));
+  return changes.filter(hasSlots);
+}
+
+/** Whether the global batch has whole slots, one at least for every worker. */
+function hasSlots({ config, workers }: Change): boolean {
+  return Number.isInteger(slotCount(config)) && slotCount(config) >= workers;
 }

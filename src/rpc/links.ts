@@ -14,19 +14,35 @@ export interface Link {
   proof: { own: Certified; expected: Identity } | null;
 }
 
-/** Connects; rejects unless the other side is who was expected: with WrongPeer if it is somebody else. */
+/**
+ * The system of the other machine answers within this time, however busy the process is. Four times the packet that
+ * asks for a connection is sent in it.
+ */
+const REACH_MS = 10_000;
+
+/** The network, or the other machine, has not answered at all. */
+export class Unreachable extends Error {}
+
+/**
+ * Connects; rejects unless the other side is who was expected: with WrongPeer if it is somebody else, and with
+ * Unreachable if nothing comes from there.
+ */
 export async function connectLink({ address, proof }: Link, signal: AbortSignal): Promise<Socket> {
   const socket = connect({ ...socketAddress(address), noDelay: true });
   const abort = () => socket.destroy(signal.reason as Error);
   signal.addEventListener('abort', abort);
+  const unanswered = () => socket.destroy(new Unreachable(`no answer within ${REACH_MS / 1000} s`));
+  const timer = setTimeout(unanswered, REACH_MS);
   try {
     signal.throwIfAborted();
     await once(socket, 'connect');
+    clearTimeout(timer);
     return await secure(socket, proof);
   } catch (error) {
     socket.destroy();
     throw error;
   } finally {
+    clearTimeout(timer);
     signal.removeEventListener('abort', abort);
   }
 }

@@ -8,7 +8,7 @@ import type { ProtoGrpcType } from './generated/cluster.js';
 import type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
-export const PROTOCOL = 7;
+export const PROTOCOL = 8;
 
 const path = fileURLToPath(new URL('../../proto/cluster.proto', import.meta.url));
 const loaded = loadPackageDefinition(
@@ -35,12 +35,14 @@ export type {
 export type { Heartbeat__Output as Heartbeat } from './generated/orchestrator/v1/Heartbeat.js';
 export type { Invitation__Output as Invitation } from './generated/orchestrator/v1/Invitation.js';
 export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
+export type { Offered__Output as Offered } from './generated/orchestrator/v1/Offered.js';
 export type { Orders__Output as Orders } from './generated/orchestrator/v1/Orders.js';
 export type { Prepared__Output as Prepared } from './generated/orchestrator/v1/Prepared.js';
 export type { PullRequest__Output as PullRequest } from './generated/orchestrator/v1/PullRequest.js';
 export type { Ready__Output as Ready } from './generated/orchestrator/v1/Ready.js';
 export type { Saved__Output as Saved } from './generated/orchestrator/v1/Saved.js';
 export type { Standby__Output as Standby } from './generated/orchestrator/v1/Standby.js';
+export type { StateRequest__Output as StateRequest } from './generated/orchestrator/v1/StateRequest.js';
 export type { Suspect__Output as Suspect } from './generated/orchestrator/v1/Suspect.js';
 export type { Sync } from './generated/orchestrator/v1/Sync.js';
 export type { Validated__Output as Validated } from './generated/orchestrator/v1/Validated.js';

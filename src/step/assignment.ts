@@ -7,11 +7,12 @@ import type { Range } from './tree.js';
 export function checkWorkers(config: Config, workers: number): void {
   const slots = slotCount(config);
   if (workers <= slots) return;
-  const { global, micro } = config.batch;
+  const { global, micro, accumulate } = config.batch;
+  const each = accumulate === 1 ? '' : ` / batch.accumulate ${accumulate}`;
   throw new OrchestratorError(
     'ERR_USAGE',
-    `${workers} workers cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro})`,
-    `Use at most ${slots} workers, or a smaller batch.micro`,
+    `${workers} workers cannot share ${slots} slots (batch.global ${global} / batch.micro ${micro}${each})`,
+    `Use at most ${slots} workers, or a smaller ${accumulate === 1 ? 'batch.micro' : 'batch.accumulate'}`,
   );
 }
 

@@ -1,5 +1,5 @@
 /** The batches of slots in training and validation, as a pure function of the counters. */
-import type { Config } from '../config/schema.js';
+import { type Config, slotSamples } from '../config/schema.js';
 import type { EvaluateBatch, SlotBatch } from '../native/contract.js';
 import { COEFFICIENTS, epsilonErrorPerError, writeCoefficients } from '../objective/coefficients.js';
 import { EPSILON_LOG_SNRS, type Objective } from '../objective/objective.js';
@@ -59,12 +59,12 @@ export class SlotBatches {
 
   /** The batch of a slot in a training step; steps count from 1. */
   training(step: number, slot: number): TrainingSlot {
-    const { micro, global } = this.#config.batch;
+    const count = slotSamples(this.#config);
     const { drop } = this.#config.data;
-    const { rows, sampleIds } = this.#plan.samples(step, global, slot * micro, micro);
+    const { rows, sampleIds } = this.#plan.samples(step, this.#config.batch.global, slot * count, count);
     const batch = emptyBatch(rows, sampleIds);
-    const levels = new Float64Array(micro);
-    for (let i = 0; i < micro; i++) {
+    const levels = new Float64Array(count);
+    for (let i = 0; i < count; i++) {
       const draw = (stream: number) => this.#draw(stream, step, sampleIds[i]!);
       const [u1, u2] = draw(STREAM.time);
       levels[i] = this.#objective.drawLevel(u1!, u2!);
@@ -82,7 +82,7 @@ export class SlotBatches {
   /**
    * The slots of a validation: each held-out row at the middle of every bin of t, and at EPSILON_LOG_SNRS,
    * without dropping encoders; noise and captions are the same in every validation. At a fixed log-SNR the
-   * noise is also the same for every formulation. Slots have batch.micro samples and are ordered by point.
+   * noise is also the same for every formulation. They have batch.micro samples and are ordered by point.
    * They must be evaluated at step VALIDATION_STEP.
    */
   validation(): ValidationSlot[] {

@@ -12,6 +12,7 @@ import {
   type StepRecord,
   type ValidationRecord,
 } from './record.js';
+import { SLOW, slowness } from './slowness.js';
 
 /** Before the name of every metric. */
 export const PREFIX = 'orchestrator_';
@@ -79,7 +80,9 @@ const names = Object.keys(WORKER_NUMBERS) as (keyof WorkerNumbers)[];
 
 /** The numbers that a worker has sent; one that is missing is 0, and unknown ones are left out. */
 export function workerNumbers(sent: Readonly<Record<string, number>>): WorkerNumbers {
-  return Object.fromEntries(names.map((name) => [name, sent[name] ?? 0])) as WorkerNumbers;
+  const numbers = {} as WorkerNumbers;
+  for (const name of names) numbers[name] = sent[name] ?? 0;
+  return numbers;
 }
 
 /**
@@ -163,16 +166,10 @@ const blockLabel = (name: string) => name.replace(/^block (\d+)$/, (_, block) =>
 /** The name of a time of the path in the records: "t=0.0625". */
 export const timeName = (time: number) => `t=${time.toFixed(4)}`;
 
-/** A worker is slow in a step if it takes longer than this multiple of the median of all for a slot. */
-const SLOW = 1.5;
-
-/** By worker, whether it was slow. Of an even number of workers, the median is the lower one. */
+/** By worker, whether it was slow. */
 function slowWorkers({ workers }: StepRecord): Sample[] {
-  const seconds = workers.map(
-    ({ firstSlot, endSlot, numbers }) => numbers.accumulate_seconds / (endSlot - firstSlot),
-  );
-  const median = [...seconds].sort((a, b) => a - b)[Math.floor((seconds.length - 1) / 2)] ?? 0;
-  return workers.map(({ rank }, i) => [seconds[i]! > SLOW * median ? 1 : 0, String(rank)]);
+  const times = slowness(workers);
+  return workers.map(({ rank }, i) => [times[i]! > SLOW ? 1 : 0, String(rank)]);
 }
 
 const now = () => Date.now() / 1000;

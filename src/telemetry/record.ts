@@ -15,6 +15,13 @@ export interface WorkerReport {
   numbers: WorkerNumbers;
 }
 
+/** A worker that was slow in most of the last steps. */
+export interface Straggler {
+  rank: number;
+  /** How many times as long as the median it takes for a slot, as a mean over the last steps. */
+  times: number;
+}
+
 export interface StepRecord {
   step: number;
   steps: number;
@@ -43,6 +50,7 @@ export interface StepRecord {
   /** By block; empty if the step was not sampled. Their squares add up to that of gradientNorm. */
   gradientNorms: Record<string, number>;
   workers: WorkerReport[];
+  stragglers: readonly Straggler[];
   /** A validation follows: the next commit waits for it. */
   validating: boolean;
   /**

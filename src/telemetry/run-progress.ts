@@ -7,6 +7,7 @@ import type {
   RunHeader,
   Sink,
   StepRecord,
+  Straggler,
   ValidatedSlots,
   ValidationRecord,
 } from './record.js';
@@ -63,6 +64,8 @@ export interface RunView {
   missed_checkpoints: number;
   restarts: number;
   workers: number;
+  /** Workers that were slow in most of the last steps; of a run whose coordinator answers. */
+  stragglers: readonly Straggler[];
   unix_seconds: number;
 }
 
@@ -220,6 +223,7 @@ export class RunProgress implements Sink {
       missed_checkpoints: this.#missed,
       restarts: header.restarts + this.#restarts,
       workers: header.workers,
+      stragglers: record?.stragglers ?? [],
       unix_seconds: now / 1000,
     };
   }

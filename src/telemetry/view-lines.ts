@@ -100,9 +100,12 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
     view.missed_checkpoints === 0 ? null : [`${view.missed_checkpoints} missed`, 'yellow'],
     known(checkpoint?.free_bytes ?? null, (free) => `${bytes(free)} free`),
   ];
+  const stragglers = view.stragglers.map(
+    ({ rank, times }): Item => [`rank ${rank} is slow: ${times.toFixed(1)} times the median`, 'yellow'],
+  );
   return [
     titleLine(view, width, paint),
-    ...(view.loss === null ? [] : [losses, speeds, validations, checkpoints]).flatMap((items) =>
+    ...(view.loss === null ? [] : [losses, speeds, validations, checkpoints, stragglers]).flatMap((items) =>
       fitted(items, width, paint),
     ),
   ];

@@ -1,25 +1,43 @@
 /** Texts of others, made safe for terminals and logs. */
 
+/** Most texts, by far. */
+const PLAIN = /^[\n\t -~]*$/;
+
 /**
  * The text without characters that control terminals or hide what is written: control characters except line
  * feed and tab, Unicode's marks of direction and line separators. Of an escape sequence only the first
  * character is lost, so the rest is seen. Cut to `limit` characters.
  */
 export function printable(text: string, limit = 4_096): string {
+  if (text.length <= limit && PLAIN.test(text)) return text;
   const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
   return cut.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, '');
 }
 
 /** The same on one line, for names: in a log, what follows a line feed would look like a message of its own. */
 export function printableLine(text: string, limit?: number): string {
-  return printable(text, limit).replace(/[\n\t]/g, ' ');
+  const clean = printable(text, limit);
+  return /[\n\t]/.test(clean) ? clean.replace(/[\n\t]/g, ' ') : clean;
 }
 
-/** The same value, with every text in it made printable, also the keys of maps. */
+/**
+ * The same value, with every text in it made printable, also the keys of maps. Where nothing has to change, it is the
+ * value itself: a coordinator gets thousands of messages a second.
+ */
 export function allPrintable<T>(value: T): T {
   if (typeof value === 'string') return printable(value) as T;
-  if (Array.isArray(value)) return (typeof value[0] === 'number' ? value : value.map(allPrintable)) as T;
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
+  if (Array.isArray(value)) {
+    const isClean = typeof value[0] === 'number' || value.every((inner) => allPrintable(inner) === inner);
+    return (isClean ? value : value.map(allPrintable)) as T;
+  }
+  for (const key in value) {
+    if (printableLine(key) !== key || allPrintable(value[key]) !== value[key]) return cleaned(value);
+  }
+  return value;
+}
+
+function cleaned<T extends object>(value: T): T {
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => [printableLine(key), allPrintable(inner)]),
   ) as T;

@@ -1,4 +1,5 @@
 /** A worker's part in one generation: it connects to its peers, gets the state, and trains. */
+import type { CheckpointManifest } from '../checkpoint/manifest.js';
 import { wantedExchange } from '../config/derived.js';
 import { faultOf } from '../fault.js';
 import { faultPoint } from '../fault-points.js';
@@ -13,8 +14,9 @@ import { GrpcCollective } from './collective/grpc.js';
 import { canConnectDevices, connectDevices, deviceRendezvous } from './collective/nccl.js';
 import { reachMemory } from './collective/shared.js';
 import type { Reachable } from './reachable.js';
+import { receiveCheckpoint } from './served-state.js';
 import { aborted, type CoordinatorSession } from './session.js';
-import { loadState, readiness, type WorkerRun } from './setup.js';
+import { checkManifest, loadState, readiness, type WorkerRun } from './setup.js';
 import { receiveState, stateShare } from './state-transfer.js';
 import { train } from './train-loop.js';
 
@@ -71,10 +73,10 @@ export async function takePart(
       const { step } = await engine.join(group!);
       collective = engineCollective(engine, true);
       if (step === null) await load(worker, sync, isFirst, log);
-      else held.step = step;
+      else Object.assign(held, { step, isRun: true });
     } else {
       if (wanted === 'shared') await connect();
-      await takeState(worker, collective, sync, log);
+      await takeState(worker, connections, collective, sync, log);
       if (wanted === 'nccl' && !isAlone && canConnectDevices(config.exchange, sync.devices, log)) {
         collective.close();
         collective = await connectDevices(engine, sync.devices);
@@ -146,19 +148,29 @@ function linkTo(
 /** Gets the state from where the coordinator says: it is here, in the memory of peers, or in a checkpoint. */
 async function takeState(
   worker: WorkerRun,
+  { coordinator }: Connections,
   collective: Collective,
   sync: Sync,
   log: (note: string) => void,
 ): Promise<void> {
-  const { keep, holders } = sync;
+  const { keep, holders, served } = sync;
   if (keep) return;
   const { config, engine, held, saver, session } = worker;
   await saver.copied();
+  if (served) {
+    Object.assign(held, { step: null, isUsed: true, isRun: false });
+    const from = { coordinator, signal: session.regrouped };
+    const check = (manifest: CheckpointManifest) => checkManifest(worker, 'the checkpoint', manifest, log);
+    const received = receiveCheckpoint(engine, config.ema !== null, served.step, from, check);
+    await Promise.race([received, aborted(session.regrouped)]);
+    held.step = served.step;
+    return;
+  }
   if (!holders || !(collective instanceof GrpcCollective)) return await load(worker, sync, true, log);
   Object.assign(held, { step: null, isUsed: true, isRun: false });
   const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
   await Promise.race([received, aborted(session.regrouped)]);
-  held.step = holders.step;
+  Object.assign(held, { step: holders.step, isRun: true });
 }
 
 /** @param writes Whether this worker writes the state; where it is shared, rank 0 does. */

@@ -51,7 +51,9 @@ export async function becomeReachable(options: Connecting, note: (text: string) 
     // The interface that leads to the coordinator leads to the other workers, too.
     const host = hostInAddress(localHost);
     const listen = `${host}:${port}`;
-    const bound = await peers.listen({ listen, own, roles: ['worker'], enrolments: null });
+    // The coordinator gets the state that is offered to it.
+    const roles = ['worker', 'coordinator'] as const;
+    const bound = await peers.listen({ listen, own, roles, enrolments: null });
     const addresses = { dataAddress: `${advertise ?? host}:${bound}`, ...within };
     const expected = { run: own.identity.run, role: 'coordinator', id: '' } as const;
     return { id, coordinator: { address, proof: { own, expected } }, own, peers, addresses };

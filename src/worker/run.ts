@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
-import { planFault } from '../fault-points.js';
+import { planFault, whenCut } from '../fault-points.js';
 import { adoptIsa } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
@@ -45,6 +45,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     addressOf: ({ runDir }) => localCredential(runDir),
   });
   const group = offerSharedMemory();
+  whenCut(() => peers.disconnect());
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
@@ -67,9 +68,9 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       adoptIsa(native(), welcome.isa || null);
       const setup = await buildSetup(welcome, sharing, options.data);
       startWatchdog();
-      const saver = new CheckpointSaver(setup, session);
-      const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
+      const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null);
+      const worker = { ...setup, session, saver, held: { step: null, isUsed: false, isRun: false } };
       const arithmetic = await describeArithmetic(setup);
       const instructionSets = setup.gpu === null ? native().instructionSets() : [];
       const standing = { withoutRunFolder, arithmetic, instructionSets };

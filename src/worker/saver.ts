@@ -1,13 +1,15 @@
 /** Asynchronous checkpoints: the state is copied natively, and written while training continues. */
 import { join } from 'node:path';
-import type { CheckpointMetadata } from '../checkpoint/manifest.js';
+import { type CheckpointMetadata, encodeMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { stageCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
-import type { StateTensors } from '../native/contract.js';
+import type { StateName, StateTensors } from '../native/contract.js';
 import { version } from '../version.js';
+import type { StateOffers } from './offer.js';
 import type { CoordinatorSession } from './session.js';
 import { arithmetic, type WorkerSetup } from './setup.js';
+import { stateShare } from './state-transfer.js';
 
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
@@ -16,6 +18,7 @@ const SIGN_MS = 1_000;
 export class CheckpointSaver {
   readonly #setup: WorkerSetup;
   readonly #session: CoordinatorSession;
+  readonly #offers: StateOffers | null;
   #writing: Promise<void> = Promise.resolve();
   /** The step whose checkpoint is being written; null: none is. */
   #step: number | null = null;
@@ -23,9 +26,11 @@ export class CheckpointSaver {
   #again = false;
   #copied: Promise<unknown> = Promise.resolve();
 
-  constructor(setup: WorkerSetup, session: CoordinatorSession) {
+  /** @param offers Where the coordinator gets the state if this worker does not see the run folder; null: it does. */
+  constructor(setup: WorkerSetup, session: CoordinatorSession, offers: StateOffers | null) {
     this.#setup = setup;
     this.#session = session;
+    this.#offers = offers;
   }
 
   /**
@@ -47,10 +52,14 @@ export class CheckpointSaver {
     // A GPU has one queue, so copying the state blocks computing.
     if (gpu !== null) await this.#copied;
     const stallSeconds = (performance.now() - started) / 1000;
-    this.#writing = this.#write(step, snapshot, stallSeconds)
+    const attempt = () =>
+      this.#offers === null
+        ? this.#write(step, snapshot, stallSeconds)
+        : this.#offer(this.#offers, step, snapshot, stallSeconds);
+    this.#writing = attempt()
       .catch((error) => {
         if (!this.#again) throw error;
-        return this.#write(step, snapshot, stallSeconds);
+        return attempt();
       })
       .catch((error) => {
         const { code, message, hint } = faultOf(error);
@@ -89,6 +98,28 @@ export class CheckpointSaver {
     const { folder, manifest, seconds } = await stageCheckpoint(root, content, sign);
     const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
     this.#session.send({ saved: { step, folder, seconds, stallSeconds, bytes } });
+  }
+
+  async #offer(
+    offers: StateOffers,
+    step: number,
+    snapshot: Promise<StateTensors>,
+    stallSeconds: number,
+  ): Promise<void> {
+    const { engine } = this.#setup;
+    const state = await snapshot;
+    const { moments } = engine.layout();
+    const ema = state.has('ema');
+    const memory = {
+      layout: () => engine.layout(),
+      posEmbed: () => engine.posEmbed(),
+      state: async (array: StateName, tensor: string) => await state.get(array)!(tensor),
+    };
+    const pieces = await stateShare(memory, ema, 0, 1);
+    const metadata = encodeMetadata(this.#metadata(step));
+    await offers.offer(step, pieces, () =>
+      this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds } }),
+    );
   }
 
   #metadata(step: number): CheckpointMetadata {

@@ -1,4 +1,5 @@
 /** What a worker trains with: built once after joining, then given a rank in a generation, and a state. */
+import type { CheckpointManifest } from '../checkpoint/manifest.js';
 import { checkEncoders, otherArithmetic } from '../checkpoint/resume.js';
 import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
@@ -35,7 +36,7 @@ export interface Held {
   step: number | null;
   /** Whether any state was ever written there. */
   isUsed: boolean;
-  /** Whether it is that of the run, its own or shared with others: the worker was in a generation that started. */
+  /** Whether it is that of the run, its own or shared with others: a generation has started with it. */
   isRun: boolean;
 }
 
@@ -128,13 +129,10 @@ export async function loadState(
   isUsed: boolean,
   log: (note: string) => void,
 ): Promise<number> {
-  const { config, engine, plan, dataset, gpu, training } = setup;
+  const { config, engine, training } = setup;
   if (checkpoint !== '') {
     const manifest = await openCheckpoint(checkpoint);
-    checkEncoders({ path: checkpoint, manifest }, dataset.encoders);
-    const other = otherArithmetic(manifest, arithmetic(training, gpu));
-    if (other !== null) log(`warn ${other}`);
-    plan.check(planStateOf(checkpoint, manifest.planState), manifest.step, config.batch.global);
+    checkManifest(setup, checkpoint, manifest, log);
     if (writesState) await loadInto(engine, checkpoint, config.ema !== null);
     return manifest.step;
   }
@@ -159,6 +157,19 @@ export async function loadState(
   return 0;
 }
 
+/** Refuses a checkpoint that does not belong to the run. `path` is for messages. */
+export function checkManifest(
+  { config, plan, dataset, gpu, training }: WorkerSetup,
+  path: string,
+  manifest: CheckpointManifest,
+  log: (note: string) => void,
+): void {
+  checkEncoders({ path, manifest }, dataset.encoders);
+  const other = otherArithmetic(manifest, arithmetic(training, gpu));
+  if (other !== null) log(`warn ${other}`);
+  plan.check(planStateOf(path, manifest.planState), manifest.step, config.batch.global);
+}
+
 /** The Ready message, which the coordinator compares between workers before the first step. */
 export async function readiness(setup: WorkerSetup, step: number) {
   const { config, dataset, engine, gpu, training, validation, matmulPeak } = setup;
@@ -171,7 +182,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
     datasetHash: dataset.hash,
     stateHash: await engine.digest(),
     parameters: layout.parameters,
-    flopsPerSlot: layout.flopsPerSlot,
+    flopsPerSlot: layout.flops * config.batch.accumulate,
     precision: attention === null ? precision : `${precision}, attention by ${attention}`,
     validation: validation.map(({ name }) => name),
     device: gpu === null ? '' : `${gpu.name}, GPU ${gpu.ordinal} of ${gpu.count}`,

@@ -3,10 +3,10 @@
  * shares as there are holders, and each holder sends one. Nobody computes meanwhile, so it is sent from where
  * it is, and received where it belongs.
  */
+import { statePieces } from '../checkpoint/state-stream.js';
 import type { Engine } from '../native/contract.js';
 import type { Receiver } from '../rpc/grpc-stream.js';
 import { ExchangeBroken } from './collective/collective.js';
-import { CHUNK_ELEMENTS } from './collective/slices.js';
 
 /** What the transfer needs of an engine. */
 export type StateMemory = Pick<Engine, 'layout' | 'state' | 'posEmbed' | 'parametersChanged'>;
@@ -17,35 +17,22 @@ export type PullShare = (
   receiver: Receiver,
 ) => void;
 
-/** Views of one share of the state, in pieces of at most CHUNK_ELEMENTS, the same for sender and receiver. */
+/** Views of one share of the state, in pieces, the same for sender and receiver. */
 export async function stateShare(
-  engine: StateMemory,
+  engine: Pick<StateMemory, 'layout' | 'state' | 'posEmbed'>,
   ema: boolean,
   share: number,
   shares: number,
 ): Promise<Float32Array[]> {
-  const { tensors, moments } = engine.layout();
-  const lengths = new Map(tensors.map(({ name, length }) => [name, length]));
-  const arrays = ['master', ...(ema ? ['ema'] : []), ...moments];
   const positions = engine.posEmbed();
-  const parts = [
-    ...piecesOf(positions.length).map((piece) => ({ ...piece, view: () => positions })),
-    ...arrays.flatMap((array) =>
-      tensors.flatMap(({ name }) =>
-        piecesOf(lengths.get(name)!).map((piece) => ({ ...piece, view: () => engine.state(array, name) })),
-      ),
+  const pieces = statePieces(engine.layout(), positions.length, ema);
+  const bound = (index: number) => Math.floor((index * pieces.length) / shares);
+  const own = pieces.slice(bound(share), bound(share + 1));
+  return await Promise.all(
+    own.map(async ({ array, tensor, from, to }) =>
+      (tensor === '' ? positions : await engine.state(array, tensor)).subarray(from, to),
     ),
-  ];
-  const bound = (index: number) => Math.floor((index * parts.length) / shares);
-  const own = parts.slice(bound(share), bound(share + 1));
-  return await Promise.all(own.map(async ({ from, to, view }) => (await view()).subarray(from, to)));
-}
-
-function piecesOf(length: number): { from: number; to: number }[] {
-  return Array.from({ length: Math.ceil(length / CHUNK_ELEMENTS) }, (_, i) => ({
-    from: i * CHUNK_ELEMENTS,
-    to: Math.min(length, (i + 1) * CHUNK_ELEMENTS),
-  }));
+  );
 }
 
 /**

@@ -2,7 +2,7 @@
  * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs
  * the same kernels on the CPU: what is above the device is what runs on a GPU.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { openForInference } from '../../src/engine/inference.js';
@@ -117,6 +117,22 @@ test.skipIf(noFaultyDisk)(because(killed, noFaultyDisk), async () => {
   expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
 });
 
+test('a kernel that hangs on the GPU is ended by the watchdog, and the step run again', async () => {
+  const runDir = join(folder, 'hangs');
+  const hang = join(folder, 'hang');
+  vi.stubEnv('ORCHESTRATOR_EMULATED_HANG', hang);
+  vi.stubEnv('ORCHESTRATOR_WATCHDOG', '2000:5');
+  const run = new Launched(runDir, 2, ...FP32, ...CUDA);
+  vi.unstubAllEnvs();
+  await run.steps(1);
+  writeFileSync(hang, '');
+  const { output } = await ends(run.outcome, 0);
+  expect(existsSync(hang)).toBe(false);
+  expect(output).toMatch(/warn this worker hangs and is ended: .* for \d+\.\d s/);
+  expect(output).toMatch(/rank [01] .* hung at step \d and was ended by its watchdog/);
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+});
+
 test('bf16, attention by a library: one and two workers have the same bits, with and without statistics', async () => {
   vi.stubEnv('ORCHESTRATOR_CUDA_ATTENTION', 'cudnn');
   const bf16 = [...TINY, ...CUDA, '--set', 'schedule.steps=2', '--set', 'precision.compute=auto'];
@@ -133,6 +149,17 @@ test('bf16, attention by a library: one and two workers have the same bits, with
   // The norms of blocks are recorded where statistics are.
   expect(measured!.blockNorms).toHaveLength(2);
   expect({ ...plain, blockNorms: measured!.blockNorms }).toEqual(measured);
+});
+
+test('slots of two micro-batches: the same bits of two workers, and the numbers of the CPU', async () => {
+  const accumulated = [...FP32, '--set', 'batch={global: 4, micro: 1, accumulate: 2}'];
+  const two = ['--set', 'schedule.steps=2'];
+  const [alone, pair, cpu] = ['alone', 'pair', 'cpu'].map((name) => join(folder, `accumulated-${name}`));
+  await ends(launch(alone!, 1, ...accumulated, ...two, ...CUDA), 0);
+  await ends(launch(pair!, 2, ...accumulated, ...two, ...CUDA), 0);
+  await ends(launch(cpu!, 1, ...accumulated, ...two), 0);
+  expect(fingerprint(pair!, 2)).toEqual(fingerprint(alone!, 2));
+  expectClose(series(alone!), series(cpu!));
 });
 
 test('checkpoints go on from the CPU to the device, and back', async () => {

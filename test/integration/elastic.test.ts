@@ -1,6 +1,6 @@
 /** Runs that outlive their workers: whichever die, and whenever, the bits are those of a run that nothing disturbed. */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { constants, copyFileSync, existsSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
@@ -103,12 +103,14 @@ describe('a worker that is killed', () => {
     },
   );
 
-  test('with two others, of which one writes the checkpoints: the last one goes on alone', async () => {
-    const run = new Launched(join(folder, '4-1-4'), '1:4', ...TRAINING);
+  test('and then all others but one, of which one writes the checkpoints: 4 -> 3 -> 1 -> 4', async () => {
+    const run = new Launched(join(folder, '4-3-1-4'), '1:4', ...TRAINING);
     await run.steps(3);
-    for (const pid of run.workers().slice(0, 3)) process.kill(pid, 'SIGKILL');
-    await generationOf(run, 1, 1);
-    await generationOf(run, 4, 2);
+    process.kill(run.workers()[1]!, 'SIGKILL');
+    await generationOf(run, 3, 1);
+    for (const pid of run.workers().slice(0, -1)) process.kill(pid, 'SIGKILL');
+    await generationOf(run, 1, 2);
+    await generationOf(run, 4, 3);
     await expectUndisturbed(run);
   });
 
@@ -120,6 +122,22 @@ describe('a worker that is killed', () => {
     const [, from] = /the run continues after step (\d+) with/.exec(run.output)!;
     expect(Number(from) % 40).toBe(0);
     await expectUndisturbed(run);
+  });
+
+  test('and cannot be started again at once: the next attempt comes later', async () => {
+    // The launcher starts its workers with the program that it runs itself.
+    const [node, away] = [join(folder, 'node'), join(folder, 'node-away')];
+    copyFileSync(process.execPath, node, constants.COPYFILE_FICLONE);
+    const before = ['bash', '-c', 'shift; exec "$0" "$@"', node];
+    const run = new Launched(join(folder, 'no-start'), { before, env: {} }, ...TRAINING, '--nodes', '2');
+    await run.steps(3);
+    renameSync(node, away);
+    process.kill(run.workers()[1]!, 'SIGKILL');
+    await run.says('ENOENT');
+    renameSync(away, node);
+    await generationOf(run, 2, 2);
+    await expectUndisturbed(run);
+    expect(run.output).toContain('worker 1 is started again in 2 s (start 2 of 3 in 10 minutes)');
   });
 
   test('is not started again where that is not wanted', async () => {

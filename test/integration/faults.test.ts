@@ -9,6 +9,8 @@ import { FAULT_POINTS } from '../../src/fault-points.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import { ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { because } from '../support/needs.js';
+import { preloaded } from '../support/preloaded.js';
 
 const STEPS = 6;
 const SETTINGS = [`schedule.steps=${STEPS}`, 'checkpoint.every=3', 'validation.every=3'].flatMap((set) => [
@@ -66,6 +68,37 @@ test.each(rows(SOME, OTHERS))('%s at %s: %s, %s', async (worker, point, how, exc
   expect(workers.map(({ pid }) => pid).filter(isAlive)).toEqual([]);
   expect(existsSync(join(runDir, 'lock'))).toBe(false);
   expect(readdirSync(join(runDir, 'checkpoints')).filter((name) => !/^step-\d{8}$/.test(name))).toEqual([]);
+});
+
+const { library, missing } = preloaded('faulty-socket');
+const flips = 'a bit that flips between workers is noticed, and the step run again';
+test.skipIf(missing)(because(flips, missing), async () => {
+  const flipped = join(folder, 'flipped');
+  vi.stubEnv('LD_PRELOAD', library);
+  vi.stubEnv('SOCKET_FLIPPED', flipped);
+  const runDir = join(folder, 'flips');
+  const { output } = await ends(launch(runDir, 2, ...SETTINGS, '--set', 'exchange=grpc'), 0);
+  expect(existsSync(flipped)).toBe(true);
+  expect(output).toMatch(
+    /warn rank [01] .*: The exchange with rank [01] broke at step 1: the checksum of a message of [\d,]+ bytes is wrong: bits were flipped on the way/,
+  );
+  expect(output).toContain('warn All workers live, so they connect to each other again');
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
+});
+
+test('a connection between two workers that live breaks: they connect again, and nobody is left out', async () => {
+  vi.stubEnv('ORCHESTRATOR_FAULT', `local-1:prepare:${AT}:cut`);
+  const runDir = join(folder, 'cut');
+  const run = new Launched(runDir, 2, ...SETTINGS, '--set', 'exchange=grpc');
+  const { output } = await ends(run.outcome, 0);
+  expect(output).toMatch(/warn rank 0 .*: The exchange with rank 1 broke at step 3/);
+  expect(output).toContain('warn All workers live, so they connect to each other again');
+  expect(output).not.toContain('Lost');
+  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
+  const generations = readLines(join(runDir, 'journal.jsonl')).flatMap((line) =>
+    Array.isArray(line.workers) ? [(line.workers as { pid: number }[]).map(({ pid }) => pid)] : [],
+  );
+  expect(generations).toEqual([generations[0], generations[0]]);
 });
 
 test('where the run has failed, no worker is started again, also while one still holds its session', async () => {

@@ -1,6 +1,6 @@
 /** A run on two hosts that share no files: over TLS, with the bits of a run on one. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -17,7 +17,7 @@ const reason = noHosts();
 
 let hosts: TestHosts;
 beforeAll(() => {
-  if (reason === null) hosts = new TestHosts();
+  if (reason === null) hosts = TestHosts.switched();
 });
 afterAll(() => hosts?.remove());
 
@@ -43,6 +43,24 @@ function run(
   return { process: child, ended };
 }
 
+/** Runs a coordinator on host 1, and a worker behind each of these; returns what the coordinator has said. */
+async function runOn(runDir: string, places: readonly string[][]): Promise<string> {
+  const listen = ['--listen', '0.0.0.0:29500', '--advertise', '10.77.0.1'];
+  const workers = ['--workers', String(places.length)];
+  const options = [...workers, '--run-dir', runDir, '--set', 'exchange=grpc', ...listen];
+  const coordinator = run(hosts.on(1), ['coordinator', TRAINING, ...options]);
+  await new Promise((resolve) => coordinator.process.stdout!.once('data', resolve));
+  const invited = await run(hosts.on(1), ['invite', runDir, '--uses', String(places.length)]).ended;
+  expect(invited.code, invited.output).toBe(0);
+  const joined = (before: readonly string[]) =>
+    run(before, ['worker', '--credential', '-'], invited.output).ended;
+  const ended = await Promise.all(places.map(joined));
+  for (const { code, output } of ended) expect(code, output).toBe(0);
+  const { code, output } = await coordinator.ended;
+  expect(code, output).toBe(0);
+  return output;
+}
+
 describe.skipIf(reason)(because('two hosts', reason), () => {
   test('go on from a checkpoint that only one of them sees', async () => {
     const folder = temporaryFolder();
@@ -51,17 +69,7 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
     cpSync(reference, runDir, { recursive: true });
     rmSync(join(runDir, 'checkpoints', `step-000000${STEPS}`), { recursive: true });
 
-    const listen = ['--listen', '0.0.0.0:29500', '--advertise', '10.77.0.1'];
-    const options = ['--workers', '2', '--run-dir', runDir, '--set', 'exchange=grpc', ...listen];
-    const coordinator = run(hosts.on(1), ['coordinator', TRAINING, ...options]);
-    await new Promise((resolve) => coordinator.process.stdout!.once('data', resolve));
-    const invited = await run(hosts.on(1), ['invite', runDir, '--uses', '2']).ended;
-    expect(invited.code, invited.output).toBe(0);
-    const joined = (before: string[]) => run(before, ['worker', '--credential', '-'], invited.output).ended;
-    const workers = await Promise.all([joined(hosts.on(1)), joined(hosts.on(2, runDir))]);
-    for (const { code, output } of workers) expect(code, output).toBe(0);
-    const { code, output } = await coordinator.ended;
-    expect(code, output).toBe(0);
+    const output = await runOn(runDir, [hosts.on(1), hosts.on(2, runDir)]);
     expect(output).toContain(`steps ${RESUMED + 1} to ${STEPS}`);
     expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
 
@@ -71,6 +79,22 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
       expect.stringMatching(/^10\.77\.0\.1:\d+$/),
       expect.stringMatching(/^10\.77\.0\.2:\d+$/),
     ]);
+  });
+
+  test('keep checkpoints that neither of them sees, and go on from them', async () => {
+    const folder = temporaryFolder();
+    const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
+    await ends(launch(reference, 1), 0);
+    mkdirSync(runDir);
+    const blind = [hosts.on(1, runDir), hosts.on(2, runDir)];
+    await runOn(runDir, blind);
+    expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
+    const checkpoints = join(runDir, 'checkpoints');
+    expect(readdirSync(checkpoints)).toEqual(readdirSync(join(reference, 'checkpoints')));
+
+    rmSync(join(checkpoints, `step-000000${STEPS}`), { recursive: true });
+    expect(await runOn(runDir, blind)).toContain(`steps ${RESUMED + 1} to ${STEPS}`);
+    expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
   });
 });
 

@@ -84,6 +84,11 @@ describe('refused with a run in the folder', () => {
       /seed was 7 at step 24 and is 8 now \(--set seed=8\); it cannot change/,
     ],
     ['another batch', () => set('batch.global=16'), /batch\.global was 20 at step 24 and is 16 now/],
+    [
+      'another accumulation',
+      () => set('batch.accumulate=5'),
+      /batch\.accumulate was 1 at step 24 and is 5 now .* it cannot change/,
+    ],
     ['other rows held out', () => set('data.validation_rows=4'), /data\.validation_rows was 8 .* is 4 now/],
     ['other data', () => set(`data.path=${withData.data}`), /step-00000024 belongs to another data set/],
     [

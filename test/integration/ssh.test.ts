@@ -32,7 +32,7 @@ describe.skipIf(reason)(because('hosts that ssh reaches', reason), () => {
   let sshd: TestSshd;
   let here: Whence;
   beforeAll(async () => {
-    hosts = new TestHosts();
+    hosts = TestHosts.switched();
     sshd = new TestSshd(join(folder, 'ssh'));
     here = { before: hosts.on(1), env: { PATH: sshd.path } };
     mkdirSync(runDir);

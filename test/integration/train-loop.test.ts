@@ -59,7 +59,7 @@ async function trained(
   const form = { members: [member], rank: 0 };
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
   const collective = engineCollective(setup.engine, false);
-  const saver = new CheckpointSaver(setup, session);
+  const saver = new CheckpointSaver(setup, session, null);
   const held = { step: 0, isUsed: true, isRun: true };
   await train({ ...setup, session, form, collective, saver, held }, start);
   expect(held.step).toBe(step);

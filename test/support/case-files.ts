@@ -6,19 +6,19 @@
  * > begin a b c                   they join, build, form, load their state and are ready
  * > prepared a loss 2             an answer, of the current step or of what was ordered last
  * > silence b 4 s                 time passes, in which only the others are heard
+ * > lost a & standby d            both in one moment
  */
 import type { Action, Event, Settings } from '../../src/coordinator/events.js';
 import { RunState } from '../../src/coordinator/rule.js';
 import type { FromCoordinator, Orders, Prepared, Ready } from '../../src/rpc/proto.js';
-import { HEARTBEAT } from './rule-script.js';
+import { gathered, HEARTBEAT } from './rule-script.js';
 
 /** The file with what the coordinator does in place of what it says. */
 export function replay(text: string): string {
   let script: Script | null = null;
   const lines = text.split('\n').flatMap((line) => {
     if (!line.startsWith('>')) return line === '' || line.startsWith('#') ? [line] : [];
-    const [command = '', ...words] = line.slice(1).trim().split(/ +/);
-    if (command !== 'run') return [line, ...script!.perform(command, words)];
+    if (!/^> *run /.test(line)) return [line, ...script!.perform(line.slice(1).split(' & '))];
     script = new Script(settingsOf(line.slice(line.indexOf('run') + 3)));
     return [line];
   });
@@ -65,8 +65,14 @@ class Script {
     this.#state.handle({ type: 'listening' }, 0);
   }
 
-  perform(command: string, words: readonly string[]): string[] {
-    const actions = this.#carryOut(command, words);
+  /** What happens in one moment. */
+  perform(together: readonly string[]): string[] {
+    const actions = this.#gathered(
+      together.flatMap((one) => {
+        const [command = '', ...words] = one.trim().split(/ +/);
+        return this.#carryOut(command, words);
+      }),
+    );
     for (const action of actions) if (action.type === 'send') this.#hear(action.message, action.to ?? []);
     const phase = this.#state.phase;
     const entered = phase === this.#phase ? [] : [`= ${phase}`];
@@ -118,7 +124,7 @@ class Script {
       this.#now += 250;
       const heard = [...this.#held.keys(), ...this.#joined].filter((id) => !silent.includes(id));
       for (const id of heard) this.#happen({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
-      actions.push(...this.#happen({ type: 'tick' }));
+      actions.push(...this.#gathered(this.#happen({ type: 'tick' })));
     }
     return actions;
   }
@@ -128,6 +134,11 @@ class Script {
   #happen(event: Event): Action[] {
     if (event.type === 'joined') this.#joined.push(event.id);
     return this.#state.handle(event, this.#now);
+  }
+
+  /** What else is lost in the moment for which losses are gathered is among the actions. */
+  #gathered(actions: Action[]): Action[] {
+    return gathered(actions, () => this.#happen({ type: 'gathered' }));
   }
 
   #eventOf(command: string, id: string, [what = '', value = '']: readonly string[]): Event {
@@ -233,12 +244,16 @@ function describe(action: Action): string {
     case 'syncRecords':
     case 'validation':
       return `${action.type} of step ${action.step}`;
+    case 'fetch':
+      return `fetch the state after step ${action.offered.step} from ${action.member.id}`;
     case 'publish':
       return `publish the checkpoint of step ${action.saved.step}`;
     case 'saved':
       return `checkpoint of step ${action.checkpoint.step}`;
     case 'notSaved':
       return `warning: ${action.missed.fault.message}`;
+    case 'gather':
+      return 'gather losses';
     case 'stopping':
       return `stopping: ${action.reason}`;
     case 'end':

@@ -14,7 +14,7 @@ export function sameBytes(a: Float32Array, b: Float32Array): boolean {
 
 /** The layout of an engine that trains the model. */
 export function layoutOf(spec: ModelSpec): EngineLayout {
-  return { ...native().parameters(spec), moments: ['m', 'v'], arenaBytes: 0, flopsPerSlot: 0 };
+  return { ...native().parameters(spec), moments: ['m', 'v'], arenaBytes: 0, flops: 0 };
 }
 
 /** Flat arrays as the state that a checkpoint is made of, or filled into. */
@@ -32,7 +32,7 @@ export function contentOf(
   step: number,
   seed: number,
   spec: ModelSpec = SMALL,
-): CheckpointContent & { flat: Map<StateName, Float32Array> } {
+): CheckpointContent & { layout: EngineLayout; flat: Map<StateName, Float32Array> } {
   const layout = layoutOf(spec);
   const random = generator(seed);
   const flats = new Map<StateName, Float32Array>();

@@ -1,6 +1,12 @@
-/** Hosts of a test: network namespaces of this machine, joined by a cable. They need root. */
-import { execFileSync, spawnSync } from 'node:child_process';
+/**
+ * Hosts of a test: network namespaces of this machine, joined by a switch of their own or by a relay that takes
+ * its time. They need root.
+ */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { temporaryFolder } from './folders.js';
 import { needs } from './needs.js';
+import { relayProgram } from './relay.js';
 
 /** Why there can be no such hosts here; null: there can. */
 export function noHosts(): string | null {
@@ -13,26 +19,94 @@ export function noHosts(): string | null {
   return null;
 }
 
+/** Why nothing can happen to their network here; null: it can. */
+export function noFaultsOfNetwork(): string | null {
+  const missing = noHosts() ?? needs('nft') ?? needs('tc');
+  if (missing !== null) return missing;
+  const probe = [
+    '-c',
+    'nft add table inet probe && tc qdisc add dev lo root tbf rate 1gbit burst 1mb latency 50ms',
+  ];
+  const { status } = spawnSync('unshare', ['--net', 'sh', ...probe], { stdio: 'ignore' });
+  return status === 0 ? null : 'needs a kernel with nf_tables and tbf';
+}
+
+/** The network device of every host. */
+const DEVICE = 'orch';
+
 function ip(...words: string[]): void {
   execFileSync('ip', words, { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
-/** Two hosts, 10.77.0.1 and 10.77.0.2. */
-export class TestHosts {
-  readonly #names = [1, 2].map((number) => `orch-${process.pid}-${number}`);
+/** So many hosts were made in this process. */
+let made = 0;
 
-  constructor() {
-    const [first, second] = this.#names as [string, string];
-    for (const name of this.#names) ip('netns', 'add', name);
-    ip(
-      ...['link', 'add', 'orch', 'netns', first],
-      ...['type', 'veth', 'peer', 'name', 'orch', 'netns', second],
-    );
-    for (const [index, name] of this.#names.entries()) {
+/** Up to four hosts, 10.77.0.1 and following, of which the first is 1. */
+export class TestHosts {
+  readonly #names: string[];
+  readonly #switch: string;
+  #relay: ChildProcess | null = null;
+
+  private constructor(count: number) {
+    const set = `orch-${process.pid}-${++made}`;
+    this.#names = Array.from({ length: count }, (_, index) => `${set}-${index + 1}`);
+    this.#switch = `${set}-switch`;
+    for (const name of this.#names) {
+      ip('netns', 'add', name);
       ip('-n', name, 'link', 'set', 'lo', 'up');
-      ip('-n', name, 'addr', 'add', `10.77.0.${index + 1}/24`, 'dev', 'orch');
-      ip('-n', name, 'link', 'set', 'orch', 'up');
     }
+  }
+
+  /** Joins them by a switch. */
+  static switched(count = 2): TestHosts {
+    const hosts = new TestHosts(count);
+    const inSwitch = ['-n', hosts.#switch];
+    ip('netns', 'add', hosts.#switch);
+    ip(...inSwitch, 'link', 'add', 'bridge', 'up', 'type', 'bridge');
+    for (const [index, name] of hosts.#names.entries()) {
+      const port = `port${index + 1}`;
+      ip(
+        ...['link', 'add', DEVICE, 'netns', name],
+        ...['type', 'veth', 'peer', 'name', port, 'netns', hosts.#switch],
+      );
+      ip(...inSwitch, 'link', 'set', port, 'up', 'master', 'bridge');
+      hosts.#configure(index);
+    }
+    return hosts;
+  }
+
+  /**
+   * Joins them by a program that passes on every packet later, in their order.
+   *
+   * @param delayMs How long each takes.
+   * @param jitterMs And up to so much longer, at random.
+   * @param mtu The largest packet in bytes.
+   */
+  static async relayed(count: number, delayMs: number, jitterMs: number, mtu = 1500): Promise<TestHosts> {
+    const hosts = new TestHosts(count);
+    const words = [DEVICE, String(delayMs * 1000), String(jitterMs * 1000), ...hosts.#names];
+    const relay = spawn(relayProgram(temporaryFolder()), words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    hosts.#relay = relay;
+    // It says when the devices are there.
+    await Promise.race([
+      once(relay.stdout, 'data'),
+      once(relay, 'exit').then(() => Promise.reject(new Error('the relay has ended'))),
+    ]);
+    for (const [index, name] of hosts.#names.entries()) {
+      ip('-n', name, 'link', 'set', DEVICE, 'mtu', String(mtu), 'txqueuelen', '10000');
+      hosts.#configure(index);
+    }
+    return hosts;
+  }
+
+  #configure(index: number): void {
+    const inside = ['-n', this.#names[index]!];
+    ip(...inside, 'addr', 'add', `${this.address(index + 1)}/24`, 'dev', DEVICE);
+    ip(...inside, 'link', 'set', DEVICE, 'up');
+  }
+
+  address(host: number): string {
+    return `10.77.0.${host}`;
   }
 
   /**
@@ -40,14 +114,104 @@ export class TestHosts {
    *
    * @param hidden A folder that is empty there.
    */
-  on(host: 1 | 2, hidden: string | null = null): string[] {
+  on(host: number, hidden: string | null = null): string[] {
     const inNetwork = ['ip', 'netns', 'exec', this.#names[host - 1]!];
     if (hidden === null) return inNetwork;
     // In its own view of the file system.
     return ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none "$0" && exec "$@"', hidden, ...inNetwork];
   }
 
+  #run(host: number, file: string, ...words: string[]): void {
+    const [ip, ...before] = this.on(host);
+    execFileSync(ip!, [...before, file, ...words], { stdio: ['ignore', 'ignore', 'inherit'] });
+  }
+
+  /** What a host drops of the packets that arrive there. */
+  #drop(host: number, rule: string): void {
+    const chain = 'add chain inet faults input { type filter hook input priority 0; }';
+    const rules = [
+      'add table inet faults',
+      chain,
+      `add rule inet faults input iifname ${DEVICE} ${rule} drop`,
+    ];
+    this.#run(host, 'nft', rules.join('; '));
+  }
+
+  /** Nothing that one host sends reaches the other any more; the other direction is as it was. */
+  cutOneWay(from: number, to: number): void {
+    this.#drop(to, `ip saddr ${this.address(from)}`);
+  }
+
+  /** Nothing passes between two hosts any more. */
+  cut(one: number, other: number): void {
+    this.cutOneWay(one, other);
+    this.cutOneWay(other, one);
+  }
+
+  /** So many of a hundred packets that arrive at a host are lost. */
+  lose(host: number, percent: number): void {
+    this.#drop(host, `numgen random mod 100 < ${percent}`);
+  }
+
+  /** Everything that is not lost arrives again. */
+  mend(): void {
+    for (const host of this.#names.keys()) {
+      this.#run(host + 1, 'nft', 'add table inet faults; delete table inet faults');
+    }
+  }
+
+  /** Limits what each host sends and receives, in megabits a second; null: no longer. */
+  limitRate(megabits: number | null): void {
+    const inside = this.#names.map((name) => ['-n', name, 'qdisc', 'replace', 'dev', DEVICE]);
+    const ports = this.#names.map((_, i) => ['-n', this.#switch, 'qdisc', 'replace', 'dev', `port${i + 1}`]);
+    const limit = ['tbf', 'rate', `${megabits}mbit`, 'burst', '64kb', 'latency', '50ms'];
+    for (const device of [...inside, ...ports]) {
+      execFileSync('tc', [...device, 'root', ...(megabits === null ? ['pfifo'] : limit)], {
+        stdio: 'inherit',
+      });
+    }
+  }
+
+  /** The bytes that a host has received. */
+  received(host: number): number {
+    const words = ['-n', this.#names[host - 1]!, '-j', '-s', 'link', 'show', DEVICE];
+    const [device] = JSON.parse(execFileSync('ip', words, { encoding: 'utf8' })) as [
+      { stats64: { rx: { bytes: number } } },
+    ];
+    return device.stats64.rx.bytes;
+  }
+
+  /** A host loses its power: no process of it tells anybody that it has ended. */
+  vanish(host: number): void {
+    ip('-n', this.#names[host - 1]!, 'link', 'set', DEVICE, 'down');
+    this.#kill(this.#names[host - 1]!);
+  }
+
+  /** It is there again, without processes. */
+  appear(host: number): void {
+    ip('-n', this.#names[host - 1]!, 'link', 'set', DEVICE, 'up');
+  }
+
+  #kill(name: string): void {
+    const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8' })
+      .split('\n')
+      .filter(Boolean);
+    for (const pid of pids) {
+      try {
+        process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+
+  /** What still runs on them ends. */
   remove(): void {
-    for (const name of this.#names) ip('netns', 'del', name);
+    for (const name of this.#names) {
+      this.#kill(name);
+      ip('netns', 'del', name);
+    }
+    if (this.#relay === null) ip('netns', 'del', this.#switch);
+    else this.#relay.kill('SIGKILL');
   }
 }

@@ -58,6 +58,7 @@ export const record: StepRecord = {
   gradientNorms: { final_layer: 0.5, 'block 1': 0.6, 'block 0': 0.3 },
   workers: [worker, { ...worker, rank: 1, pid: 4243, firstSlot: 2, endSlot: 4 }],
   validating: true,
+  stragglers: [],
   eta: { seconds: 15_000, isRough: false },
 };
 

@@ -68,7 +68,9 @@ export class Script {
   }
 
   event(event: Event): Action[] {
-    return this.state.handle(event, this.now);
+    return gathered(this.state.handle(event, this.now), () =>
+      this.state.handle({ type: 'gathered' }, this.now),
+    );
   }
 
   join(id: string, ownAccord = false): Action[] {
@@ -165,6 +167,12 @@ export const staged = (step: number) => ({
   stallSeconds: 0,
   bytes: 1,
 });
+
+/** Nothing else is lost in the moment for which losses are gathered. */
+export function gathered(actions: Action[], gather: () => Action[]): Action[] {
+  const others = actions.filter(({ type }) => type !== 'gather');
+  return others.length < actions.length ? [...others, ...gather()] : actions;
+}
 
 export const end = (actions: Action[]) => actions.find((action) => action.type === 'end');
 export const sent = (actions: Action[]) =>

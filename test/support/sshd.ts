@@ -46,9 +46,15 @@ export class TestSshd {
    *
    * @param before What runs a command on its host.
    * @param environment Variables of the processes that are started by it.
+   * @param host Its number, where several hosts have servers.
    */
-  async serve(before: readonly string[], port: number, environment: Record<string, string> = {}) {
-    const config = join(this.#folder, `sshd_config-${port}`);
+  async serve(
+    before: readonly string[],
+    port: number,
+    environment: Record<string, string> = {},
+    host = 0,
+  ): Promise<void> {
+    const config = join(this.#folder, `sshd_config-${host}-${port}`);
     const variables = Object.entries(environment).map((pair) => pair.join('='));
     const settings = {
       Port: String(port),

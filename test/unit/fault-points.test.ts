@@ -10,7 +10,7 @@ test.each(['w:reduce:3', 'w:reduce:3:killed', 'w:nowhere:3:kill', 'w:reduce:x:ki
   'what nobody understands is refused: %s',
   (text) => {
     expect(() => planFault('w', text)).toThrow(
-      /ORCHESTRATOR_FAULT is .* not WORKER:POINT:STEP:kill, stop or hang/,
+      /ORCHESTRATOR_FAULT is .* not WORKER:POINT:STEP:kill, stop, hang or cut/,
     );
   },
 );

@@ -107,6 +107,38 @@ void digest(uint64_t* lanes, const float* x, int64_t n) {
   }
 }
 
+/// The words of 64 bytes side by side, each with a sum, and a sum of its sums, which depends on the order.
+/// They are of 32 bits in sums of 64, so that nothing is lost.
+uint64_t checksum(const void* bytes, int64_t n) {
+  typedef uint64_t vw __attribute__((vector_size(4 * ORCH_LANES)));
+  typedef vw vw_unaligned __attribute__((aligned(1), may_alias));
+  constexpr int kBlock = 64, kVectors = kBlock / static_cast<int>(sizeof(vw));
+  vw low[kVectors] = {}, high[kVectors] = {}, low_sums[kVectors] = {}, high_sums[kVectors] = {};
+  const auto add = [&](const char* block) __attribute__((always_inline)) {
+    for (int v = 0; v < kVectors; ++v) {
+      const vw words = *reinterpret_cast<const vw_unaligned*>(block + v * sizeof(vw));
+      low[v] += words & 0xffffffffu;
+      high[v] += words >> 32;
+      low_sums[v] += low[v];
+      high_sums[v] += high[v];
+    }
+  };
+  const char* const from = static_cast<const char*>(bytes);
+  int64_t at = 0;
+  for (; at + kBlock <= n; at += kBlock) add(from + at);
+  if (at < n) {
+    char last[kBlock] = {};
+    std::memcpy(last, from + at, static_cast<size_t>(n - at));
+    add(last);
+  }
+  uint64_t state = digest_step(digest_start(0), static_cast<uint64_t>(n));
+  const vw* const all[] = {low, high, low_sums, high_sums};
+  for (const vw* sums : all)
+    for (int v = 0; v < kVectors; ++v)
+      for (int j = 0; j < ORCH_LANES / 2; ++j) state = digest_step(state, sums[v][j]);
+  return state;
+}
+
 }  // namespace
 
 void fill_reduce(Table& t) {
@@ -116,6 +148,7 @@ void fill_reduce(Table& t) {
   t.raw.add_squares = add_squares;
   t.raw.first_non_finite = first_non_finite;
   t.raw.digest = digest;
+  t.raw.checksum = checksum;
 }
 
 }  // namespace orch::kernels::ORCH_ISA

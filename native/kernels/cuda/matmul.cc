@@ -248,11 +248,17 @@ std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec
       if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
         throw Error("ERR_INTERNAL", std::string(name) + ": an operand is missing or not aligned");
     if (!plan) return;
-    const void* bias = spec.bias ? r.in<void>(2) : spec.sums ? r.out<void>(1) : nullptr;
-    plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), bias, r.out<void>(0),
-              spec.accumulate ? 1.0f : 0.0f);
+    const auto product = [&](const void* vector) {
+      plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), vector, r.out<void>(0),
+                spec.accumulate || r.adds ? 1.0f : 0.0f);
+    };
+    // The library overwrites the sums also where it adds to the product.
+    if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
+    product(spec.bias ? r.in<void>(2) : nullptr);
   };
-  return graph::make_op(name, run, {.flops = spec.flops()});
+  return graph::make_op(
+      name, run,
+      {.flops = spec.flops(), .scratch_bytes = spec.sums ? sizeof(float) * static_cast<size_t>(spec.m) : 0});
 }
 
 std::vector<double> time_algorithms(const graph::MatmulSpec& s,

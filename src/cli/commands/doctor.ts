@@ -1,24 +1,90 @@
-/** `orchestrator doctor`: what this machine has, and how to fix what is missing. */
+/** `orchestrator doctor`: what this machine or several hosts have, and how to fix what is missing. */
 import type { Command } from 'commander';
+import { loadConfig } from '../../config/load.js';
 import type { Check } from '../../doctor/check.js';
 import { examine } from '../../doctor/examine.js';
-import { EXIT } from '../../errors.js';
+import { EXIT, OrchestratorError } from '../../errors.js';
+import { type ExaminedHosts, examineHosts, renderHosts } from '../../launch/examine-hosts.js';
+import { ownAddress } from '../../launch/own-address.js';
+import { travelling } from '../../launch/ssh.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
 import { alignedRows } from '../../text/columns.js';
+import { advertisedHost, portNumber } from '../arguments.js';
+import { hostsToExamine } from '../launch-hosts.js';
 import { printResult } from '../output.js';
 
 const COLOURS = { ok: 'green', warning: 'yellow', failed: 'red' } as const;
 
+interface DoctorFlags {
+  hosts?: string;
+  hostfile?: string;
+  config?: string;
+  remoteDir?: string;
+  listen?: string;
+  port?: number;
+  json?: true;
+}
+
 export function register(program: Command): void {
   program
     .command('doctor')
-    .description('check this machine (instruction set, memory, CUDA, disk), and say how to fix problems')
+    .description(
+      'check this machine (instruction set, memory, CUDA, disk), or with --hosts all hosts of a run side by side, and say how to fix problems',
+    )
+    .option(
+      '--hosts <list>',
+      'hosts that ssh reaches, such as a,b,localhost, as in `launch`; this machine is one of them',
+    )
+    .option('--hostfile <file>', 'the same as a file with a line for each, as in `launch`')
+    .option(
+      '--config <file>',
+      'with --hosts: also check that all have the data set and the device of this configuration',
+    )
+    .option(
+      '--remote-dir <folder>',
+      'folder of the other hosts in which the command runs (default: the same as here)',
+    )
+    .option(
+      '--listen <host>',
+      'address of this machine for the hosts (default: that of its connections to them)',
+      advertisedHost,
+    )
+    .option(
+      '--port <n>',
+      'with --hosts: port of this machine; the hosts take N + 1 and following (default: any free ones)',
+      portNumber,
+    )
     .option('--json', 'print JSON')
-    .action(({ json }: { json?: true }) => {
+    .action(async ({ json, ...flags }: DoctorFlags) => {
+      if (flags.hosts !== undefined || flags.hostfile !== undefined) {
+        const found = await ofHosts(flags);
+        printResult(found, json, renderHosts);
+        if (found.problems.length > 0) process.exitCode = EXIT.failed;
+        return;
+      }
+      const alone = (['config', 'remoteDir', 'listen', 'port'] as const).find(
+        (key) => flags[key] !== undefined,
+      );
+      if (alone !== undefined)
+        throw new OrchestratorError('ERR_USAGE', `--${FLAGS[alone]} needs --hosts or --hostfile`);
       const checks = examine();
       printResult(checks, json, render);
       if (checks.some(({ status }) => status === 'failed')) process.exitCode = EXIT.failed;
     });
+}
+
+const FLAGS = { config: 'config', remoteDir: 'remote-dir', listen: 'listen', port: 'port' } as const;
+
+async function ofHosts({ config, listen, port = 0, ...flags }: DoctorFlags): Promise<ExaminedHosts> {
+  const hosts = hostsToExamine(flags);
+  const isRemote = hosts.some(({ ssh }) => ssh !== null);
+  const address = listen ?? (isRemote ? await ownAddress(hosts) : '127.0.0.1');
+  const environment = travelling(process.env);
+  return await examineHosts(hosts, config === undefined ? null : loadConfig(config), {
+    address,
+    port,
+    environment,
+  });
 }
 
 function render(checks: readonly Check[]): string {

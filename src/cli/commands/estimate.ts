@@ -38,6 +38,6 @@ async function run(path: string, flags: EstimateFlags): Promise<void> {
   const workers = flags.nodes * (await workersPerNode(native(), config, flags));
   checkWorkers(config, workers);
   printResult(await estimate(native(), config, workers, rates), flags.json, (result) =>
-    renderEstimate(result, config.schedule.steps, rates),
+    renderEstimate(result, config, rates),
   );
 }

@@ -27,7 +27,7 @@ import {
   wholeNumber,
   workerCount,
 } from '../arguments.js';
-import { examineHosts, type HostFlags, hostsOf, networkOfHosts } from '../launch-hosts.js';
+import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../launch-hosts.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
@@ -202,7 +202,7 @@ export function register(program: Command): void {
       } else for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
       refuse(found.problems);
       if (dry) return;
-      const environment = isRemote ? await examineHosts(options, found) : options.environment;
+      const environment = isRemote ? await refuseUnfit(options, found) : options.environment;
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.

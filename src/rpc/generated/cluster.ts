@@ -25,6 +25,7 @@ import type { Leave as _orchestrator_v1_Leave, Leave__Output as _orchestrator_v1
 import type { Member as _orchestrator_v1_Member, Member__Output as _orchestrator_v1_Member__Output } from './orchestrator/v1/Member.js';
 import type { NonFinite as _orchestrator_v1_NonFinite, NonFinite__Output as _orchestrator_v1_NonFinite__Output } from './orchestrator/v1/NonFinite.js';
 import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from './orchestrator/v1/NotSaved.js';
+import type { Offered as _orchestrator_v1_Offered, Offered__Output as _orchestrator_v1_Offered__Output } from './orchestrator/v1/Offered.js';
 import type { Orders as _orchestrator_v1_Orders, Orders__Output as _orchestrator_v1_Orders__Output } from './orchestrator/v1/Orders.js';
 import type { PeerClient as _orchestrator_v1_PeerClient, PeerDefinition as _orchestrator_v1_PeerDefinition } from './orchestrator/v1/Peer.js';
 import type { Prepared as _orchestrator_v1_Prepared, Prepared__Output as _orchestrator_v1_Prepared__Output } from './orchestrator/v1/Prepared.js';
@@ -32,9 +33,11 @@ import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output a
 import type { Ready as _orchestrator_v1_Ready, Ready__Output as _orchestrator_v1_Ready__Output } from './orchestrator/v1/Ready.js';
 import type { Saved as _orchestrator_v1_Saved, Saved__Output as _orchestrator_v1_Saved__Output } from './orchestrator/v1/Saved.js';
 import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from './orchestrator/v1/Saving.js';
+import type { Served as _orchestrator_v1_Served, Served__Output as _orchestrator_v1_Served__Output } from './orchestrator/v1/Served.js';
 import type { Sharing as _orchestrator_v1_Sharing, Sharing__Output as _orchestrator_v1_Sharing__Output } from './orchestrator/v1/Sharing.js';
 import type { SlotReport as _orchestrator_v1_SlotReport, SlotReport__Output as _orchestrator_v1_SlotReport__Output } from './orchestrator/v1/SlotReport.js';
 import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestrator_v1_Standby__Output } from './orchestrator/v1/Standby.js';
+import type { StateRequest as _orchestrator_v1_StateRequest, StateRequest__Output as _orchestrator_v1_StateRequest__Output } from './orchestrator/v1/StateRequest.js';
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from './orchestrator/v1/Stop.js';
 import type { Suspect as _orchestrator_v1_Suspect, Suspect__Output as _orchestrator_v1_Suspect__Output } from './orchestrator/v1/Suspect.js';
 import type { Sync as _orchestrator_v1_Sync, Sync__Output as _orchestrator_v1_Sync__Output } from './orchestrator/v1/Sync.js';
@@ -74,12 +77,13 @@ export interface ProtoGrpcType {
       Member: MessageTypeDefinition<_orchestrator_v1_Member, _orchestrator_v1_Member__Output>
       NonFinite: MessageTypeDefinition<_orchestrator_v1_NonFinite, _orchestrator_v1_NonFinite__Output>
       NotSaved: MessageTypeDefinition<_orchestrator_v1_NotSaved, _orchestrator_v1_NotSaved__Output>
+      Offered: MessageTypeDefinition<_orchestrator_v1_Offered, _orchestrator_v1_Offered__Output>
       Orders: MessageTypeDefinition<_orchestrator_v1_Orders, _orchestrator_v1_Orders__Output>
       /**
        * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
        * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
-       * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
-       * framing: both sides know the order and the sizes.
+       * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers), whose order
+       * and sizes both sides know; before each is a checksum of 64 bits (native/kernels/kernels.h), lowest byte first.
        */
       Peer: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_PeerClient> & { service: _orchestrator_v1_PeerDefinition }
       Prepared: MessageTypeDefinition<_orchestrator_v1_Prepared, _orchestrator_v1_Prepared__Output>
@@ -87,9 +91,11 @@ export interface ProtoGrpcType {
       Ready: MessageTypeDefinition<_orchestrator_v1_Ready, _orchestrator_v1_Ready__Output>
       Saved: MessageTypeDefinition<_orchestrator_v1_Saved, _orchestrator_v1_Saved__Output>
       Saving: MessageTypeDefinition<_orchestrator_v1_Saving, _orchestrator_v1_Saving__Output>
+      Served: MessageTypeDefinition<_orchestrator_v1_Served, _orchestrator_v1_Served__Output>
       Sharing: MessageTypeDefinition<_orchestrator_v1_Sharing, _orchestrator_v1_Sharing__Output>
       SlotReport: MessageTypeDefinition<_orchestrator_v1_SlotReport, _orchestrator_v1_SlotReport__Output>
       Standby: MessageTypeDefinition<_orchestrator_v1_Standby, _orchestrator_v1_Standby__Output>
+      StateRequest: MessageTypeDefinition<_orchestrator_v1_StateRequest, _orchestrator_v1_StateRequest__Output>
       Stop: MessageTypeDefinition<_orchestrator_v1_Stop, _orchestrator_v1_Stop__Output>
       Suspect: MessageTypeDefinition<_orchestrator_v1_Suspect, _orchestrator_v1_Suspect__Output>
       Sync: MessageTypeDefinition<_orchestrator_v1_Sync, _orchestrator_v1_Sync__Output>

@@ -18,6 +18,7 @@ import {
 } from '../../rpc/grpc-stream.js';
 import type { Link } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
+import { StateOffers } from '../offer.js';
 import type { PullShare } from '../state-transfer.js';
 import { type Collective, ExchangeBroken, type Gradients } from './collective.js';
 import { type ExchangeLayout, StepExchange } from './exchange.js';
@@ -32,20 +33,28 @@ type Serve = (request: PullRequest, call: ServedCall) => Promise<void>;
 
 /** The serving side. It exists before the first generation, because its address is sent when joining. */
 export class PeerServer extends StreamServer {
+  /** What this worker offers the coordinator. */
+  readonly offers: StateOffers;
   #serve: Serve | null = null;
   /** Requests of peers that have reached their next generation before this worker. */
   #early: (() => void)[] = [];
 
   /** @param onRefused Gets what was refused and why, at a limited rate. */
   constructor(onRefused: (message: string) => void) {
+    const offers = new StateOffers();
     const serve = (bytes: Buffer, call: ServedCall) => {
       const request = requestDeserialize(bytes);
+      if (request.kind === 'OFFERED') {
+        void offers.serve(request.step, call);
+        return;
+      }
       const answer = () =>
         this.#serve!(request, call).catch((error: Error) => call.end(status.ABORTED, error.message));
       if (this.#serve === null) this.#early.push(answer);
       else void answer();
     };
     super({ path, serve, onRefused });
+    this.offers = offers;
   }
 
   attach(serve: Serve | null): void {

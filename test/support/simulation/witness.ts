@@ -24,7 +24,7 @@ export class Witness {
   /** The last committed step. */
   committed = 0;
   readonly published: number[] = [];
-  readonly validated: number[] = [];
+  validated: number[] = [];
   /** How many generations have started. */
   generations = 0;
   #generation = 0;
@@ -42,6 +42,14 @@ export class Witness {
     for (const { numbers } of prepared) {
       this.#must(numbers.generation === this.#generation, `step ${step} mixes generations`);
     }
+  }
+
+  /** Another coordinator goes on after a step: later ones are committed again. None before a checkpoint is. */
+  continues(from: number): void {
+    this.#must(from <= this.committed, `the run goes on after step ${from}, which was not committed`);
+    this.#must(from >= (this.published.at(-1) ?? 0), `step ${from} is before the last checkpoint`);
+    this.committed = from;
+    this.validated = this.validated.filter((step) => step <= from);
   }
 
   /** The gradient of a step is that of the true state before it, at the first time and again. */

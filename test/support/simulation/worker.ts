@@ -25,6 +25,10 @@ export class Worker {
   alive = true;
   /** It has asked to leave. */
   leaving = false;
+  /** It has built its engine. */
+  #built = false;
+  /** What it holds is the state of the run, as a generation has started with it, or a member of one has given it. */
+  #isRun = false;
   /** When the coordinator heard that it stands by, and that it wants to leave. */
   heard: { standby: number | null; leave: number | null } = { standby: null, leave: null };
   /** It does nothing until then. */
@@ -64,17 +68,32 @@ export class Worker {
     const generation = Number(message.generation);
     if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
     else if (message.drain) this.#draining = true;
-    else if (message.welcome) this.#after(this.#world.below(2_000), () => this.say('standby', {}));
+    else if (message.welcome) this.#welcomed();
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
+  }
+
+  /** By its first coordinator, or by one that has taken the place of another. */
+  #welcomed(): void {
+    this.#draining = false;
+    this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
+      this.#built = true;
+      this.say('standby', { holds: this.#isRun });
+      if (this.leaving) this.say('leave', { exitCode: 143 });
+    });
   }
 
   /** Only what it waits for: the rest is doubled. */
   #take({ sync, start, commit }: FromCoordinator): void {
     const expects = this.#expects;
     if (sync && expects === 'sync') this.#sync(sync);
-    else if (start && expects === 'start') this.#follow(start as Orders);
+    else if (start && expects === 'start') this.#start(start as Orders);
     else if (expects === 'commit' && commit?.step === this.#computed) this.#apply(commit as Orders);
+  }
+
+  #start(orders: Orders): void {
+    this.#isRun = true;
+    this.#follow(orders);
   }
 
   /** Leaves the generation before, and says what it holds. */
@@ -126,6 +145,7 @@ export class Worker {
     else {
       // What it held is overwritten.
       this.held = null;
+      this.#isRun = false;
       this.#during(this.#world.below(200), () => {
         this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
         this.#ready();
@@ -135,8 +155,10 @@ export class Worker {
 
   /** All members share the state. If there is none, rank 0 loads it, and all are ready after that. */
   join(checkpoint: string | undefined): void {
-    if (this.held !== null) this.#ready();
-    else if (this.rank === 0) {
+    if (this.held !== null) {
+      this.#isRun = true;
+      this.#ready();
+    } else if (this.rank === 0) {
       this.#during(this.#world.below(200), () => {
         this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
         this.#ready();
@@ -154,11 +176,13 @@ export class Worker {
   /** Takes the state from the memory of others. Where one of them is gone, that never ends: the generation does. */
   #pull(ids: readonly string[]): void {
     this.held = null;
+    this.#isRun = false;
     this.#during(this.#world.below(200), () => {
       if (this.#isCutOff()) return;
       const states = ids.map((id) => this.#world.memoryOf(id));
       if (states.includes(null)) return;
       this.held = states[0]!;
+      this.#isRun = true;
       this.#world.transfers++;
       this.#ready();
     });

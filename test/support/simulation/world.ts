@@ -1,27 +1,18 @@
 /** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
-import {
-  type Action,
-  type Event,
-  isCurrent,
-  type MessageEvent,
-  type Settings,
-} from '../../../src/coordinator/events.js';
+import { type Event, isCurrent, type MessageEvent, type Settings } from '../../../src/coordinator/events.js';
 import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
-import { RunState } from '../../../src/coordinator/rule.js';
-import type { Saved } from '../../../src/rpc/proto.js';
+import type { FromCoordinator } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
 import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
+import { Coordinator } from './coordinator.js';
 import { Meeting } from './memory.js';
 import { type State, Witness } from './witness.js';
 import { type Said, Worker } from './worker.js';
 
-const TICK_MS = 250;
 const HEARTBEAT_MS = 500;
 /** Nothing runs longer than this. */
 const END_MS = 300_000;
-
-export type End = Extract<Action, { type: 'end' }>;
 
 const isLaunched = (id: string) => id.startsWith('w');
 
@@ -29,6 +20,10 @@ const isLaunched = (id: string) => id.startsWith('w');
 interface Session {
   worker: Worker;
   open: boolean;
+  /** The coordinator has ended it, and the process will end, too. */
+  cut: boolean;
+  /** The coordinator is dead, but what it has sent still arrives. */
+  lingers: boolean;
   /** When the last message arrives in each direction: none overtakes it, except where messages are reordered. */
   arrived: { up: number; down: number };
 }
@@ -37,31 +32,25 @@ export class World {
   readonly clock = new Clock();
   readonly witness = new Witness();
   readonly settings: Settings;
+  readonly coordinator: Coordinator;
   readonly below: (n: number) => number;
   readonly #random: () => number;
-  readonly #tell: ((line: string) => void) | null;
-  readonly #state: RunState;
   /** The newest session of every id. */
   readonly #sessions = new Map<string, Session>();
-  readonly missed: { step: number; reason: string }[] = [];
-  /** How often a member took the state from the memory of others, all came to share one, and a step was run again. */
+  /** How often a member took the state from the memory of others, and all came to share one. */
   transfers = 0;
   joins = 0;
-  again = 0;
   /** How often a worker could not reach another one. */
   breaks = 0;
-  end: End | null = null;
-  /** When something last went wrong, and when the first generation started. */
+  /** When something last went wrong. */
   lastFault = 0;
-  firstStart = 0;
   #diskFree = 0;
-  #publisherFree = 0;
   readonly #network: { doubles: number; reorders: number; longest: number };
   readonly #disk: { ms: number; refuses: number };
   /** Whether workers offer to share memory, and whether some of them cannot. */
   readonly shares: boolean;
   readonly unable: boolean;
-  readonly #meetings = new Map<number, Meeting>();
+  readonly #meetings = new Map<string, Meeting>();
   /** The two workers that cannot reach each other, and until when. */
   #broken: { ends: readonly string[]; until: number } = { ends: [], until: 0 };
   /** The step from which on one worker's state is another one. */
@@ -78,7 +67,6 @@ export class World {
 
   /** @param tell Gets the story, line by line. */
   constructor(seed: number, tell: ((line: string) => void) | null = null) {
-    this.#tell = tell;
     this.#random = generator(seed);
     this.below = (n) => Math.floor(this.#random() * n);
     const workers = 1 + this.below(5);
@@ -110,7 +98,7 @@ export class World {
     this.#supervised = this.chance(0.5);
     this.shares = this.chance(0.5);
     this.unable = this.chance(0.1);
-    this.#state = new RunState(this.settings);
+    this.coordinator = new Coordinator(this, tell);
   }
 
   /** Whether at some time too few processes lived, or would be started, that wanted to stay. */
@@ -138,30 +126,31 @@ export class World {
   /** Runs to the end, or for as long as a run may take. */
   run(): void {
     const { workers } = this.settings;
-    this.#happens({ type: 'listening' });
+    this.coordinator.begin();
     for (let i = 0; i < workers; i++) this.#starts(`w${i}`, this.below(500));
-    this.#everyTick();
+    this.coordinator.everyTick();
     const faults = this.chance(0.25) ? 0 : 1 + this.below(5);
     for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => this.#fault());
     if (this.chance(0.15)) {
       this.clock.later(this.below(5_000), () => {
         this.stopped = true;
-        this.#happens({ type: 'stop', exitCode: 143, reason: 'told' });
+        this.coordinator.tellToStop();
       });
     }
-    this.clock.run(() => this.end !== null || this.clock.now > END_MS);
+    this.clock.run(() => this.coordinator.end !== null || this.clock.now > END_MS);
   }
 
   // What workers see of the world.
 
   say(worker: Worker, { type, body }: Said): void {
     const session = this.#sessions.get(worker.id)!;
+    if (!session.open) return;
     const event = { type, id: worker.id, [type]: body } as unknown as MessageEvent;
     const { generation } = worker;
     const deliver = () => {
       if (this.#sessions.get(worker.id) !== session || !session.open) return;
       if (event.type === 'standby' || event.type === 'leave') worker.heard[event.type] ??= this.clock.now;
-      if (isCurrent(event, generation, this.#state.generation)) this.#happens(event);
+      if (isCurrent(event, generation, this.coordinator.state.generation)) this.coordinator.happens(event);
     };
     this.#transmit(session, 'up', deliver);
   }
@@ -188,8 +177,9 @@ export class World {
   /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
   meet(worker: Worker, members: readonly string[]): readonly Worker[] {
     const { generation } = worker;
-    const meeting = this.#meetings.get(generation) ?? new Meeting();
-    this.#meetings.set(generation, meeting);
+    const key = `${generation} ${members.join(' ')}`;
+    const meeting = this.#meetings.get(key) ?? new Meeting();
+    this.#meetings.set(key, meeting);
     const all = meeting.come(worker, members.length, this.witness);
     if (all.length > 0) this.joins++;
     // Nobody else may write there.
@@ -199,6 +189,27 @@ export class World {
       this.#ends(other, { code: null, signal: 'SIGKILL' }, true);
     }
     return all;
+  }
+
+  /** The coordinator is dead, and all sessions with it. Workers join the next one. */
+  loseCoordinator(): void {
+    for (const session of this.#sessions.values()) {
+      if (!session.open) continue;
+      Object.assign(session, { open: false, lingers: this.chance(0.5) });
+      session.worker.heard = { standby: null, leave: null };
+      this.#joins(session.worker, 100 + this.below(2_000));
+    }
+  }
+
+  /** What these held when their generation formed, and hold now. */
+  heldBy(ids: readonly string[]): { before: number | null; state: State | null }[] {
+    const workers = ids.map((id) => this.#sessions.get(id)!.worker);
+    return workers.map(({ before, held }) => ({ before, state: held }));
+  }
+
+  /** Whether the disk refuses what is written now. */
+  refusal(): boolean {
+    return this.chance(this.#disk.refuses);
   }
 
   checkpoint(path: string): State {
@@ -216,66 +227,14 @@ export class World {
     return { done: this.#diskFree - this.clock.now, refused: this.chance(this.#disk.refuses) };
   }
 
-  // The coordinator.
-
-  #happens(event: Event): void {
-    if (this.end !== null) return;
-    if (event.type !== 'heartbeat' && event.type !== 'tick') this.#say('->', event);
-    for (const action of this.#state.handle(event, this.clock.now)) {
-      this.#say('  ', action);
-      this.#act(action);
-    }
-  }
-
-  #say(arrow: string, what: object): void {
-    this.#tell?.(`${this.clock.now} ${this.#state.phase} ${arrow} ${JSON.stringify(what).slice(0, 240)}`);
-  }
-
-  #act(action: Action): void {
-    const { witness } = this;
-    switch (action.type) {
-      case 'send': {
-        const { commit } = action.message;
-        if (commit && Number(commit.step) < witness.committed) this.again++;
-        const to = action.to ?? [...this.#sessions.keys()];
-        for (const id of to) this.#send(id, action.message);
-        break;
-      }
-      case 'cut':
-      case 'refuse':
-        this.#cut(action.id);
-        break;
-      case 'commit':
-        witness.commits(action.step, action.prepared, this.settings.totalSlots);
-        if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') this.#serves();
-        break;
-      case 'started': {
-        if (this.firstStart === 0) this.firstStart = this.clock.now;
-        const members = this.#state.places.map(({ id }) => this.#sessions.get(id)!.worker);
-        const held = members.map(({ before, held }) => ({ before, state: held }));
-        witness.starts(this.#state.generation, action.firstStep - 1, held);
-        break;
-      }
-      case 'validation':
-        witness.validates(action.step);
-        break;
-      case 'publish':
-        this.#publish(action.saved);
-        break;
-      case 'notSaved':
-        this.missed.push(action.missed);
-        break;
-      case 'end':
-        this.end = action;
-        break;
-    }
-  }
+  // What the coordinator sees of it.
 
   /** After a step, whoever has waited long enough for a place has one, and who wants to leave has none. */
-  #serves(): void {
-    const { places } = this.#state;
+  checkPlaces(): void {
+    const { places } = this.coordinator.state;
     const { totalSlots, minWorkers } = this.settings;
-    const members = [...this.#sessions.values()].filter(({ open }) => open).map(({ worker }) => worker);
+    const open = [...this.#sessions.values()].filter((session) => session.open && session.worker.alive);
+    const members = open.map(({ worker }) => worker);
     const staying = members.filter(({ heard }) => heard.standby !== null && heard.leave === null);
     for (const { id, heard, generation } of members) {
       const isPlaced = places.some((place) => place.id === id);
@@ -289,40 +248,23 @@ export class World {
     }
   }
 
-  #send(id: string, message: Extract<Action, { type: 'send' }>['message']): void {
+  /** To these workers, or to all (null). */
+  send(to: readonly string[] | null, message: FromCoordinator): void {
+    for (const id of to ?? [...this.#sessions.keys()]) this.#send(id, message);
+  }
+
+  #send(id: string, message: FromCoordinator): void {
     const session = this.#sessions.get(id);
     if (!session?.open) return;
     const deliver = () => {
       const { worker } = session;
-      if (!session.open || !worker.alive) return;
+      if (!(session.open || session.lingers) || this.#sessions.get(id) !== session) return;
+      if (!worker.alive) return;
       const frozen = worker.frozenUntil - this.clock.now;
       if (frozen > 0) this.clock.later(frozen, deliver);
       else worker.receive(message);
     };
     this.#transmit(session, 'down', deliver);
-  }
-
-  #publish({ step, folder }: Saved): void {
-    this.#publisherFree = Math.max(this.#publisherFree, this.clock.now) + 1 + this.below(100);
-    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
-    const refused = this.chance(this.#disk.refuses);
-    this.clock.later(this.#publisherFree - this.clock.now, () => {
-      if (refused) {
-        this.#happens({ type: 'notPublished', step, fault });
-        return;
-      }
-      const state = { step, value: Number(folder) };
-      this.witness.publishes(state);
-      const path = `${step}:${folder}`;
-      this.#happens({ type: 'published', checkpoint: { step, path, seconds: 1, stallSeconds: 0, bytes: 1 } });
-    });
-  }
-
-  #everyTick(): void {
-    this.clock.later(TICK_MS, () => {
-      this.#happens({ type: 'tick' });
-      this.#everyTick();
-    });
   }
 
   // The network.
@@ -341,10 +283,10 @@ export class World {
   }
 
   /** The coordinator has ended the session; the process notices, and ends. */
-  #cut(id: string): void {
+  cut(id: string): void {
     const session = this.#sessions.get(id);
     if (!session?.open) return;
-    session.open = false;
+    Object.assign(session, { open: false, cut: true });
     this.#countHolders();
     const { worker } = session;
     const notice = () => {
@@ -362,15 +304,35 @@ export class World {
     if (isLaunched(id)) this.#launched++;
     this.clock.later(delay, () => {
       const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
-      this.#sessions.set(id, { worker, open: true, arrived: { up: 0, down: 0 } });
-      const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
-      this.#happens({ type: 'joined', id, host: 'h', pid: 1, ...addresses });
+      this.#sessions.set(id, this.#session(worker, false));
+      this.#joins(worker, 0);
       const beat = () => {
         if (!worker.alive) return;
         if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', HEARTBEAT);
         this.clock.later(HEARTBEAT_MS, beat);
       };
       beat();
+    });
+  }
+
+  #session(worker: Worker, open: boolean): Session {
+    return { worker, open, cut: false, lingers: false, arrived: { up: 0, down: 0 } };
+  }
+
+  /** The process joins the coordinator as soon as there is one. */
+  #joins(worker: Worker, delay: number): void {
+    this.clock.later(delay, () => {
+      const { id } = worker;
+      const frozen = worker.frozenUntil - this.clock.now;
+      if (!worker.alive || this.#sessions.get(id)?.worker !== worker) return;
+      if (this.coordinator.isAway || frozen > 0) {
+        this.#joins(worker, Math.max(100, frozen));
+        return;
+      }
+      this.#sessions.set(id, this.#session(worker, true));
+      const newest = worker.generation;
+      const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
+      this.coordinator.happens({ type: 'joined', id, newest, host: 'h', pid: 1, ...addresses });
     });
   }
 
@@ -386,15 +348,16 @@ export class World {
     this.clock.later(Math.max(lost, 1), () => {
       if (this.#sessions.get(id) !== session || !session.open) return;
       session.open = false;
-      this.#happens({ type: 'lost', id, reason: 'reset' });
+      this.coordinator.happens({ type: 'lost', id, reason: 'reset' });
     });
     // Those that have come by themselves are not the launcher's.
     const again = restarts && this.#restarts > 0;
     const told = this.below(100);
     if (this.#supervised && isLaunched(id)) {
-      this.clock.later(told, () =>
-        this.#happens({ type: 'exited', id, exit: { ...exit, outOfMemory: false }, again }),
-      );
+      this.clock.later(told, () => {
+        const event: Event = { type: 'exited', id, exit: { ...exit, outOfMemory: false }, again };
+        this.coordinator.hears(event);
+      });
     }
     if (again) {
       this.#restarts--;
@@ -405,19 +368,25 @@ export class World {
   }
 
   #countHolders(): void {
-    const holds = ({ worker, open }: Session) => open && worker.alive && worker.held !== null;
+    // A run that was asked to stop does not wait for those that have not come back.
+    const isThere = ({ heard }: Worker) => !this.stopped || heard.standby !== null;
+    const holds = ({ worker, cut }: Session) =>
+      !cut && worker.alive && worker.held !== null && isThere(worker);
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
   }
 
-  /** One process dies, freezes, or wants to leave, another one comes, or a link between two breaks. */
+  /** A process dies, freezes, or wants to leave, another one comes, a link breaks, or the coordinator dies. */
   #fault(): void {
     this.lastFault = this.clock.now;
-    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks'];
+    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks', 'coordinator'];
     const kind = kinds[this.below(kinds.length)];
-    const living = [...this.#sessions.values()].filter(({ worker, open }) => worker.alive && open);
+    const living = [...this.#sessions.values()].filter(({ worker, cut }) => worker.alive && !cut);
     const victim = living[this.below(living.length)]?.worker;
     if (kind === 'comes') {
       this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
+    } else if (kind === 'coordinator') {
+      // Who wants the run to stop starts no other one.
+      if (!this.stopped) this.coordinator.dieSoon();
     } else if (victim === undefined) {
       return;
     } else if (kind === 'breaks') {
@@ -428,7 +397,8 @@ export class World {
     } else if (kind === 'leaves') {
       victim.leaving = true;
       this.#countStaying();
-      victim.say('leave', { exitCode: 143 });
+      if (this.coordinator.isAway) this.exits(victim, 143);
+      else victim.say('leave', { exitCode: 143 });
     } else if (kind === 'freezes') {
       victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
       this.lastFault = victim.frozenUntil;

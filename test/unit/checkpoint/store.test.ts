@@ -15,7 +15,6 @@ import {
   setAsideLater,
 } from '../../../src/checkpoint/retention.js';
 import {
-  type CheckpointContent,
   checkpointName,
   loadCheckpoint,
   publishCheckpoint,
@@ -37,7 +36,10 @@ async function run(): Promise<{ dir: string; root: string }> {
   return { dir, root: join(dir, 'checkpoints') };
 }
 
-function emptyTargets(content: CheckpointContent, names: StateName[] = ['master', 'ema', 'm', 'v']) {
+function emptyTargets(
+  content: ReturnType<typeof contentOf>,
+  names: StateName[] = ['master', 'ema', 'm', 'v'],
+) {
   const flat = new Map(names.map((name) => [name, new Float32Array(content.layout.length)]));
   return {
     layout: content.layout,

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { isAttentionLogged, isLogged, validationEvery, wantedExchange } from '../../../src/config/derived.js';
+import {
+  describeBatch,
+  isAttentionLogged,
+  isLogged,
+  validationEvery,
+  wantedExchange,
+} from '../../../src/config/derived.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 
@@ -18,6 +24,13 @@ describe('the exchange that is wanted', () => {
       expect(wantedExchange({ device, exchange }, 1)).toBe('none');
     },
   );
+});
+
+test.each([
+  [{ global: 64, micro: 32, accumulate: 1 }, '64 samples = 2 slots x 32'],
+  [{ global: 64, micro: 8, accumulate: 8 }, '64 samples = 1 slot x 8 micro-batches x 8'],
+])('a batch %o is %s', (batch, text) => {
+  expect(describeBatch({ batch })).toBe(text);
 });
 
 test.each([

@@ -196,6 +196,10 @@ describe('errors of a configuration', () => {
         'batch_size: 8',
         'batch_size: unknown key; here it is batch.global (the samples of a whole step, on all workers; batch.micro are those computed together)',
       ],
+      [
+        'gradient_accumulation_steps: 4',
+        'gradient_accumulation_steps: unknown key; here it is batch.accumulate (micro-batches of a slot; batch.global is their number x batch.micro x the slots that the workers share)',
+      ],
     ])('%s', (line, expected) => {
       expect(problems(`${MINIMAL}${line}\n`).map((text) => text.replace(/^FILE:3:\d+: /, ''))).toEqual([
         expected,
@@ -243,6 +247,10 @@ describe('errors of a configuration', () => {
 describe('rules between keys', () => {
   test.each([
     ['batch: {global: 65, micro: 32}', 'batch.global: expected a multiple of batch.micro (32), received 65'],
+    [
+      'batch: {global: 96, micro: 32, accumulate: 2}',
+      'batch.global: expected a multiple of batch.micro x batch.accumulate (32 x 2), received 96',
+    ],
     [
       'schedule: {steps: 10, warmup: 11}',
       'schedule.warmup: expected at most schedule.steps (10), received 11; lower schedule.warmup, or train for more steps',

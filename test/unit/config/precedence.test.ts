@@ -12,9 +12,13 @@ describe('precedence', () => {
 
   test('is flag, environment, file, default', () => {
     const environment = { ORCHESTRATOR_BATCH__GLOBAL: '16', ORCHESTRATOR_BATCH__MICRO: '2' };
-    expect(loadConfig(path, [], {}).batch).toEqual({ global: 8, micro: 4 });
-    expect(loadConfig(path, [], environment).batch).toEqual({ global: 16, micro: 2 });
-    expect(loadConfig(path, ['batch.global=32'], environment).batch).toEqual({ global: 32, micro: 2 });
+    expect(loadConfig(path, [], {}).batch).toEqual({ global: 8, micro: 4, accumulate: 1 });
+    expect(loadConfig(path, [], environment).batch).toEqual({ global: 16, micro: 2, accumulate: 1 });
+    expect(loadConfig(path, ['batch.global=32'], environment).batch).toEqual({
+      global: 32,
+      micro: 2,
+      accumulate: 1,
+    });
     expect(loadConfig(path, [], {}).seed).toBe(0);
   });
 
@@ -23,6 +27,7 @@ describe('precedence', () => {
     expect(loadConfig(path, ['batch.micro=1', 'batch={global: 64}'], {}).batch).toEqual({
       global: 64,
       micro: 32,
+      accumulate: 1,
     });
   });
 

@@ -24,6 +24,7 @@ describe('the table of what may change at resume', () => {
 
   test.each([
     ['batch.global=128', 'batch.global was 64 at step 6 and is 128 now', 'refused'],
+    ['batch.accumulate=2', 'batch.accumulate was 1 at step 6 and is 2 now', 'refused'],
     ['seed=3', 'seed was 0 at step 6 and is 3 now', 'refused'],
     [
       'objective.formulation=eps/linear',

@@ -35,7 +35,9 @@ function left(files: Record<string, string>, resumeStep = 0) {
 
 test('the last committed step and its digest, the last validation, and the workers that started last', () => {
   const former = left({ 'ledger.jsonl': ledger, 'metrics.jsonl': metrics, 'journal.jsonl': journal });
-  expect(former).toMatchObject({ members: ['local-1'], committed: 3, validated: 2 });
+  expect(former).toMatchObject({ members: ['local-1'], committed: 3 });
+  expect(former.validated(3)).toBe(2);
+  expect(former.validated(1)).toBe(0);
   expect([1, 3, 4].map(former.digestOf)).toEqual(['result 1', 'result 3', null]);
 });
 
@@ -50,13 +52,15 @@ test.each([
     'metrics.jsonl': metrics + damage,
     'journal.jsonl': journal + damage,
   });
-  expect(former).toMatchObject({ members: ['local-1'], committed: 3, validated: 2 });
+  expect(former).toMatchObject({ members: ['local-1'], committed: 3 });
+  expect(former.validated(3)).toBe(2);
   expect(former.digestOf(3)).toBe('result 3');
 });
 
 test('files that are empty, or are not there, and ledgers of earlier versions', () => {
-  const nothing = { members: [], committed: 0, validated: 0 };
+  const nothing = { members: [], committed: 0 };
   expect(left({})).toMatchObject(nothing);
+  expect(left({}).validated(0)).toBe(0);
   const empty = { 'ledger.jsonl': '', 'metrics.jsonl': '', 'journal.jsonl': '' };
   expect(left(empty)).toMatchObject(nothing);
   const before = lines({ step: 1, slots: [[1, 2]] }, { step: 2, micro: 2, rows_sha256: 'r' });
@@ -69,7 +73,9 @@ test('what is before the checkpoint does not count, and workers only where they 
   const runDir = temporaryFolder();
   const files = { 'ledger.jsonl': ledger, 'metrics.jsonl': metrics, 'journal.jsonl': journal };
   for (const [name, text] of Object.entries(files)) writeFileSync(join(runDir, name), text);
-  expect(formerOf(runDir, 8, false)).toMatchObject({ members: [], committed: 8, validated: 8 });
+  const former = formerOf(runDir, 8, false);
+  expect(former).toMatchObject({ members: [], committed: 8 });
+  expect(former.validated(8)).toBe(8);
 });
 
 test('a run that continues after a step keeps its records up to it, and nothing of a later one', async () => {

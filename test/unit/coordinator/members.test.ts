@@ -44,3 +44,25 @@ test('where all leave, all that hold the state may still finish the step and sav
 test('of some members, the one that has joined last', () => {
   expect(membersOf({ b: '', a: '', c: '' }).youngest(['a', 'b'])).toBe('a');
 });
+
+test('the workers of a machine that is gone are silent together, whenever each of them was heard last', () => {
+  const members = membersOf({ a: '', b: '', c: '' });
+  const limits = { building: 60_000, built: 3_000 };
+  const [first, last, lives] = [1_000, 1_240, 3_900];
+  members.heard('a', first);
+  members.heard('b', last);
+  members.heard('c', lives);
+  const silent = (now: number) => members.silent(now, limits).map(({ id }) => id);
+  expect(silent(first + 3_000)).toEqual([]);
+  expect(silent(first + 3_001)).toEqual([]);
+  expect(silent(last + 3_001)).toEqual(['a', 'b']);
+});
+
+test('a worker that is silent does not wait for long for others that are about to be', () => {
+  const members = membersOf({ a: '', b: '' });
+  members.heard('b', 400);
+  const silent = (now: number) => members.silent(now, { building: 60_000, built: 3_000 }).map(({ id }) => id);
+  expect(silent(3_399)).toEqual([]);
+  members.heard('b', 900);
+  expect(silent(3_501)).toEqual(['a']);
+});

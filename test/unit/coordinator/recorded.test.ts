@@ -1,6 +1,6 @@
 /** What the files of a run say, whoever wrote them, and how much of them is read for it. */
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
@@ -143,6 +143,21 @@ describe('metrics.jsonl', () => {
     writeFileSync(path, whole);
     writeFileSync(join(runDir, 'journal.jsonl'), '{"generation":1,"step":0}\n');
     expect((await of()).view).toMatchObject(numbers);
+  });
+
+  test('a run that was killed is done if its last checkpoint is there', async () => {
+    const { runDir } = recorded();
+    const phase = async () => (await recordedRun(runDir)).view.phase;
+    const saved = (step: number) => {
+      const folder = join(runDir, 'checkpoints', `step-${String(step).padStart(8, '0')}`);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, 'manifest.json'), '{}');
+    };
+    const { steps } = config.schedule;
+    saved(steps - 1);
+    expect(await phase()).toBe('KILLED');
+    saved(steps);
+    expect(await phase()).toBe('DONE');
   });
 
   test('totals that are not what this version writes are passed over', () => {

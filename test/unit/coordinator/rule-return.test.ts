@@ -1,8 +1,18 @@
 /** A coordinator takes the place of one that has died: its workers return with what they hold. */
 import { expect, test } from 'vitest';
-import type { Action, Former } from '../../../src/coordinator/events.js';
+import type { Action, Former, Settings } from '../../../src/coordinator/events.js';
 import { Ledger } from '../../../src/coordinator/ledger.js';
-import { end, HEARTBEAT, killed, prepared, ready, reason, Script, sent } from '../../support/rule-script.js';
+import {
+  end,
+  ended,
+  HEARTBEAT,
+  killed,
+  prepared,
+  ready,
+  reason,
+  Script,
+  sent,
+} from '../../support/rule-script.js';
 
 /** What step 5 gives, by all slots. */
 const FIFTH = new Ledger(4).enter(5, [prepared(5, [0]), prepared(5, [1, 2])]);
@@ -12,13 +22,13 @@ const former: Former = {
   members: ['a', 'b'],
   arithmetic: 'isa avx2',
   committed: 5,
-  validated: 3,
+  validated: (upTo) => (upTo >= 3 ? 3 : 0),
   digestOf: (step) => (step === 5 ? DIGEST : null),
 };
 
 class Returning extends Script {
-  constructor(changes: Partial<Former> = {}) {
-    super({ resumePath: 'step-2', resumeStep: 2, former: { ...former, ...changes } });
+  constructor(changes: Partial<Former> = {}, settings: Partial<Settings> = {}) {
+    super({ resumePath: 'step-2', resumeStep: 2, former: { ...former, ...changes }, ...settings });
   }
 
   /** It joins, and stands by with the state of the run. */
@@ -116,11 +126,73 @@ test('another result than the recorded one ends the run', () => {
 });
 
 test('a validation that was not recorded is ordered again', () => {
-  const run = new Returning({ committed: 3, validated: 2 });
+  const run = new Returning({ committed: 3, validated: () => 2 });
   run.returns('a');
   run.returns('b');
   run.formed({ a: 3, b: 3 });
   expect(sent(run.ready(3, 'a', 'b'))[0]!.message.start).toMatchObject({ step: 3, validate: true });
+});
+
+test('a validation that was recorded is not, where later steps are run again', () => {
+  const run = new Returning({ committed: 5, validated: (upTo) => (upTo >= 5 ? 5 : 3) });
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 3, b: 3 });
+  expect(sent(run.ready(3, 'a', 'b'))[0]!.message.start).toMatchObject({ step: 3, validate: false });
+});
+
+test('a worker that ends while there is no coordinator, told to stop, does not stop the run', () => {
+  const run = new Returning();
+  const actions = run.event({ type: 'exited', id: 'a', exit: ended(143), again: false });
+  expect(end(actions)).toBeUndefined();
+  run.returns('b');
+  expect(run.state.phase).toBe('FORMING');
+});
+
+test('a worker that leaves does not stop the run while others may return', () => {
+  const run = new Returning();
+  run.returns('a');
+  expect(run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } })).toMatchObject([{ type: 'note' }]);
+  run.returns('b');
+  expect(run.state.phase).toBe('FORMING');
+  expect(run.state.places.map(({ id }) => id)).toEqual(['b']);
+});
+
+test('if they do not, it stops the run, and what it holds is saved', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } });
+  expect(run.until(15_250, 'a')).toContainEqual(expect.objectContaining({ type: 'stopping' }));
+  run.formed({ a: 5 });
+  const [start] = sent(run.ready(5, 'a'));
+  expect(start!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+});
+
+test('a run that is asked to stop waits for those that may return, also when it hears that another one has ended', () => {
+  const run = new Returning();
+  run.event({ type: 'stop', exitCode: 143, reason: 'told' });
+  expect(end(run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true }))).toBeUndefined();
+  expect(run.returns('b')).toContainEqual(expect.objectContaining({ type: 'journal' }));
+});
+
+test('others do not begin from the checkpoint before those could return that hold a newer state', () => {
+  const run = new Returning({}, { maxWorkers: 4 });
+  run.join('x');
+  run.standby('x');
+  run.join('y');
+  expect(sent(run.standby('y'))).toEqual([]);
+  run.returns('a');
+  expect(run.returns('b')[0]).toMatchObject({ type: 'journal', step: 5 });
+});
+
+test('who comes back to workers that share another state by now is left out', () => {
+  const run = new Returning({ members: ['a'] });
+  run.join('x');
+  run.standby('x');
+  run.until(15_250, 'x');
+  const sharing = { problem: '' };
+  run.event({ type: 'formed', id: 'x', formed: { device: null, sharing, held: null } });
+  expect(run.returns('a')).toMatchObject([{ type: 'cut', id: 'a' }, { type: 'warn' }]);
 });
 
 test('without anybody who holds the state, the run resumes from the checkpoint, and nothing is compared', () => {

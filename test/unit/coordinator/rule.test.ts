@@ -29,13 +29,31 @@ describe('workers of machines that do not see the run folder', () => {
     ]);
   });
 
-  test('cannot be alone: nobody would write checkpoints', () => {
+  test('without any that does: the coordinator writes what rank 0 offers', () => {
     const script = new Script();
     for (const id of ['a', 'b']) script.join(id);
     for (const id of ['a', 'b']) script.standby(id, true);
-    script.event({ type: 'formed', id: 'a', formed });
-    expect(reason(script.event({ type: 'formed', id: 'b', formed }))).toBe(
-      'ERR_RUN_DIR: No worker sees the run folder runs/x, so none can write checkpoints',
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
+    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
+    for (const step of [1, 2]) script.step(step);
+    const offered = { step: 2, metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    expect(script.event({ type: 'offered', id: 'b', offered })).toEqual([]);
+    expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject([
+      { type: 'fetch', member: { id: 'a', dataAddress: 'a:1' }, offered },
+    ]);
+    script.checkpoint(2);
+    expect(script.state.checkpoint).toEqual({ step: 2, path: 'step-2' });
+    expect(script.event({ type: 'offered', id: 'a', offered })).toEqual([]);
+  });
+
+  test('cannot share memory: nobody would write checkpoints', () => {
+    const script = new Script({ mustShare: true });
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    const sharing = { device: null, held: null, sharing: { problem: '' } };
+    script.event({ type: 'formed', id: 'a', formed: sharing });
+    expect(reason(script.event({ type: 'formed', id: 'b', formed: sharing }))).toMatch(
+      /^ERR_RUN_DIR: The workers share memory .* none of them sees the run folder runs\/x/,
     );
   });
 });

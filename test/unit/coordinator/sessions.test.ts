@@ -105,6 +105,15 @@ test('no text of a worker controls a terminal', async () => {
   ]);
 });
 
+test('a message of more than 4 MiB ends the session, and is not read', async () => {
+  const { stream, end } = connect({ join: JOIN });
+  await eventually(1);
+  stream.write({ failure: { code: 'ERR_X', message: 'x'.repeat(4 * 1024 * 1024), hint: '' } });
+  expect(await end).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  await eventually(2);
+  expect(events[1]).toMatchObject({ type: 'lost', id: 'a' });
+});
+
 test('a worker has one session on its connection', async () => {
   const client = new Coordinator(channelTarget(address), new LinkCredentials(null, () => {}));
   clients.push(client);

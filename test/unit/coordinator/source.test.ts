@@ -36,3 +36,14 @@ test('who does not see the run folder gets the checkpoint from all that do, and 
   expect(sourceOf(nobody, see, 6, CHECKPOINT)).toEqual({ step: 4, syncs: [read, received, read] });
   expect(sourceOf(nobody, see, 0, BEGINNING)).toEqual({ step: 0, syncs: Array(3).fill({ initialise: {} }) });
 });
+
+test('where nobody sees the run folder, rank 0 gets the checkpoint from the coordinator, and the others from it', () => {
+  const blind = [false, false, false];
+  const holders = { holders: { step: 4, ranks: [0] } };
+  expect(sourceOf([null, null, null], blind, 6, CHECKPOINT)).toEqual({
+    step: 4,
+    syncs: [{ served: { step: 4 } }, holders, holders],
+  });
+  expect(sourceOf([null, null, null], blind, 0, BEGINNING).syncs).toEqual(Array(3).fill({ initialise: {} }));
+  expect(sourceOf([6, null, null], blind, 6, CHECKPOINT).syncs[0]).toEqual({ keep: {} });
+});

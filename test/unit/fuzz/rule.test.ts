@@ -99,6 +99,13 @@ const BODIES = {
   saved: fc.record({ step: number, folder: text, seconds: number, stallSeconds: number, bytes: number }),
   notSaved: fc.record({ step: number, failure: fc.option(failure) }),
   saving: fc.constant({}),
+  offered: fc.record({
+    step: number,
+    metadata: fc.uint8Array({ maxLength: 8 }),
+    moments: list(text),
+    ema: fc.boolean(),
+    stallSeconds: number,
+  }),
   finished: fc.constant({}),
   heartbeat: fc.record({ validated: number, stage: fc.constantFrom('IDLE', 'COMPUTE', 9), ticks: number }),
   leave: fc.record({ exitCode: number }),

@@ -62,11 +62,12 @@ describe('before a run', () => {
   test('hints name what is saved by each change, and what is missing even so', async () => {
     const { shortages } = await preflight(native(), released('sd3-medium'), REAL, machine(24 * GIB));
     const hint = shortages[0]?.hint ?? '';
+    expect(hint).toMatch(/^ {2}--set batch\.accumulate=512 +13\d\.\d GiB$/m);
     expect(hint).toMatch(/^ {2}--nodes 1 --nproc-per-node 1 +7\d\.\d GiB$/m);
     expect(hint).toMatch(/^ {2}--set ema=null +22\.7 GiB$/m);
     expect(hint).toMatch(/^ {2}--set activation_checkpointing=block +5\.\d GiB$/m);
     expect(hint).toMatch(
-      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.micro=\d+ .* together need \d+\.\d GiB, \d+\.\d GiB are still missing$/m,
+      /^ {2}--set activation_checkpointing=block --nodes 1 --nproc-per-node 1 --set batch\.accumulate=1024 .*together need \d+\.\d GiB, \d+\.\d GiB are still missing$/m,
     );
     expect(hint).toMatch(
       /^ {2}--set device=cuda takes 11\d\.\d GiB of a GPU for each worker, and 6\d\.\d GiB of the machine$/m,
@@ -75,7 +76,7 @@ describe('before a run', () => {
     expect(hint).not.toContain('threads_per_slot');
     expect(hint).not.toContain('precision.compute');
     const enough = await preflight(native(), released('sd3-medium'), REAL, machine(200 * GIB));
-    expect(enough.shortages[0]?.hint).toMatch(/ together need 1\d\d\.\d GiB, which fits$/m);
+    expect(enough.shortages[0]?.hint).toMatch(/ together need \d+\.\d GiB, which fits$/m);
   });
 
   test('a machine that is large enough is told nothing, a busy one is warned of', async () => {

@@ -91,3 +91,27 @@ test('only these variables travel: what all workers must have alike, and what is
 test("the command of a checkout starts a worker with the launcher's options of Node.js", () => {
   expect(readFileSync('orchestrator', 'utf8')).toContain(`options+=(${WORKER_OPTIONS.join(' ')})`);
 });
+
+test('what ssh prints where it cannot reach a host, and not where it has lost it or was refused', () => {
+  const { ssh } = LAUNCHERS;
+  const [here, there] = [workerProcess(RUN, 0), workerProcess(RUN, 1)];
+  for (const line of [
+    'ssh: connect to host b port 2222: No route to host',
+    'ssh: Could not resolve hostname b: Temporary failure in name resolution',
+    'kex_exchange_identification: Connection closed by remote host',
+    'Connection timed out during banner exchange',
+    'Connection reset by 10.0.0.2 port 2222',
+  ]) {
+    expect(ssh.saysUnreachable(there, line), line).toBe(true);
+    expect(ssh.saysUnreachable(here, line), line).toBe(false);
+  }
+  for (const line of [
+    'Timeout, server b not responding.',
+    'Connection to b closed by remote host.',
+    'root@b: Permission denied (publickey).',
+    'Host key verification failed.',
+    'sh: 1: exec: ./orchestrator: not found',
+  ]) {
+    expect(ssh.saysUnreachable(there, line), line).toBe(false);
+  }
+});

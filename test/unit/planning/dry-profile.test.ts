@@ -38,7 +38,7 @@ describe('a dry profile', () => {
     const executed = levels.find((other) => other.level === level)!.executedFlops;
     expect(ops.reduce((sum, { flops }) => sum + flops, 0)).toBeCloseTo(executed / 3, -1);
     expect(step.map(({ name, count }) => [name, count])).toEqual([
-      ['slots, forward and backward', 3],
+      ['micro-batches, forward and backward', 3],
       ['sums of gradients', 2],
       ['update', 1],
     ]);
@@ -64,7 +64,7 @@ describe('a dry profile', () => {
   test('is a page, with times where there are rates', async () => {
     const config = loadConfig(yaml(CONFIG));
     const plain = renderDryProfile(await dryProfile(native(), config, null));
-    expect(plain).toMatch(/^operations of a slot +count +work +bytes$/m);
+    expect(plain).toMatch(/^operations of a micro-batch +count +work +bytes$/m);
     expect(plain).toMatch(/^linear +\d+ +\S+ MFLOP +\S+ MB$/m);
     expect(plain).toMatch(/^a step of one worker with its 3 slots +count +work +bytes$/m);
     expect(plain).not.toMatch(/least time|at most/);

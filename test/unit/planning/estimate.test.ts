@@ -4,7 +4,7 @@ import { officialTensors } from '../../../src/model/backbones.js';
 import { RELEASED } from '../../../src/model/released.js';
 import type { NativeAddon } from '../../../src/native/contract.js';
 import { native } from '../../../src/native/load.js';
-import { estimate } from '../../../src/planning/estimate.js';
+import { type Estimate, estimate } from '../../../src/planning/estimate.js';
 import { renderEstimate } from '../../../src/planning/estimate-page.js';
 import { gradientBuffers } from '../../../src/planning/memory.js';
 import { assignSlots } from '../../../src/step/assignment.js';
@@ -92,9 +92,32 @@ describe('an estimate', () => {
     expect(total(one) / total(fast)).toBeCloseTo(2, 10);
     expect(total(one) / total(two)).toBeGreaterThan(1.4);
     expect(total(one)).toBeGreaterThan(one.flopsPerStep / RATES.flops);
-    const page = renderEstimate(one, config.schedule.steps, RATES);
+    const page = renderEstimate(one, config, RATES);
     expect(page).toContain('latents 16 x 32 x 32, 256 + 154 tokens (from the configuration)');
     expect(page).toContain('time at 400 GFLOP/s and 40.0 GB/s a worker');
+  });
+
+  test('a slot of more micro-batches is as much work, in fewer gradients', async () => {
+    const load = (batch: string) => loadConfig(yaml(SHAPES), [`batch=${batch}`]);
+    const gradients = ({ memory }: Estimate) => memory.find(({ name }) => name.startsWith('gradients'));
+    const one = await estimate(native(), load('{global: 16, micro: 2}'), 1, RATES);
+    const { length } = native().planFigures(one.spec);
+    const four = await estimate(native(), load('{global: 16, micro: 2, accumulate: 4}'), 1, RATES);
+    const eight = await estimate(native(), load('{global: 16, micro: 2, accumulate: 8}'), 1, RATES);
+    expect([one.slots, four.slots, eight.slots]).toEqual([8, 2, 1]);
+    expect([one, four, eight].map(({ flopsPerStep }) => flopsPerStep)).toEqual(
+      Array(3).fill(one.flopsPerStep),
+    );
+    expect(eight.levels[0]!.executedFlops).toBe(one.levels[0]!.executedFlops);
+    expect(gradients(eight)).toEqual({ name: 'gradients, 1 x fp32', bytes: 4 * length });
+    expect(gradients(one)!.bytes).toBeGreaterThan(gradients(four)!.bytes);
+    const [few, many] = [eight.levels[0]!.time!, one.levels[0]!.time!];
+    expect(few.matmuls).toBe(many.matmuls);
+    // Seven sums of gradients less, of 12 bytes an element.
+    expect(many.memoryBound - few.memoryBound).toBeCloseTo((7 * 12 * length) / RATES.bandwidth, 9);
+    expect(renderEstimate(four, load('{global: 16, micro: 2, accumulate: 4}'), RATES)).toContain(
+      '16 samples = 2 slots x 4 micro-batches x 2; 1 worker',
+    );
   });
 
   test('counts the moments that the optimizer keeps, in memory and in bytes of the update', async () => {

@@ -40,6 +40,14 @@ describe('the time of a run', () => {
     expect((await secondsOf(load('validation.bins=14'))).validation).toBeCloseTo(2 * validation!, 9);
   });
 
+  test('a step computes all micro-batches of its slots', async () => {
+    const { step, validation } = await secondsOf(load());
+    // One slot of five micro-batches instead of five slots.
+    const one = await secondsOf(load('batch.accumulate=5'));
+    expect(one.step).toBeCloseTo(step, 9);
+    expect(one.validation).toBe(validation);
+  });
+
   test('workers share slots', async () => {
     const { step } = await secondsOf(load());
     // 5 slots: the worker with the most has 3.

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { native } from '../../../src/native/load.js';
 import { channelTarget } from '../../../src/rpc/address.js';
 import {
   connectStreams,
@@ -65,6 +66,13 @@ function message(size: number): Buffer {
 /** Messages around every boundary: of frames, of socket reads, of the window. */
 const SIZES = [1, 0, 5, 16_383, 16_384, 16_385, 65_536, 1_048_576, 9_000_000, 3];
 
+/** A message as it is sent, after its checksum. */
+function sent(bytes: Buffer): Buffer {
+  const checksum = Buffer.alloc(8);
+  checksum.writeBigUInt64LE(native().checksum(bytes));
+  return Buffer.concat([checksum, bytes]);
+}
+
 async function serve(onCall: (request: Buffer, call: ServedCall) => void): Promise<Link> {
   const server = new StreamServer({ path: PATH, serve: onCall, onRefused });
   closers.push(() => server.close());
@@ -82,7 +90,7 @@ interface Collected {
 }
 
 async function collect(link: Link, request: string, path = PATH, onMessage?: (call: PulledCall) => boolean) {
-  const client = await connectStreams(link, path, 5_000);
+  const client = await connectStreams(link, path, 60_000);
   closers.push(() => client.close());
   return await new Promise<Collected>((resolve) => {
     const messages: Buffer[] = [];
@@ -146,7 +154,7 @@ describe.each([
     };
     const all = await read('yes');
     expect(all.status.code).toBe(0);
-    expect(text(all.messages)).toEqual(expected);
+    expect(text(all.messages)).toEqual(text(SIZES.map((size) => sent(message(size)))));
     expect((await read('no')).status).toMatchObject({ code: 7, details: 'not für you' });
     expect((await read('yes', '/test.Bulk/Other')).status).toMatchObject({ code: 12 });
   });
@@ -161,7 +169,11 @@ describe.each([
             call.emit('error', { code: 7, details: 'not für you' });
             return;
           }
-          for (const size of SIZES) call.write(message(size));
+          const wanted = call.request.toString();
+          const last = sent(message(8));
+          if (wanted === 'flipped') last[11]! ^= 4;
+          const all = wanted === 'short' ? [Buffer.alloc(7)] : SIZES.map((size) => sent(message(size)));
+          for (const bytes of [...all, last]) call.write(bytes);
           call.end();
         },
       },
@@ -175,8 +187,12 @@ describe.each([
     const link = await listen(listener);
     const { messages, error } = await collect(link, 'yes');
     expect(error).toBe(null);
-    expect(text(messages)).toEqual(expected);
+    expect(text(messages)).toEqual([...expected, ...text([message(8)])]);
     expect((await collect(link, 'no')).error?.message).toBe('not für you');
+    expect((await collect(link, 'flipped')).error?.message).toBe(
+      'the checksum of a message of 8 bytes is wrong: bits were flipped on the way',
+    );
+    expect((await collect(link, 'short')).error?.message).toBe('a message without a checksum');
   });
 
   test('a paused call holds the sender back and goes on where it was', async () => {
@@ -202,7 +218,7 @@ describe.each([
   test('a connection has at most eight calls at once; the others wait', async () => {
     const open: ServedCall[] = [];
     const link = await serve((_, call) => void open.push(call));
-    const client = await connectStreams(link, PATH, 5_000);
+    const client = await connectStreams(link, PATH, 60_000);
     closers.push(() => client.close());
     const ended: (Error | null)[] = [];
     const receiver = {
@@ -236,7 +252,7 @@ describe.each([
   test('a cancelled call writes nothing more to its receiver', async () => {
     const link = await serve((_, call) => void sendAll(call));
     let opened = 0;
-    const client = await connectStreams(link, PATH, 5_000);
+    const client = await connectStreams(link, PATH, 60_000);
     closers.push(() => client.close());
     const receiver = {
       open: (bytes: number) => {
@@ -257,7 +273,7 @@ describe.each([
 
   test('refusals of the receiver, lost connections and oversized requests are errors', async () => {
     const link = await serve((_, call) => void sendAll(call));
-    const refusing = await connectStreams(link, PATH, 5_000);
+    const refusing = await connectStreams(link, PATH, 60_000);
     closers.push(() => refusing.close());
     const refused = await new Promise<Error | null>((resolve) =>
       refusing.pull(Buffer.alloc(0), {
@@ -279,7 +295,7 @@ describe.each([
 
     expect((await collect(link, 'x'.repeat(5_000))).error?.message).toContain('more than 4096 bytes');
     const nobody = { address: '127.0.0.1:1', proof };
-    await expect(connectStreams(nobody, PATH, 1_000)).rejects.toThrow('ECONNREFUSED');
+    await expect(connectStreams(nobody, PATH, 60_000)).rejects.toThrow('ECONNREFUSED');
   });
 });
 

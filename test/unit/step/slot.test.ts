@@ -13,7 +13,7 @@ const config: SlotConfig = {
     synthetic_captions: 0.5,
     drop: { clip_l: 0.463, clip_g: 0.2, t5: 0.7 },
   },
-  batch: { global: 64, micro: 16 },
+  batch: { global: 64, micro: 16, accumulate: 1 },
   validation: { every: 10, bins: 8, weights: ['ema'] },
 };
 
@@ -44,12 +44,21 @@ describe('training', () => {
   });
 
   test('gives a row the same draws in whichever slot it stands', () => {
-    const wide = batches({ ...config, batch: { global: 64, micro: 64 } }).training(5, 0);
+    const wide = batches({ ...config, batch: { global: 64, micro: 64, accumulate: 1 } }).training(5, 0);
     const narrow = [0, 1, 2, 3].map((slot) => batches().training(5, slot));
     expect([...wide.levels]).toEqual(narrow.flatMap(({ levels }) => [...levels]));
     expect([...wide.dropped]).toEqual(narrow.flatMap(({ dropped }) => [...dropped]));
     expect([...wide.synthetic]).toEqual(narrow.flatMap(({ synthetic }) => [...synthetic]));
     expect([...wide.coefficients]).toEqual(narrow.flatMap(({ coefficients }) => [...coefficients]));
+  });
+
+  test('a slot has the samples of its micro-batches, one after another; a validation is of micro-batches', () => {
+    const of = (batch: SlotConfig['batch']) => batches({ ...config, batch });
+    const accumulated = of({ global: 64, micro: 16, accumulate: 2 });
+    expect(accumulated.training(5, 1)).toEqual({
+      ...of({ global: 64, micro: 32, accumulate: 1 }).training(5, 1),
+    });
+    expect(accumulated.validation()).toEqual(batches().validation());
   });
 
   test('writes the coefficients of rectified flow, the timestep unrounded', () => {

@@ -41,6 +41,12 @@ test('a wide terminal has everything that one watches for days', () => {
   ]);
 });
 
+test('stragglers are named', () => {
+  const shown = progress();
+  shown.step({ ...record, stragglers: [{ rank: 3, times: 2.06 }] });
+  expect(viewLines(shown.view(), 200, plain).at(-1)).toBe('rank 3 is slow: 2.1 times the median');
+});
+
 test('a run that has made more steps than it is to have is complete', () => {
   const view = { ...progress().view(), step: 120, steps: 90 };
   expect(viewLines(view, 200, plain)[0]).toContain(`${'#'.repeat(40)}  100 %  step 120/90`);

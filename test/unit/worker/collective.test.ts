@@ -3,7 +3,9 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { BucketInfo } from '../../../src/native/contract.js';
+import { socketAddress } from '../../../src/rpc/address.js';
 import { connectStreams } from '../../../src/rpc/grpc-stream.js';
+import { localAddress } from '../../../src/rpc/local.js';
 import { Peer } from '../../../src/rpc/proto.js';
 import { assignSlots } from '../../../src/step/assignment.js';
 import { localSubtrees, sumTree } from '../../../src/step/tree.js';
@@ -203,15 +205,18 @@ describe('exchange over loopback', () => {
   });
 });
 
-test('a bit that flips on a network between workers breaks the exchange', async () => {
+test.each([
+  ['a network', true],
+  ['a socket within the machine', false],
+])('a bit that flips on %s between workers breaks the exchange', async (_, isNetwork) => {
   const run = await testRun();
   const own = [await run.worker('a'), await run.worker('b')];
   const ranges = assignSlots(2, 2);
   let flipped = 0;
   /** Passes everything on, and flips one bit of what comes back after half a MiB. */
-  const relay = async (port: number) => {
+  const relay = async (to: string) => {
     const server = createServer((socket) => {
-      const onward = connect(port, '127.0.0.1');
+      const onward = connect(socketAddress(to));
       let bytes = 0;
       onward.on('data', (chunk) => {
         bytes += chunk.length;
@@ -229,20 +234,27 @@ test('a bit that flips on a network between workers breaks the exchange', async 
         end.on('error', () => {}).on('close', () => other.destroy());
     });
     closers.push(() => void server.close());
-    await once(server.listen(0, '127.0.0.1'), 'listening');
-    return (server.address() as AddressInfo).port;
+    const local = localAddress();
+    if (isNetwork) await once(server.listen(0, '127.0.0.1'), 'listening');
+    else await once(server.listen(socketAddress(local)), 'listening');
+    return isNetwork ? `127.0.0.1:${(server.address() as AddressInfo).port}` : local;
   };
   const servers = own.map(() => new PeerServer(() => {}));
   closers.push(() => servers.forEach((server) => void server.close()));
-  const ports = await Promise.all(
+  const listen = async (server: PeerServer, rank: number) => {
+    if (!isNetwork) return await server.listenLocally();
+    const reachable = {
+      listen: '127.0.0.1:0',
+      own: own[rank]!,
+      roles: ['worker' as const],
+      enrolments: null,
+    };
+    return `127.0.0.1:${await server.listen(reachable)}`;
+  };
+  const addresses = await Promise.all(
     servers.map(async (server, rank) => {
-      const port = await server.listen({
-        listen: '127.0.0.1:0',
-        own: own[rank]!,
-        roles: ['worker'],
-        enrolments: null,
-      });
-      return rank === 0 ? await relay(port) : port;
+      const address = await listen(server, rank);
+      return rank === 0 ? await relay(address) : address;
     }),
   );
   const [first, second] = await Promise.all(
@@ -255,8 +267,8 @@ test('a bit that flips on a network between workers breaks the exchange', async 
         generation: 1,
         server,
         links: own.map(({ identity }, peer) => ({
-          address: `127.0.0.1:${ports[peer]}`,
-          proof: { own: own[rank]!, expected: identity },
+          address: addresses[peer]!,
+          proof: isNetwork ? { own: own[rank]!, expected: identity } : null,
         })),
       });
       closers.push(() => collective.close());
@@ -279,6 +291,7 @@ test('a bit that flips on a network between workers breaks the exchange', async 
   expect(flipped).toBe(1);
   expect(ofFirst).toMatch(/The exchange with rank 1 broke at step 1/);
   expect(ofSecond).toMatch(/The exchange with rank 0 broke at step 1/);
+  if (!isNetwork) expect(ofSecond).toMatch(/bits were flipped on the way$/);
 });
 
 test('a sum that is not finite is kept until every peer has read it', async () => {

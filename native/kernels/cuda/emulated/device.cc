@@ -1,6 +1,8 @@
 // The emulated device: kernels run on the CPU through emulate.h; matmuls are plain sums.
 #include "../device.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -22,6 +24,13 @@ int device_count() {
   return given ? std::max(1, std::atoi(given)) : 1;
 }
 
+/// As long as the file ORCHESTRATOR_EMULATED_HANG is there, the next kernel takes it away and hangs.
+void hang_if_asked() {
+  static const char* const path = std::getenv("ORCHESTRATOR_EMULATED_HANG");
+  if (path != nullptr && unlink(path) == 0)
+    for (;;) pause();
+}
+
 void* poisoned(size_t bytes) {
   void* p = std::aligned_alloc(kAlign, rounded(bytes));
   std::memset(p, 0xff, bytes);
@@ -39,7 +48,10 @@ struct Replayed {
       std::lock_guard lock(counting);
       launches.replays += 1;
     }
-    for (const auto& w : work) w();
+    for (const auto& w : work) {
+      hang_if_asked();
+      w();
+    }
   }
   std::vector<std::function<void()>> work;
   std::vector<void*> workspaces;
@@ -112,10 +124,19 @@ class EmulatedDevice final : public TableDevice {
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     const auto run = [spec](const graph::Run& r) {
-      submit([spec, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0),
-              sums = spec.sums ? r.out<float>(1) : nullptr] { multiply(spec, a, b, bias, c, sums); });
+      const auto product = [&](float* sums) {
+        graph::MatmulSpec s = spec;
+        s.accumulate = spec.accumulate || r.adds;
+        submit([s, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0), sums] {
+          multiply(s, a, b, bias, c, sums);
+        });
+      };
+      if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
+      product(nullptr);
     };
-    return graph::make_op(name, run, {.flops = spec.flops()});
+    return graph::make_op(name, run,
+                          {.flops = spec.flops(),
+                           .scratch_bytes = spec.sums ? sizeof(float) * static_cast<size_t>(spec.m) : 0});
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
     const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
@@ -223,10 +244,12 @@ class EmulatedDevice final : public TableDevice {
 }  // namespace
 
 void submit(std::function<void()> work) {
-  if (recording)
+  if (recording) {
     recording->work.push_back(std::move(work));
-  else
+  } else {
+    hang_if_asked();
     work();
+  }
 }
 void synchronize() { reject_during_capture("A synchronization"); }
 std::shared_ptr<void> device_memory(size_t bytes) {

@@ -15,6 +15,7 @@ import type { Standby as _orchestrator_v1_Standby, Standby__Output as _orchestra
 import type { NotSaved as _orchestrator_v1_NotSaved, NotSaved__Output as _orchestrator_v1_NotSaved__Output } from '../../orchestrator/v1/NotSaved.js';
 import type { Saving as _orchestrator_v1_Saving, Saving__Output as _orchestrator_v1_Saving__Output } from '../../orchestrator/v1/Saving.js';
 import type { Suspect as _orchestrator_v1_Suspect, Suspect__Output as _orchestrator_v1_Suspect__Output } from '../../orchestrator/v1/Suspect.js';
+import type { Offered as _orchestrator_v1_Offered, Offered__Output as _orchestrator_v1_Offered__Output } from '../../orchestrator/v1/Offered.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromWorker {
@@ -34,7 +35,8 @@ export interface FromWorker {
   'notSaved'?: (_orchestrator_v1_NotSaved | null);
   'saving'?: (_orchestrator_v1_Saving | null);
   'suspect'?: (_orchestrator_v1_Suspect | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving"|"suspect";
+  'offered'?: (_orchestrator_v1_Offered | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving"|"suspect"|"offered";
 }
 
 export interface FromWorker__Output {
@@ -54,5 +56,6 @@ export interface FromWorker__Output {
   'notSaved'?: (_orchestrator_v1_NotSaved__Output | null);
   'saving'?: (_orchestrator_v1_Saving__Output | null);
   'suspect'?: (_orchestrator_v1_Suspect__Output | null);
-  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving"|"suspect";
+  'offered'?: (_orchestrator_v1_Offered__Output | null);
+  'message'?: "join"|"formed"|"ready"|"prepared"|"applied"|"validated"|"saved"|"finished"|"heartbeat"|"leave"|"failure"|"standby"|"notSaved"|"saving"|"suspect"|"offered";
 }

@@ -10,7 +10,7 @@ export const _orchestrator_v1_Heartbeat_Stage = {
   EXCHANGE: 'EXCHANGE',
   UPDATE: 'UPDATE',
   /**
-   * for other workers, or for its GPU
+   * for other workers
    */
   WAIT: 'WAIT',
 } as const;
@@ -25,7 +25,7 @@ export type _orchestrator_v1_Heartbeat_Stage =
   | 'UPDATE'
   | 3
   /**
-   * for other workers, or for its GPU
+   * for other workers
    */
   | 'WAIT'
   | 4

@@ -9,7 +9,7 @@ import type { Long } from '@grpc/proto-loader';
 export interface Orders {
   'validate'?: (boolean);
   /**
-   * compare the workers' state (Applied); rank 0 writes it
+   * compare the workers' state (Applied); rank 0 writes it, or offers it
    */
   'checkpoint'?: (boolean);
   'stop'?: (boolean);
@@ -23,7 +23,7 @@ export interface Orders {
 export interface Orders__Output {
   'validate': (boolean);
   /**
-   * compare the workers' state (Applied); rank 0 writes it
+   * compare the workers' state (Applied); rank 0 writes it, or offers it
    */
   'checkpoint': (boolean);
   'stop': (boolean);

@@ -8,8 +8,8 @@ import type { PullRequest as _orchestrator_v1_PullRequest, PullRequest__Output a
 /**
  * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
  * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
- * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
- * framing: both sides know the order and the sizes.
+ * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers), whose order
+ * and sizes both sides know; before each is a checksum of 64 bits (native/kernels/kernels.h), lowest byte first.
  */
 export interface PeerClient extends grpc.Client {
   Pull(argument: _orchestrator_v1_PullRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_orchestrator_v1_Chunk__Output>;
@@ -22,8 +22,8 @@ export interface PeerClient extends grpc.Client {
 /**
  * The receiver pulls tensor data (docs/guide/distributed.md). One call transfers the data of one kind for one
  * step from one peer: the slices of all buckets, in the order in which the backward pass completes the
- * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers) without
- * framing: both sides know the order and the sizes.
+ * buckets, each as soon as it is available. The stream's items are raw bytes (identity serializers), whose order
+ * and sizes both sides know; before each is a checksum of 64 bits (native/kernels/kernels.h), lowest byte first.
  */
 export interface PeerHandlers extends grpc.UntypedServiceImplementation {
   Pull: grpc.handleServerStreamingCall<_orchestrator_v1_PullRequest__Output, _orchestrator_v1_Chunk>;

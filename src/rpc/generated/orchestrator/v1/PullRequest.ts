@@ -17,6 +17,10 @@ export const _orchestrator_v1_PullRequest_Kind = {
    * a share of the state after the step, while no worker computes
    */
   STATE: 'STATE',
+  /**
+   * the copy of the state after the step that the peer has offered to the coordinator; in any generation
+   */
+  OFFERED: 'OFFERED',
 } as const;
 
 export type _orchestrator_v1_PullRequest_Kind =
@@ -35,6 +39,11 @@ export type _orchestrator_v1_PullRequest_Kind =
    */
   | 'STATE'
   | 2
+  /**
+   * the copy of the state after the step that the peer has offered to the coordinator; in any generation
+   */
+  | 'OFFERED'
+  | 3
 
 export type _orchestrator_v1_PullRequest_Kind__Output = typeof _orchestrator_v1_PullRequest_Kind[keyof typeof _orchestrator_v1_PullRequest_Kind]
 

@@ -6,7 +6,7 @@
  */
 export interface Standby {
   /**
-   * It is on a machine that does not see the run's folder: it cannot read or write checkpoints.
+   * It is on a machine that does not see the run's folder: others read and write checkpoints for it.
    */
   'withoutRunFolder'?: (boolean);
   /**
@@ -29,7 +29,7 @@ export interface Standby {
  */
 export interface Standby__Output {
   /**
-   * It is on a machine that does not see the run's folder: it cannot read or write checkpoints.
+   * It is on a machine that does not see the run's folder: others read and write checkpoints for it.
    */
   'withoutRunFolder': (boolean);
   /**

@@ -4,6 +4,7 @@ import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRende
 import type { Initialise as _orchestrator_v1_Initialise, Initialise__Output as _orchestrator_v1_Initialise__Output } from '../../orchestrator/v1/Initialise.js';
 import type { Keep as _orchestrator_v1_Keep, Keep__Output as _orchestrator_v1_Keep__Output } from '../../orchestrator/v1/Keep.js';
 import type { Holders as _orchestrator_v1_Holders, Holders__Output as _orchestrator_v1_Holders__Output } from '../../orchestrator/v1/Holders.js';
+import type { Served as _orchestrator_v1_Served, Served__Output as _orchestrator_v1_Served__Output } from '../../orchestrator/v1/Served.js';
 
 /**
  * The source of the state for the receiver.
@@ -25,7 +26,8 @@ export interface Sync {
    * from the source.
    */
   'shared'?: (boolean);
-  'source'?: "initialise"|"checkpoint"|"keep"|"holders";
+  'served'?: (_orchestrator_v1_Served | null);
+  'source'?: "initialise"|"checkpoint"|"keep"|"holders"|"served";
 }
 
 /**
@@ -48,5 +50,6 @@ export interface Sync__Output {
    * from the source.
    */
   'shared': (boolean);
-  'source'?: "initialise"|"checkpoint"|"keep"|"holders";
+  'served'?: (_orchestrator_v1_Served__Output | null);
+  'source'?: "initialise"|"checkpoint"|"keep"|"holders"|"served";
 }

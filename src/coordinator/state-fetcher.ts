@@ -1,0 +1,108 @@
+/** Writes the checkpoints of a run whose folder no worker sees, with the state from a worker's memory. */
+import { join } from 'node:path';
+import { decodeMetadata } from '../checkpoint/manifest.js';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
+import { statePieces } from '../checkpoint/state-stream.js';
+import { type StagedCheckpoint, stageCheckpoint } from '../checkpoint/store.js';
+import { OrchestratorError } from '../errors.js';
+import { faultOf } from '../fault.js';
+import { canonicalHash } from '../files/hash.js';
+import { reasonOf } from '../files/io.js';
+import { elementsOf } from '../formats/safetensors/header.js';
+import { native } from '../native/load.js';
+import { connectStreams } from '../rpc/grpc-stream.js';
+import { type Offered, Peer } from '../rpc/proto.js';
+import type { Certified } from '../security/identity.js';
+import { ArrivingState } from './arriving-state.js';
+import type { Event, Member } from './events.js';
+import { nameOf } from './members.js';
+
+const { path, requestSerialize } = Peer.service.Pull;
+/** A worker that was to be fetched from is reached before it gives up (worker/offer.ts). */
+const CONNECT_MS = 30_000;
+/** Time between two signs that the writing goes on. */
+const SIGN_MS = 1_000;
+
+export interface FetcherOptions {
+  runDir: string;
+  configHash: string;
+  onEvent: (event: Event) => void;
+}
+
+export class StateFetcher {
+  readonly #options: FetcherOptions;
+  /** By what the coordinator proves its identity to workers of other machines; null: there are none. */
+  own: Certified | null = null;
+
+  constructor(options: FetcherOptions) {
+    this.#options = options;
+  }
+
+  /** Fetches and writes what the worker has offered, and tells how it went, as the worker's message. */
+  async fetch(member: Member, offered: Offered): Promise<void> {
+    const { onEvent } = this.#options;
+    const { id } = member;
+    const { step, stallSeconds } = offered;
+    try {
+      const { folder, manifest, seconds } = await this.#write(member, offered);
+      const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+      onEvent({ type: 'saved', id, saved: { step, folder, seconds, stallSeconds, bytes } });
+    } catch (error) {
+      const { code, message, hint } = faultOf(error);
+      onEvent({ type: 'notSaved', id, notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
+    }
+  }
+
+  async #write(member: Member, { step, metadata: bytes, moments, ema }: Offered): Promise<StagedCheckpoint> {
+    const { runDir, configHash } = this.#options;
+    const metadata = decodeMetadata(bytes);
+    if (metadata.step !== step || canonicalHash(metadata.config) !== configHash) {
+      throw new OrchestratorError('ERR_PROTOCOL', `${nameOf(member)} offers the state of another run`);
+    }
+    const { tensors, posEmbed, parameters } = native().parameters(metadata.modelSpec);
+    const layout = { tensors, posEmbed, parameters, moments };
+    const arriving = new ArrivingState(statePieces(layout, elementsOf(posEmbed.shape)!, ema), (why) =>
+      lost(member, step, why),
+    );
+    const close = await this.#pull(member, step, arriving);
+    try {
+      const posEmbed = await arriving.tensor('', '');
+      const state = arriving.readers(['master', ...(ema ? ['ema'] : []), ...moments]);
+      const content = { layout, posEmbed, state, metadata };
+      return await stageCheckpoint(join(runDir, CHECKPOINTS), content, this.#signs(member.id));
+    } finally {
+      close();
+    }
+  }
+
+  /** Starts the transfer, and returns what ends it. */
+  async #pull(member: Member, step: number, arriving: ArrivingState): Promise<() => void> {
+    const { own } = this;
+    if (own === null) throw new OrchestratorError('ERR_PROTOCOL', 'the run is for this machine alone');
+    const expected = { run: own.identity.run, role: 'worker', id: member.id } as const;
+    const link = { address: member.dataAddress, proof: { own, expected } };
+    try {
+      const client = await connectStreams(link, path, CONNECT_MS);
+      const call = client.pull(requestSerialize({ step, kind: 'OFFERED' }), arriving);
+      arriving.resume = () => call.resume();
+      return () => client.close();
+    } catch (error) {
+      throw lost(member, step, `it cannot be reached at ${link.address}: ${reasonOf(error)}`);
+    }
+  }
+
+  /** Called often, it says now and then that the writing goes on. */
+  #signs(id: string): () => void {
+    let signed = performance.now();
+    return () => {
+      if (performance.now() - signed < SIGN_MS) return;
+      signed = performance.now();
+      this.#options.onEvent({ type: 'saving', id, saving: {} });
+    };
+  }
+}
+
+function lost(member: Member, step: number, why: string): OrchestratorError {
+  const message = `The state after step ${step} did not come from ${nameOf(member)}, and no worker sees the run folder: ${why}`;
+  return new OrchestratorError('ERR_CHECKPOINT_WRITE', message);
+}

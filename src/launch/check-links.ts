@@ -1,0 +1,171 @@
+/** Asks all hosts to connect to each other, as the workers of a run do: who is reached, how fast. */
+import { createInterface } from 'node:readline';
+import type { z } from 'zod';
+import { OrchestratorError } from '../errors.js';
+import { reasonOf } from '../files/io.js';
+import { Authority } from '../security/authority.js';
+import { printable } from '../text/printable.js';
+import { type Child, signalGroup, startChild } from './children.js';
+import {
+  keySchema,
+  listeningSchema,
+  type Measured,
+  measuredSchema,
+  problemSchema,
+  type Setup,
+} from './link-probe.js';
+import { program, programElsewhere, type RunHost } from './processes.js';
+import { commandFor } from './ssh.js';
+
+/** A host that says nothing for this long is given up. */
+const ANSWER_MS = 60_000;
+const MOST_OUTPUT = 65_536;
+
+/** What came of the connection that `from` has made to `to`; the bytes came to `from`. */
+export interface MeasuredLink {
+  from: string;
+  to: string;
+  /** host:port that was tried. */
+  address: string;
+  result: Measured | { problem: string };
+}
+
+export interface LinkOptions {
+  /** The address of this machine for the hosts. */
+  address: string;
+  /** The first port: that of this machine; the next ones are those of the hosts. 0: any. */
+  port: number;
+  environment: Readonly<Record<string, string>>;
+}
+
+/**
+ * Measures every ordered pair of hosts. In each round every host is at one connection that it has made and at one
+ * that it has accepted.
+ *
+ * @param hosts that could be asked; this machine is among them, because the coordinator is there.
+ * @returns the links, and what is wrong with hosts that cannot take part.
+ */
+export async function measureLinks(
+  hosts: readonly RunHost[],
+  options: LinkOptions,
+): Promise<{ links: MeasuredLink[]; problems: OrchestratorError[] }> {
+  const problems: OrchestratorError[] = [];
+  const authority = await Authority.create();
+  const started = await Promise.all(
+    hosts.map(async (host, index) => {
+      const port = options.port === 0 ? 0 : options.port + index;
+      return await Prober.start(host, authority, { ...options, port }).catch((error) => {
+        problems.push(new OrchestratorError('ERR_HOST', `${host.name}: ${reasonOf(error)}`, PROBE_HINT));
+        return null;
+      });
+    }),
+  );
+  const probers = started.filter((prober) => prober !== null);
+  const links: MeasuredLink[] = [];
+  try {
+    for (let distance = 1; distance < probers.length; distance++) {
+      const round = probers.map((from, index) => from.probe(probers[(index + distance) % probers.length]!));
+      links.push(...(await Promise.all(round)));
+    }
+  } finally {
+    for (const prober of probers) prober.close();
+  }
+  return { links, problems };
+}
+
+const PROBE_HINT = 'Its part in the test of connections could not be done';
+
+/** A host's `host-link` process. */
+class Prober {
+  readonly host: RunHost;
+  address = '';
+  readonly #child: Child;
+  readonly #lines: AsyncIterator<string>;
+  #errors = '';
+
+  private constructor(host: RunHost, child: Child) {
+    this.host = host;
+    this.#child = child;
+    this.#lines = createInterface({ input: child.process.stdout! })[Symbol.asyncIterator]();
+    child.process.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.#errors = (this.#errors + text).slice(-MOST_OUTPUT);
+    });
+  }
+
+  /** Starts the process, gives it a certificate, and has it listen. */
+  static async start(host: RunHost, authority: Authority, options: LinkOptions): Promise<Prober> {
+    const words = [...(host.ssh === null ? program() : [programElsewhere()]), 'host-link'];
+    const command = commandFor({ host, command: words, environment: options.environment });
+    const child = await startChild(host.name, command, {}, ['pipe', 'pipe', 'pipe'], null);
+    const prober = new Prober(host, child);
+    try {
+      const { publicKey } = await prober.#answer(keySchema);
+      const id = host.name;
+      const setup: Setup = {
+        run: authority.run,
+        id,
+        certificate: await authority.issue({ role: 'worker', id }, Buffer.from(publicKey, 'base64')),
+        authority: authority.stored.certificate,
+        listen: host.ssh === null ? options.address : null,
+        towards: options.address,
+        port: options.port,
+      };
+      prober.#say(setup);
+      const answer = await prober.#answer(listeningSchema.or(problemSchema));
+      if ('problem' in answer) throw new Error(answer.problem);
+      prober.address = answer.address;
+      return prober;
+    } catch (error) {
+      prober.close();
+      throw error;
+    }
+  }
+
+  async probe(to: Prober): Promise<MeasuredLink> {
+    const { address } = to;
+    const ends = { from: this.host.name, to: to.host.name, address };
+    try {
+      this.#say({ id: to.host.name, address });
+      return { ...ends, result: await this.#answer(measuredSchema.or(problemSchema)) };
+    } catch (error) {
+      return { ...ends, result: { problem: reasonOf(error) } };
+    }
+  }
+
+  close(): void {
+    this.#child.process.stdin!.end();
+    signalGroup(this.#child, 'SIGKILL');
+  }
+
+  #say(line: object): void {
+    this.#child.process.stdin!.write(`${JSON.stringify(line)}\n`);
+  }
+
+  /** The next line that is such an answer: a login script may print something. */
+  async #answer<T extends z.ZodType>(schema: T): Promise<z.output<T>> {
+    const timer = setTimeout(() => this.close(), ANSWER_MS);
+    try {
+      for (;;) {
+        const { value, done } = await this.#lines.next();
+        if (done) throw new Error(this.#silence());
+        const answer = schema.safeParse(jsonOf(value));
+        if (answer.success) return answer.data;
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #silence(): string {
+    const last = printable(this.#errors.trim().split('\n').at(-1) ?? '', 300);
+    return last === '' ? 'its process has ended, or has not answered in time' : last;
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * One host's part in finding out which hosts reach each other, and how fast. It talks with `doctor` in lines of JSON
+ * on its standard input and output. Its port takes connections like a worker's: only over TLS, with a certificate of
+ * an authority that `doctor` makes for this alone; its key never leaves the process.
+ */
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { z } from 'zod';
+import { reasonOf } from '../files/io.js';
+import { hostInAddress } from '../rpc/address.js';
+import { connectLink } from '../rpc/links.js';
+import { Listener } from '../rpc/listener.js';
+import type { Certified } from '../security/identity.js';
+import { newKey } from '../security/keys.js';
+import { localAddressTowards } from './own-address.js';
+
+/** Longest time of a connection, and of a connection attempt. */
+const LONGEST_MS = 30_000;
+const CONNECT_MS = 5_000;
+const ROUND_TRIPS = 21;
+/** How long bytes are received to measure the bandwidth. */
+const RECEIVE_MS = 500;
+const BLOCK = Buffer.alloc(65_536);
+/** What a connection asks for, each a byte: to send it back, or to send blocks until the connection ends. */
+const ECHO = 1;
+const BLOCKS = 2;
+
+/** What `doctor` says first. */
+export const setupSchema = z.object({
+  run: z.string(),
+  id: z.string(),
+  certificate: z.string(),
+  authority: z.string(),
+  /** The host at which this process listens; null: its address towards `towards`. */
+  listen: z.string().nullable(),
+  /** The address of the machine of `doctor`. */
+  towards: z.string(),
+  /** 0: any. */
+  port: z.number(),
+});
+export type Setup = z.infer<typeof setupSchema>;
+
+export const peerSchema = z.object({ id: z.string(), address: z.string() });
+export type ProbePeer = z.infer<typeof peerSchema>;
+
+/** What a host says: its public key, then where it listens, then the answer to each peer. */
+export const keySchema = z.object({ publicKey: z.string() });
+export const problemSchema = z.object({ problem: z.string() });
+export const listeningSchema = z.object({ address: z.string() });
+export const measuredSchema = z.object({ roundTripSeconds: z.number(), bytesPerSecond: z.number() });
+export type Measured = z.infer<typeof measuredSchema>;
+
+/** Runs until its input ends. */
+export async function probeLinks(input: Readable, output: Writable): Promise<void> {
+  const say = (line: object) => output.write(`${JSON.stringify(line)}\n`);
+  const { privateKey, publicKey } = newKey();
+  say({ publicKey: publicKey.toString('base64') } satisfies z.infer<typeof keySchema>);
+  const listener = new Listener({ admit: serve, onRefused: () => {} });
+  let own: Certified | null = null;
+  try {
+    for await (const line of createInterface({ input })) {
+      try {
+        if (own === null) {
+          const setup = setupSchema.parse(JSON.parse(line));
+          const { run, id, certificate, authority } = setup;
+          own = { identity: { run, role: 'worker', id }, key: privateKey, certificate, authority };
+          say({ address: await listen(listener, own, setup) });
+        } else say(await measure(own, peerSchema.parse(JSON.parse(line))));
+      } catch (error) {
+        say({ problem: reasonOf(error) });
+      }
+    }
+  } finally {
+    await listener.close();
+  }
+}
+
+/** @returns the address under which the other hosts reach it. */
+async function listen(listener: Listener, own: Certified, { listen, towards, port }: Setup): Promise<string> {
+  const host = hostInAddress(listen ?? (await localAddressTowards(towards)));
+  const roles = ['worker'] as const;
+  const bound = await listener.listen({ listen: `${host}:${port}`, own, roles, enrolments: null });
+  return `${host}:${bound}`;
+}
+
+/** Answers a connection of another host. */
+function serve(socket: Socket): void {
+  const timer = setTimeout(() => socket.destroy(), LONGEST_MS);
+  socket.once('close', () => clearTimeout(timer));
+  socket.on('error', () => {});
+  socket.on('data', (bytes: Buffer) => {
+    if (bytes.includes(BLOCKS)) {
+      socket.removeAllListeners('data').resume();
+      const send = () => {
+        while (socket.writable && socket.write(BLOCK));
+      };
+      socket.on('drain', send);
+      send();
+    } else socket.write(bytes);
+  });
+}
+
+/** The median of some round trips of a byte, and how fast bytes come in one stream. */
+async function measure(own: Certified, { id, address }: ProbePeer): Promise<Measured> {
+  const expected = { run: own.identity.run, role: 'worker', id } as const;
+  const socket = await connectLink({ address, proof: { own, expected } }, AbortSignal.timeout(CONNECT_MS));
+  const signal = AbortSignal.timeout(LONGEST_MS);
+  try {
+    const trips: number[] = [];
+    while (trips.length < ROUND_TRIPS) {
+      const started = performance.now();
+      socket.write(Buffer.of(ECHO));
+      await once(socket, 'data', { signal });
+      trips.push((performance.now() - started) / 1000);
+    }
+    trips.sort((a, b) => a - b);
+    return { roundTripSeconds: trips[(ROUND_TRIPS - 1) / 2]!, bytesPerSecond: await receive(socket, signal) };
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Counts what comes after the first bytes. */
+async function receive(socket: Socket, signal: AbortSignal): Promise<number> {
+  let started = 0;
+  let received = 0;
+  const measured = new Promise<number>((resolve, reject) => {
+    socket.on('data', (bytes: Buffer) => {
+      const now = performance.now();
+      if (started === 0) started = now;
+      else received += bytes.length;
+      if (now - started >= RECEIVE_MS) resolve((1000 * received) / (now - started));
+    });
+    socket.once('close', () => reject(new Error('the connection ended')));
+    signal.addEventListener('abort', () => reject(new Error('nothing more came')), { once: true });
+  });
+  socket.write(Buffer.of(BLOCKS));
+  return await measured;
+}

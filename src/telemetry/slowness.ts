@@ -1,0 +1,16 @@
+/** How much slower a worker is than the others, by what it takes for a slot. */
+import type { WorkerReport } from './record.js';
+
+/** A worker is slow in a step if it takes longer than this multiple of the median of all for a slot. */
+export const SLOW = 1.5;
+
+/** By worker, its time for a slot over the median of all. Of an even number of workers, that is the lower one. */
+export function slowness(
+  workers: readonly Pick<WorkerReport, 'firstSlot' | 'endSlot' | 'numbers'>[],
+): number[] {
+  const seconds = workers.map(
+    ({ firstSlot, endSlot, numbers }) => numbers.accumulate_seconds / (endSlot - firstSlot),
+  );
+  const median = [...seconds].sort((a, b) => a - b)[Math.floor((seconds.length - 1) / 2)] ?? 0;
+  return seconds.map((time) => (median > 0 ? time / median : 1));
+}

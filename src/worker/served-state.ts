@@ -1,0 +1,81 @@
+/** The checkpoint from which a run goes on, from the coordinator, where no worker sees the run folder. */
+import { type CheckpointManifest, decodeManifest } from '../checkpoint/manifest.js';
+import { OrchestratorError } from '../errors.js';
+import { connectStreams, type Receiver, StatusError } from '../rpc/grpc-stream.js';
+import type { Link } from '../rpc/links.js';
+import { Coordinator } from '../rpc/proto.js';
+import { ExchangeBroken } from './collective/collective.js';
+import { type StateMemory, stateShare } from './state-transfer.js';
+
+const { path, requestSerialize } = Coordinator.service.State;
+const CONNECT_MS = 60_000;
+/** Largest manifest that is taken. */
+const MOST_BYTES = 16 << 20;
+
+/**
+ * Receives the state of the checkpoint of `step` into the engine.
+ *
+ * @param check Is given the manifest before its state is used, and throws if it does not belong to the run.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED if the coordinator cannot read it, ERR_EXCHANGE if it is gone; what
+ *   was held before is overwritten by then.
+ */
+export async function receiveCheckpoint(
+  engine: StateMemory,
+  ema: boolean,
+  step: number,
+  { coordinator, signal }: { coordinator: Link; signal: AbortSignal },
+  check: (manifest: CheckpointManifest) => void,
+): Promise<void> {
+  const pieces = await stateShare(engine, ema, 0, 1);
+  const failed = (error: unknown) => {
+    const why = `The checkpoint of step ${step} did not come from the coordinator: ${(error as Error).message}`;
+    if (error instanceof StatusError) return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', why);
+    return error instanceof OrchestratorError ? error : new ExchangeBroken(-1, why, error as Error);
+  };
+  const client = await connectStreams(coordinator, path, CONNECT_MS, signal).catch((error) => {
+    throw failed(error);
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const over = (error: unknown) => (error === null ? resolve() : reject(failed(error)));
+      const onManifest = (text: string) => check(decodeManifest(text, `the checkpoint of step ${step}`));
+      client.pull(requestSerialize({ step }), checkpointReceiver(pieces, onManifest, over));
+    });
+  } finally {
+    client.close();
+  }
+  await engine.parametersChanged();
+}
+
+/** @param over Called once, with null when all has come. */
+function checkpointReceiver(
+  pieces: readonly Float32Array[],
+  onManifest: (text: string) => void,
+  over: (error: unknown) => void,
+): Receiver {
+  let manifest: Uint8Array | null = null;
+  /** Messages that are complete: the manifest, and then the pieces. */
+  let received = 0;
+  return {
+    open: (bytes) => {
+      if (manifest === null) {
+        if (bytes > MOST_BYTES) throw new Error(`a manifest of ${bytes} bytes`);
+        manifest = new Uint8Array(bytes);
+        return manifest;
+      }
+      const piece = pieces[received - 1];
+      if (piece?.byteLength !== bytes) {
+        throw new Error(`${bytes} bytes where ${piece?.byteLength ?? 'its end'} was expected`);
+      }
+      return new Uint8Array(piece.buffer, piece.byteOffset, bytes);
+    },
+    close: () => {
+      if (received++ === 0) onManifest(Buffer.from(manifest!).toString());
+      return true;
+    },
+    ended: (error) => {
+      if (received === pieces.length + 1) over(null);
+      else over(error ?? new Error('the stream ended early'));
+    },
+  };
+}

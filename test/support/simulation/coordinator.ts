@@ -1,0 +1,197 @@
+/** The coordinator of a simulated run: the rule, what it has on its disk, and its death. */
+import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/events.js';
+import { RunState } from '../../../src/coordinator/rule.js';
+import type { Saved } from '../../../src/rpc/proto.js';
+import { Records } from './records.js';
+import type { World } from './world.js';
+
+const TICK_MS = 250;
+
+type End = Extract<Action, { type: 'end' }>;
+
+export class Coordinator {
+  readonly missed: { step: number; reason: string }[] = [];
+  /** How often a step was run again, and how many coordinators have died. */
+  again = 0;
+  deaths = 0;
+  end: End | null = null;
+  /** When the first generation started. */
+  firstStart = 0;
+  /** There is none: it is dead. */
+  isAway = false;
+  readonly #world: World;
+  readonly #tell: ((line: string) => void) | null;
+  readonly #records: Records;
+  #state: RunState;
+  /** It dies after so many more actions; null: it lives on. */
+  #diesAfter: number | null = null;
+  /** Ends of processes that its launcher tells the next one. */
+  readonly #untold: Event[] = [];
+  /** Staged checkpoints that are getting their names. */
+  readonly #publishing: Saved[] = [];
+  #publisherFree = 0;
+  /** The last published checkpoint; step 0: none. */
+  #checkpoint = { step: 0, path: '' };
+
+  constructor(world: World, tell: ((line: string) => void) | null) {
+    this.#world = world;
+    this.#tell = tell;
+    this.#state = new RunState(world.settings);
+    this.#records = new Records(world.witness, world.settings.lastGeneration);
+  }
+
+  /** The members of the generation, and its number. */
+  get state(): Pick<RunState, 'places' | 'generation'> {
+    return this.#state;
+  }
+
+  begin(): void {
+    this.happens({ type: 'listening' });
+  }
+
+  everyTick(): void {
+    this.#world.clock.later(TICK_MS, () => {
+      this.happens({ type: 'tick' });
+      this.everyTick();
+    });
+  }
+
+  tellToStop(): void {
+    this.happens({ type: 'stop', exitCode: 143, reason: 'told' });
+  }
+
+  /** The launcher tells it; if it is dead, the next one. */
+  hears(event: Event): void {
+    if (this.isAway) this.#untold.push(event);
+    else this.happens(event);
+  }
+
+  happens(event: Event): void {
+    if (this.end !== null || this.isAway) return;
+    if (event.type !== 'heartbeat' && event.type !== 'tick') this.#say('->', event);
+    const actions = this.#state.handle(event, this.#world.clock.now);
+    const isLast = actions.some(({ type }) => type === 'end');
+    for (const action of actions) {
+      this.#say('  ', action);
+      this.#act(action);
+      if (this.#diesAfter === null || isLast || this.#diesAfter-- > 0) continue;
+      this.#dies();
+      return;
+    }
+  }
+
+  /** Its process will be killed in the middle of what it does. */
+  dieSoon(): void {
+    this.#diesAfter ??= this.#world.below(8);
+  }
+
+  /** Another one takes its place; the workers keep what they hold. */
+  #dies(): void {
+    const world = this.#world;
+    this.#tell?.(`${world.clock.now} the coordinator dies`);
+    this.isAway = true;
+    this.#diesAfter = null;
+    this.deaths++;
+    world.loseCoordinator();
+    const [first] = this.#publishing.splice(0);
+    if (first !== undefined && world.chance(0.5)) this.#named(first);
+    world.clock.later(100 + world.below(3_000), () => this.#returns());
+  }
+
+  #returns(): void {
+    const world = this.#world;
+    this.isAway = false;
+    this.#publisherFree = world.clock.now;
+    world.lastFault = world.clock.now;
+    const { step, path } = this.#checkpoint;
+    if (step === world.settings.steps) {
+      this.end = { type: 'end', exitCode: 0, reason: 'nothing is left to do', fault: null };
+      return;
+    }
+    const resumed = { resumeStep: step, resumePath: path };
+    this.#state = new RunState({ ...world.settings, ...resumed, ...this.#records.left() });
+    this.begin();
+    for (const event of this.#untold.splice(0)) this.happens(event);
+    if (world.stopped) this.tellToStop();
+  }
+
+  #say(arrow: string, what: object): void {
+    const { now } = this.#world.clock;
+    this.#tell?.(`${now} ${this.#state.phase} ${arrow} ${JSON.stringify(what).slice(0, 240)}`);
+  }
+
+  #act(action: Action): void {
+    const world = this.#world;
+    const { witness } = world;
+    switch (action.type) {
+      case 'send': {
+        const { commit } = action.message;
+        if (commit && Number(commit.step) < witness.committed) this.again++;
+        world.send(action.to, action.message);
+        break;
+      }
+      case 'cut':
+      case 'refuse':
+        world.cut(action.id);
+        break;
+      case 'journal':
+        this.#records.journal(action);
+        break;
+      case 'gather':
+        world.clock.later(GATHER_MS, () => this.happens({ type: 'gathered' }));
+        break;
+      case 'commit':
+        witness.commits(action.step, action.prepared, world.settings.totalSlots);
+        this.#records.commit(action);
+        if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') world.checkPlaces();
+        break;
+      case 'started': {
+        if (this.firstStart === 0) this.firstStart = world.clock.now;
+        const { generation, places } = this.#state;
+        const ids = places.map(({ id }) => id);
+        this.#records.started(generation, action.firstStep - 1, ids);
+        witness.starts(generation, action.firstStep - 1, world.heldBy(ids));
+        break;
+      }
+      case 'validation':
+        witness.validates(action.step);
+        break;
+      case 'publish':
+        this.#publish(action.saved);
+        break;
+      case 'notSaved':
+        this.missed.push(action.missed);
+        break;
+      case 'end':
+        this.end = action;
+        break;
+    }
+  }
+
+  #publish(saved: Saved): void {
+    const { clock, below } = this.#world;
+    const { step } = saved;
+    this.#publishing.push(saved);
+    this.#publisherFree = Math.max(this.#publisherFree, clock.now) + 1 + below(100);
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
+    const refused = this.#world.refusal();
+    clock.later(this.#publisherFree - clock.now, () => {
+      const at = this.#publishing.indexOf(saved);
+      // That of a coordinator that has died.
+      if (at < 0) return;
+      this.#publishing.splice(at, 1);
+      if (refused) {
+        this.happens({ type: 'notPublished', step, fault });
+        return;
+      }
+      const { path } = this.#named(saved);
+      this.happens({ type: 'published', checkpoint: { step, path, seconds: 1, stallSeconds: 0, bytes: 1 } });
+    });
+  }
+
+  #named({ step, folder }: Saved): { step: number; path: string } {
+    this.#world.witness.publishes({ step, value: Number(folder) });
+    this.#checkpoint = { step, path: `${step}:${folder}` };
+    return this.#checkpoint;
+  }
+}

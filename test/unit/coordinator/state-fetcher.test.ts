@@ -1,0 +1,117 @@
+/** The state of a worker that does not see the run folder, over TLS, into a checkpoint that the coordinator writes. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { encodeMetadata } from '../../../src/checkpoint/manifest.js';
+import { statePieces } from '../../../src/checkpoint/state-stream.js';
+import { publishCheckpoint, stageCheckpoint, verifyCheckpoint } from '../../../src/checkpoint/store.js';
+import type { Event } from '../../../src/coordinator/events.js';
+import { StateFetcher } from '../../../src/coordinator/state-fetcher.js';
+import { canonicalHash } from '../../../src/files/hash.js';
+import type { Offered } from '../../../src/rpc/proto.js';
+import { Authority } from '../../../src/security/authority.js';
+import { newKey } from '../../../src/security/keys.js';
+import { PeerServer } from '../../../src/worker/collective/grpc.js';
+import { contentOf } from '../../support/checkpoints.js';
+import { temporaryFolder } from '../../support/folders.js';
+
+const STEP = 4;
+const content = contentOf(STEP, 1);
+const OFFERED: Offered = {
+  step: STEP,
+  metadata: encodeMetadata(content.metadata),
+  moments: ['m', 'v'],
+  ema: true,
+  stallSeconds: 0.5,
+};
+
+const servers: PeerServer[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close();
+});
+
+/** A worker with a certificate, and the coordinator of its run. */
+async function run() {
+  const authority = await Authority.create();
+  const { privateKey: key, publicKey } = newKey();
+  const certificate = await authority.issue({ role: 'worker', id: 'w' }, publicKey);
+  const identity = { run: authority.run, role: 'worker', id: 'w' } as const;
+  const own = { identity, key, certificate, authority: authority.stored.certificate };
+  const server = new PeerServer(() => {});
+  servers.push(server);
+  const roles = ['worker', 'coordinator'] as const;
+  const port = await server.listen({ listen: '127.0.0.1:0', own, roles, enrolments: null });
+  const runDir = temporaryFolder();
+  const events: Event[] = [];
+  const configHash = canonicalHash(content.metadata.config);
+  const fetcher = new StateFetcher({ runDir, configHash, onEvent: (event) => events.push(event) });
+  fetcher.own = await authority.coordinator();
+  const addresses = { dataAddress: `127.0.0.1:${port}`, localAddress: '', machine: '', sharedMemory: '' };
+  const member = { id: 'w', host: 'h', pid: 1, ...addresses };
+  return { server, runDir, events, fetcher, member };
+}
+
+async function pieces(): Promise<Float32Array[]> {
+  const { layout, posEmbed, state } = content;
+  return await Promise.all(
+    statePieces(layout, posEmbed.length, true).map(async ({ array, tensor, from, to }) =>
+      (tensor === '' ? posEmbed : await state.get(array)!(tensor)).subarray(from, to),
+    ),
+  );
+}
+
+test('what a worker offers becomes a checkpoint with the bytes of one that it would have written', async () => {
+  const { server, runDir, events, fetcher, member } = await run();
+  let fetched: Promise<void> | undefined;
+  await server.offers.offer(STEP, await pieces(), () => {
+    fetched = fetcher.fetch(member, OFFERED);
+  });
+  await fetched;
+  const [saved] = events.filter(({ type }) => type === 'saved');
+  expect(saved).toMatchObject({ id: 'w', saved: { step: STEP, stallSeconds: 0.5 } });
+  const { folder } = (saved as Extract<Event, { type: 'saved' }>).saved;
+  const root = join(runDir, 'checkpoints');
+  expect(readdirSync(root)).toEqual([folder]);
+  await publishCheckpoint(root, folder);
+  const { manifest } = await stageCheckpoint(temporaryFolder(), content);
+
+  expect(await verifyCheckpoint(join(root, 'step-00000004'))).toEqual(manifest);
+});
+
+test.each<[string, Partial<Offered>, RegExp]>([
+  ['was withdrawn', {}, /did not come from worker w \(pid 1 on h\).*the state after step 4 is not offered/],
+  ['is of another run', { metadata: encodeMetadata({ ...content.metadata, config: {} }) }, /of another run/],
+  ['is nonsense', { metadata: Buffer.from('{}') }, /no description of a state/],
+])(
+  'an offer that %s is a checkpoint that is missing, and nothing of it stays',
+  async (_, changes, message) => {
+    const { runDir, events, fetcher, member } = await run();
+    await fetcher.fetch(member, { ...OFFERED, ...changes });
+    expect(events).toMatchObject([
+      {
+        type: 'notSaved',
+        id: 'w',
+        notSaved: { step: STEP, failure: { message: expect.stringMatching(message) } },
+      },
+    ]);
+    expect(
+      readdirSync(runDir, { recursive: true }).filter((name) => String(name).includes('partial')),
+    ).toEqual([]);
+  },
+);
+
+test('a worker that dies while it sends costs that checkpoint', async () => {
+  const { server, runDir, events, fetcher, member } = await run();
+  const all = await pieces();
+  // The pieces end early, as where the connection does.
+  const dying = server.offers.offer(STEP, all.slice(0, 3), () => void fetcher.fetch(member, OFFERED));
+  await dying;
+  await expect.poll(() => events.length).toBe(1);
+  expect(events[0]).toMatchObject({
+    type: 'notSaved',
+    notSaved: {
+      failure: { code: 'ERR_CHECKPOINT_WRITE', message: expect.stringContaining('the stream ended early') },
+    },
+  });
+  expect(readdirSync(join(runDir, 'checkpoints'))).toEqual([]);
+});
