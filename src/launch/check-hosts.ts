@@ -10,7 +10,14 @@ import { bytes, counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import { version } from '../version.js';
 import { signalGroup, startChild } from './children.js';
-import { type HostReport, type HostRequest, hostReport, hostReportSchema } from './host-report.js';
+import {
+  type HostReport,
+  type HostRequest,
+  type HostVersion,
+  hostReport,
+  hostReportSchema,
+  hostVersionSchema,
+} from './host-report.js';
 import { programElsewhere, type RunHost } from './processes.js';
 import { commandFor, failedItself } from './ssh.js';
 
@@ -65,11 +72,31 @@ async function answerOf(
   const command = commandFor({ host, command: [programElsewhere(), 'host-report'], environment });
   try {
     const { ended, output, errors } = await runToEnd(command, `${JSON.stringify(request)}\n`);
-    const report = hostReportSchema.safeParse(jsonOf(output));
-    return report.success ? report.data : silence(host, ended, errors || output);
+    const said = jsonOf(output);
+    const report = hostReportSchema.safeParse(said);
+    if (report.success) return report.data;
+    // Between versions a report may have another form.
+    const versions = hostVersionSchema.safeParse(said);
+    const another = versions.success ? otherVersion(host, versions.data) : null;
+    return another ?? silence(host, ended, errors || output);
   } catch (error) {
     return new OrchestratorError('ERR_HOST', `${host.name} cannot be reached: ${reasonOf(error)}`);
   }
+}
+
+/** The problem of a host with another version of this program; null: it has this one. */
+function otherVersion({ name }: RunHost, theirs: HostVersion): OrchestratorError | null {
+  const own = { version: version(), protocol: PROTOCOL };
+  if (isSameVersion(theirs)) return null;
+  const [its, ours] = [theirs, own].map(
+    ({ version, protocol }) => `version ${version} (protocol ${protocol})`,
+  );
+  const message = `${name}: it has ${its} of this program, and this machine ${ours}`;
+  return new OrchestratorError('ERR_HOST', message, 'Set up the same version');
+}
+
+export function isSameVersion(theirs: HostVersion): boolean {
+  return theirs.version === version() && theirs.protocol === PROTOCOL;
 }
 
 interface Ran {
@@ -177,12 +204,8 @@ function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds
   const { name, workers } = host;
   const problem = (message: string, hint: string | null = null) =>
     new OrchestratorError('ERR_HOST', `${name}: ${message}`, hint);
-  if (answer.version !== version() || answer.protocol !== PROTOCOL) {
-    const [theirs, own] = [answer, { version: version(), protocol: PROTOCOL }].map(
-      ({ version, protocol }) => `version ${version} (protocol ${protocol})`,
-    );
-    return [problem(`it has ${theirs} of this program, and this machine ${own}`, 'Set up the same version')];
-  }
+  const another = otherVersion(host, answer);
+  if (another !== null) return [another];
   const found = answer.problems.map((message) => problem(printable(message)));
   if (dataset !== null && answer.dataset !== '' && answer.dataset !== dataset) {
     const message = `its data set is another one: its hash is ${answer.dataset}, the run's is ${dataset}`;

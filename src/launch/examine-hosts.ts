@@ -1,14 +1,15 @@
 /** All hosts side by side, as `doctor --hosts` shows them: what each has, who reaches whom, and what is wrong. */
 import type { Config } from '../config/schema.js';
-import { openDataset } from '../data/dataset.js';
 import { OrchestratorError } from '../errors.js';
+import { reasonOf } from '../files/io.js';
 import { canonicalJson } from '../files/json.js';
 import { PLAN_VERSION } from '../step/plan.js';
 import { alignedRows } from '../text/columns.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';
-import { type Asked, askHosts, judgeHosts } from './check-hosts.js';
-import { type LinkOptions, type MeasuredLink, measureLinks } from './check-links.js';
+import { type Asked, askHosts, isSameVersion, judgeHosts } from './check-hosts.js';
+import { type MeasuredLink, measureLinks, type PlacedHost, placed } from './check-links.js';
 import type { HostReport } from './host-report.js';
+import { ownAddress } from './own-address.js';
 import type { RunHost } from './processes.js';
 
 /** The time that an answer takes is not known: smaller differences of clocks are not shown. */
@@ -31,22 +32,31 @@ export interface ExaminedHosts {
   warnings: string[];
 }
 
+interface ExamineOptions {
+  /** The address of this machine for the hosts; null: that of its connections to them. */
+  listen: string | null;
+  /** The first port (`placed`); 0: any. */
+  port: number;
+  environment: Readonly<Record<string, string>>;
+}
+
 /**
  * @param hosts this machine among them.
  * @param config The configuration whose data set all must have; null: no data set is looked at.
+ * @throws OrchestratorError ERR_USAGE where there are not so many ports.
  */
 export async function examineHosts(
   hosts: readonly RunHost[],
   config: Config | null,
-  options: LinkOptions,
+  { listen, port, environment }: ExamineOptions,
 ): Promise<ExaminedHosts> {
+  const places = placed(hosts, port);
   const request = { config: config === null ? null : canonicalJson(config), plan: PLAN_VERSION, probe: true };
-  const asked = await askHosts(hosts, request, options.environment);
-  const needs = { dataset: await identityOf(config, asked), isa: null, workerBytes: 0 };
+  const asked = await askHosts(hosts, request, environment);
+  const needs = { dataset: identityOf(asked), isa: null, workerBytes: 0 };
   const { problems, warnings } = judgeHosts(asked, needs);
-  // Between versions the part of a host may be another one.
-  const able = asked.filter(({ answer }) => !(answer instanceof OrchestratorError)).map(({ host }) => host);
-  const connected = able.length < 2 ? { links: [], problems: [] } : await measureLinks(able, options);
+  const able = places.filter((_, index) => isAble(asked[index]!));
+  const connected = await linksOf(able, listen, environment);
   const all = [...problems, ...connected.problems, ...connected.links.flatMap(problemOf)];
   return {
     hosts: asked.map(examined),
@@ -56,13 +66,36 @@ export async function examineHosts(
   };
 }
 
+/** Whether a host can take part in the test of connections, whose form is that of this version. */
+function isAble({ answer }: Asked): boolean {
+  return !(answer instanceof OrchestratorError) && isSameVersion(answer);
+}
+
+/** The connections between hosts. What is in the way of the test is a problem like those of the hosts. */
+async function linksOf(
+  able: readonly PlacedHost[],
+  listen: string | null,
+  environment: ExamineOptions['environment'],
+): Promise<{ links: MeasuredLink[]; problems: OrchestratorError[] }> {
+  if (able.length < 2) return { links: [], problems: [] };
+  let address = listen;
+  try {
+    address ??= await ownAddress(able.map(({ host }) => host));
+  } catch (error) {
+    const hint = 'Say it with --listen ADDRESS, which is one of this machine (`ip addr` lists them)';
+    return { links: [], problems: [new OrchestratorError('ERR_HOST', reasonOf(error), hint)] };
+  }
+  return await measureLinks(able, { address, environment });
+}
+
 /** The identity that all are compared with: that of this machine, or else of the first host that has a data set. */
-async function identityOf(config: Config | null, asked: readonly Asked[]): Promise<string | null> {
-  if (config === null) return null;
-  const here = await openDataset(config.data, { planVersion: PLAN_VERSION }).catch(() => null);
-  if (here !== null) return here.hash;
-  const found = asked.map(({ answer }) => (answer instanceof OrchestratorError ? '' : answer.dataset));
-  return found.find((hash) => hash !== '') ?? null;
+function identityOf(asked: readonly Asked[]): string | null {
+  const found = asked.map(({ host, answer }) => ({
+    isHere: host.ssh === null,
+    hash: answer instanceof OrchestratorError ? '' : answer.dataset,
+  }));
+  const known = found.filter(({ hash }) => hash !== '');
+  return (known.find(({ isHere }) => isHere) ?? known[0])?.hash ?? null;
 }
 
 function problemOf({ from, to, address, result }: MeasuredLink): OrchestratorError[] {

@@ -17,6 +17,7 @@ import { hostOf } from '../native/host.js';
 import { possibleIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/proto.js';
+import { said } from '../text/said.js';
 import { version } from '../version.js';
 import { probeArithmetic } from '../worker/probe.js';
 
@@ -37,33 +38,35 @@ export const hostRequestSchema = z.object({
 });
 export type HostRequest = z.infer<typeof hostRequestSchema>;
 
-export const hostReportSchema = z.object({
-  version: z.string(),
-  protocol: z.number(),
+/** What hosts with any version of this program say. */
+export const hostVersionSchema = z.object({ version: said, protocol: z.number() });
+export type HostVersion = z.infer<typeof hostVersionSchema>;
+
+export const hostReportSchema = hostVersionSchema.extend({
   /** Its clock. */
   unixMs: z.number(),
   /** What the bits of its sums depend on; of what is unknown ''. */
   arithmetic: z.object({
-    isa: z.string(),
+    isa: said,
     /** The instruction sets with which it may compute, the best first. */
-    isas: z.array(z.string()),
-    kernels: z.string(),
+    isas: z.array(said),
+    kernels: said,
     /** Of the CPU: that of the configuration, or what `auto` means here. */
-    precision: z.string(),
-    gpus: z.string(),
+    precision: said,
+    gpus: said,
     /** The same for all processors that compute alike with this instruction set; '': it was not asked for. */
-    probe: z.string(),
+    probe: said,
   }),
   /** Version of Node.js. */
-  node: z.string(),
+  node: said,
   processors: z.number(),
   /** Free bytes of the disk on which its folder is; null: unknown. */
   diskFreeBytes: z.number().nullable(),
   /** The identity of its data set; '': it was not asked for, or cannot be read. */
-  dataset: z.string(),
+  dataset: said,
   memoryBytes: z.number(),
   /** Why no worker can run there. */
-  problems: z.array(z.string()),
+  problems: z.array(said),
 });
 export type HostReport = z.infer<typeof hostReportSchema>;
 

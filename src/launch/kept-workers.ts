@@ -35,6 +35,32 @@ interface Kept {
   away: Restarts | null;
 }
 
+/** Holds back the first lines of a process, as long as each only says again that its host cannot be reached. */
+export class HeldLines {
+  readonly #tell: (line: string) => void;
+  #held: string[] | null = [];
+
+  constructor(tell: (line: string) => void) {
+    this.#tell = tell;
+  }
+
+  add(line: string, saysUnreachable: boolean): void {
+    if (saysUnreachable && this.#held !== null) {
+      this.#held.push(line);
+      return;
+    }
+    this.release();
+    this.#tell(line);
+  }
+
+  /** What was held is told, and all that comes is told at once. */
+  release(): void {
+    const lines = this.#held ?? [];
+    this.#held = null;
+    for (const line of lines) this.#tell(line);
+  }
+}
+
 export class KeptWorkers {
   readonly #options: KeptWorkersOptions;
 
@@ -58,9 +84,11 @@ export class KeptWorkers {
     const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
     /** Why its host cannot be reached, if it cannot. */
     let unreachable: string | null = null;
+    const held = new HeldLines(tell);
     passLines(worker, (line) => {
-      if (launcher.saysUnreachable(spec, line)) unreachable = line;
-      else tell(line);
+      const says = launcher.saysUnreachable(spec, line, unreachable);
+      if (says) unreachable ??= line;
+      held.add(line, says);
     });
     worker.process.once('exit', async (code, signal) => {
       const end = { code, signal };
@@ -72,7 +100,7 @@ export class KeptWorkers {
           return;
         }
       }
-      if (unreachable !== null) tell(unreachable);
+      held.release();
       this.#onEnd({ ...kept, away: null }, worker, await this.#endOf(spec, worker, end));
     });
   }

@@ -16,8 +16,12 @@ export interface Launcher {
    * coordinator hears of it.
    */
   hasEnded(spec: ProcessSpec, ended: ProcessEnd): boolean;
-  /** Whether a line that the process has printed tells that its host cannot be reached, so that it was not started. */
-  saysUnreachable(spec: ProcessSpec, line: string): boolean;
+  /**
+   * Whether a line that the process has printed tells that its host cannot be reached, so that it was not started.
+   *
+   * @param before An earlier line that has told so; null: none has.
+   */
+  saysUnreachable(spec: ProcessSpec, line: string, before: string | null): boolean;
 }
 
 export const LAUNCHERS = { local, ssh } satisfies Record<string, Launcher>;

@@ -61,11 +61,14 @@ export function failedItself({ code }: ProcessEnd): boolean {
   return code === null || code === SSH_FAILED;
 }
 
-/** What OpenSSH prints where it does not get as far as to the other side's key, and does not where a connection is lost. */
-const UNREACHABLE = /^(ssh: |kex_exchange_identification: |Connection (closed|reset|timed out) )/;
+/** What OpenSSH prints where it does not get as far as to the other side's key. */
+const UNREACHABLE =
+  /^(ssh: |(kex|ssh)_exchange_identification: |Connection timed out during banner exchange)/;
+/** What may follow then. Alone it also says that the server has ended the login, as that of a locked account. */
+const FOLLOWS = /^Connection (closed|reset) by |^Connection to .* timed out$/;
 
-function saysUnreachable({ host }: ProcessSpec, line: string): boolean {
-  return host.ssh !== null && UNREACHABLE.test(line);
+function saysUnreachable({ host }: ProcessSpec, line: string, before: string | null): boolean {
+  return host.ssh !== null && (UNREACHABLE.test(line) || (before !== null && FOLLOWS.test(line)));
 }
 
 export const ssh = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;

@@ -5,7 +5,6 @@ import type { Check } from '../../doctor/check.js';
 import { examine } from '../../doctor/examine.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import { type ExaminedHosts, examineHosts, renderHosts } from '../../launch/examine-hosts.js';
-import { ownAddress } from '../../launch/own-address.js';
 import { travelling } from '../../launch/ssh.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
 import { alignedRows } from '../../text/columns.js';
@@ -51,7 +50,7 @@ export function register(program: Command): void {
     )
     .option(
       '--port <n>',
-      'with --hosts: port of this machine; the hosts take N + 1 and following (default: any free ones)',
+      'with --hosts: port of this machine; each other host takes N + 1 (default: any free ones)',
       portNumber,
     )
     .option('--json', 'print JSON')
@@ -76,14 +75,10 @@ export function register(program: Command): void {
 const FLAGS = { config: 'config', remoteDir: 'remote-dir', listen: 'listen', port: 'port' } as const;
 
 async function ofHosts({ config, listen, port = 0, ...flags }: DoctorFlags): Promise<ExaminedHosts> {
-  const hosts = hostsToExamine(flags);
-  const isRemote = hosts.some(({ ssh }) => ssh !== null);
-  const address = listen ?? (isRemote ? await ownAddress(hosts) : '127.0.0.1');
-  const environment = travelling(process.env);
-  return await examineHosts(hosts, config === undefined ? null : loadConfig(config), {
-    address,
+  return await examineHosts(hostsToExamine(flags), config === undefined ? null : loadConfig(config), {
+    listen: listen ?? null,
     port,
-    environment,
+    environment: travelling(process.env),
   });
 }
 

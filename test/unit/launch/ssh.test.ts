@@ -100,10 +100,19 @@ test('what ssh prints where it cannot reach a host, and not where it has lost it
     'ssh: Could not resolve hostname b: Temporary failure in name resolution',
     'kex_exchange_identification: Connection closed by remote host',
     'Connection timed out during banner exchange',
-    'Connection reset by 10.0.0.2 port 2222',
   ]) {
-    expect(ssh.saysUnreachable(there, line), line).toBe(true);
-    expect(ssh.saysUnreachable(here, line), line).toBe(false);
+    expect(ssh.saysUnreachable(there, line, null), line).toBe(true);
+    expect(ssh.saysUnreachable(here, line, null), line).toBe(false);
+  }
+  const before = 'kex_exchange_identification: read: Connection reset by peer';
+  for (const line of [
+    'Connection reset by 10.0.0.2 port 2222',
+    'Connection closed by 10.0.0.2 port 2222',
+    'Connection to 10.0.0.2 port 2222 timed out',
+  ]) {
+    expect(ssh.saysUnreachable(there, line, before), line).toBe(true);
+    // A server ends the login so, too, when it has shown its key.
+    expect(ssh.saysUnreachable(there, line, null), line).toBe(false);
   }
   for (const line of [
     'Timeout, server b not responding.',
@@ -112,6 +121,6 @@ test('what ssh prints where it cannot reach a host, and not where it has lost it
     'Host key verification failed.',
     'sh: 1: exec: ./orchestrator: not found',
   ]) {
-    expect(ssh.saysUnreachable(there, line), line).toBe(false);
+    expect(ssh.saysUnreachable(there, line, null), line).toBe(false);
   }
 });
