@@ -36,29 +36,27 @@ describe('a host that says what it should not', () => {
   const answering = (line: object) => `
     console.log(${JSON.stringify(key)});
     process.stdin.once('data', () => console.log(${JSON.stringify(JSON.stringify(line))}));`;
-  const problemOf = async (script: string) => {
-    const { links, problems } = await measureLinks([{ host: ssh.host('b', script), port: 0 }], options);
+  const problemsOf = async (...scripts: string[]) => {
+    const hosts = scripts.map((script, index) => ({ host: ssh.host(`b${index}`, script), port: 0 }));
+    const { links, problems } = await measureLinks(hosts, options);
     expect(links).toEqual([]);
-    return problems.map(({ message }) => message);
+    return problems.map(({ message }) => message).sort();
   };
 
   test('without end is given up', async () => {
     const endless = `const more = () => process.stdout.write('x'.repeat(65_536), more); more();`;
-    expect(await problemOf(endless)).toEqual(['b: it says more than an answer']);
+    expect(await problemsOf(endless)).toEqual(['b0: it says more than an answer']);
   });
 
   test('with control characters controls no terminal', async () => {
-    expect(await problemOf(answering({ problem: 'no\u001b]0;title\u0007\nready to train' }))).toEqual([
-      'b: no]0;title ready to train',
-    ]);
+    const problem = 'no\u001b]0;title\u0007\nready to train';
+    expect(await problemsOf(answering({ problem }))).toEqual(['b0: no]0;title ready to train']);
   });
 
-  test.each(['example.org:80', '10.0.0.2:0', '10.0.0.2', 'unix-abstract:x'])(
-    'at %s is not listened to',
-    async (address) => {
-      expect(await problemOf(answering({ address }))).toEqual([
-        `b: it says that it listens at ${address}, which is no address`,
-      ]);
-    },
-  );
+  test('is not believed where that is not an address', async () => {
+    const addresses = ['example.org:80', '10.0.0.2:0', '10.0.0.2', 'unix-abstract:x'];
+    expect(await problemsOf(...addresses.map((address) => answering({ address })))).toEqual(
+      addresses.map((address, i) => `b${i}: it says that it listens at ${address}, which is no address`),
+    );
+  });
 });
