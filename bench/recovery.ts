@@ -1,7 +1,7 @@
 /** Workers of a run that die and come again: how soon that is noticed, and how long the others wait for it. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,8 @@ import { goal, median, milliseconds, print, table } from './report.js';
 
 const WORKERS = 3;
 const POLL_MS = 2;
+/** What is waited for takes seconds. */
+const MOST_MS = 300_000;
 /** A worker is killed only while the run goes on undisturbed. */
 const UNDISTURBED_STEPS = 6;
 
@@ -110,7 +112,8 @@ class BenchRun {
       process.env.ORCHESTRATOR_CLI ?? fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
     const data = join(folder, 'data');
     const made = ['dataset', 'shapes', '--out', data, '--count', '2048', '--seed', '0'];
-    if (exchange === 'shared') spawnSync(process.execPath, [cli, ...made]);
+    if (!existsSync(data))
+      execFileSync(process.execPath, [cli, ...made], { stdio: ['ignore', 'ignore', 'inherit'] });
     this.#runDir = join(folder, exchange);
     const config = join(folder, `${exchange}.yaml`);
     const lines = [
@@ -133,12 +136,15 @@ class BenchRun {
   }
 
   async until(isThere: () => boolean): Promise<void> {
-    for (;;) {
+    const end = performance.now() + MOST_MS;
+    while (performance.now() < end) {
       this.#read();
       if (isThere()) return;
-      if (this.#process.exitCode !== null) throw new Error(`the run ended with ${this.#process.exitCode}`);
+      const { exitCode, signalCode } = this.#process;
+      if ((exitCode ?? signalCode) !== null) throw new Error(`the run ended with ${exitCode ?? signalCode}`);
       await sleep(POLL_MS);
     }
+    throw new Error(`the run has not got on for ${MOST_MS / 1e3} s`);
   }
 
   generationOf(workers: number): Promise<void> {
@@ -146,7 +152,7 @@ class BenchRun {
   }
 
   async stop(): Promise<void> {
-    if (this.#process.exitCode !== null) return;
+    if ((this.#process.exitCode ?? this.#process.signalCode) !== null) return;
     this.#process.kill('SIGTERM');
     await once(this.#process, 'exit');
   }

@@ -1,5 +1,6 @@
 /** The data plane between two processes, in one direction: within a machine, over TLS, and at a round trip of 2 ms. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { WORKER_OPTIONS } from '../src/launch/processes.js';
 import type { Link } from '../src/rpc/links.js';
@@ -95,14 +96,18 @@ async function transfer({ ends, listen, raw }: Wire, streams: number) {
   const [own, other] = await Promise.all([identity(authority, 'a'), identity(authority, 'b')]);
   const isSecure = listen !== null && !raw;
   const [sender, receiver] = ends.map(start) as [ChildProcess, ChildProcess];
+  const died = Promise.race([sender, receiver].map(ended));
+  // Also when nobody waits for a message.
+  died.catch(() => {});
+  const message = async (from: ChildProcess) => (await Promise.race([once(from, 'message'), died]))[0];
   try {
     sender.send({ listen, own: isSecure ? own : null, raw } satisfies Sending);
     const { address } = (await message(sender)) as { address: string };
     const proof = isSecure ? { own: other, expected: own.identity } : null;
     receiver.send({ address, proof, streams, megabytes: MEGABYTES / streams, raw } satisfies Receiving);
-    const ended = (await message(receiver)) as Ended;
+    const received = (await message(receiver)) as Ended;
     sender.send('over');
-    return { sender: (await message(sender)) as Ended, receiver: ended };
+    return { sender: (await message(sender)) as Ended, receiver: received };
   } finally {
     for (const child of [sender, receiver]) child.kill('SIGKILL');
   }
@@ -113,11 +118,10 @@ function start(before: readonly string[]): ChildProcess {
   return spawn(file!, words, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
 }
 
-function message(child: ChildProcess): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    child.once('message', resolve);
-    child.once('exit', () => reject(new Error('a process ended early')));
-  });
+/** Rejects when the process ends: without one of the two, the other would wait for ever. */
+async function ended(child: ChildProcess): Promise<never> {
+  const [code, signal] = await once(child, 'exit');
+  throw new Error(`a process ended early, with ${signal ?? `exit code ${code}`}`);
 }
 
 /** The identity of a worker. */
@@ -132,11 +136,11 @@ async function identity(authority: Authority, id: string): Promise<Certified> {
   };
 }
 
-/** The rate at which one thread encrypts records of TLS, as OpenSSL's own bench has it. */
+/** The rate at which one thread encrypts records of TLS, as OpenSSL's own bench has it; or why that is not known. */
 function cipherSpeed(cipher: string): string {
   const words = ['speed', '-mr', '-seconds', '1', '-bytes', '16384', '-evp', cipher];
-  const [, rate] = /^\+F:.*:([\d.]+)$/m.exec(
-    execFileSync('openssl', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
-  )!;
-  return `${(Number(rate) / 1e6).toFixed(0)} MB/s`;
+  const { stdout, error, status } = spawnSync('openssl', words, { encoding: 'utf8' });
+  const rate = /^\+F:.*:([\d.]+)$/m.exec(stdout ?? '')?.[1];
+  if (rate !== undefined) return `${(Number(rate) / 1e6).toFixed(0)} MB/s`;
+  return `unknown: ${error === undefined ? `it ended with exit code ${status}` : error.message}`;
 }

@@ -12,7 +12,11 @@ flags=(-std=gnu++20 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sani
 objects=()
 compile() { # object, source, more flags
   objects+=("build-fuzz/$1")
-  [ "build-fuzz/$1" -nt "$2" ] || clang++ "${flags[@]}" "${@:3}" -c "$2" -o "build-fuzz/$1"
+  local object=build-fuzz/$1
+  # Any header may be among those that it includes.
+  if [ ! "$object" -nt "$2" ] || [ -n "$(find native -name '*.h' -newer "$object" -print -quit)" ]; then
+    clang++ "${flags[@]}" "${@:3}" -c "$2" -o "$object"
+  fi
 }
 compile fuzz_data.o native/fuzz/data.cc
 for source in native/data/*.cc native/kernels/timestep.cc; do compile "$(basename "$source" .cc).o" "$source"; done

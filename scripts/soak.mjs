@@ -40,6 +40,10 @@ const recoveries = new Map(kinds.map(({ name }) => [name, []]));
 /** Seconds from the start of a coordinator that takes the place of another to its first commit. */
 const returns = [];
 const totals = { runs: 0, faults: 0, steps: 0, generations: 0, coordinators: 0, checkpoints: 0 };
+/** Launchers and joined workers that have not ended. */
+const children = new Set();
+/** A run has failed, and the others are being ended. */
+let failed = false;
 let started = 0;
 /** Faults of the runs that have started. */
 let planned = 0;
@@ -51,7 +55,7 @@ if (totals.faults < faults) console.log(`the time is over after ${totals.faults}
 
 /** Runs one after another, until all have had their faults or the time is over. */
 async function disturbRuns() {
-  while (planned < faults && Date.now() < deadline) {
+  while (!failed && planned < faults && Date.now() < deadline) {
     const count = Math.min(FAULTS_OF_RUN, faults - planned);
     planned += count;
     const number = started++;
@@ -100,12 +104,32 @@ async function disturb(number, exchange, count) {
     rmSync(runDir, { recursive: true });
     rmSync(twin.runDir, { recursive: true });
   } catch (error) {
+    if (failed) return;
+    failed = true;
     const story = plan.map(({ kind, waitMs, lastsMs }) => `${kind.name} after ${waitMs} ms (${lastsMs} ms)`);
     console.log(`${run.printed().split('\n').slice(-TAIL_LINES).join('\n')}\nfaults: ${story.join(', ')}`);
     console.log(`seed ${seed}, ${exchange}, ${runDir}: ${error.stack}`);
     run.process.kill('SIGKILL');
+    await endAll();
     process.exit(1);
   }
+}
+
+/** Ends the runs that are beside one that has failed: in order, or else at once. */
+async function endAll() {
+  for (const child of children) child.kill('SIGTERM');
+  for (const end = performance.now() + LEFT_MS; children.size > 0 && performance.now() < end; )
+    await sleep(50);
+  for (const child of children) child.kill('SIGKILL');
+}
+
+/** A process of this program, which is ended with it. */
+function orchestrator(words, stdio) {
+  if (failed) throw new Error('another run has failed');
+  const child = spawn(process.execPath, [MAIN, ...words], { stdio });
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+  return child;
 }
 
 /** The kinds of faults that this machine can have, and why it lacks others. */
@@ -118,8 +142,7 @@ function availableKinds() {
     for (const pid of all) send(pid, 'SIGCONT');
   };
   const joins = (run) => {
-    const child = spawn(process.execPath, [MAIN, 'worker', '--join', run.runDir], { stdio: 'ignore' });
-    run.seen.add(child.pid);
+    run.seen.add(orchestrator(['worker', '--join', run.runDir], 'ignore').pid);
   };
   const all = [
     { name: 'kill', disturb: (run, who) => send(one(run, who), 'SIGKILL') },
@@ -174,9 +197,7 @@ function has(program) {
 function start(runDir, workers, sets, more) {
   const settings = sets.flatMap((set) => ['--set', set]);
   const command = ['launch', CONFIG, '--nproc-per-node', String(workers), '--run-dir', runDir];
-  const child = spawn(process.execPath, [MAIN, ...command, ...settings, ...more], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = orchestrator([...command, ...settings, ...more], ['ignore', 'pipe', 'pipe']);
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (more) => {
@@ -241,7 +262,7 @@ function ledgerBytes({ runDir }) {
 async function growsBeyond(run, bytes, why) {
   const end = performance.now() + HANGS_MS;
   while (ledgerBytes(run) <= bytes) {
-    if (run.process.exitCode !== null) throw new Error(`it ended after: ${why}`);
+    if (!children.has(run.process)) throw new Error(`it ended after: ${why}`);
     if (performance.now() > end)
       throw new Error(`no step was committed for ${HANGS_MS / 1000} s after: ${why}`);
     await sleep(10);

@@ -7,12 +7,11 @@
  */
 import { EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
-import type { Prepared } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
-import { judgePrepared, oddOnes } from './judge.js';
+import { type Answer, MemberAnswers } from './member-answers.js';
 import { Membership } from './membership.js';
 import type { Beginning } from './source.js';
 import { Steps } from './steps.js';
@@ -35,6 +34,7 @@ export class RunState {
   readonly #settings: Settings;
   readonly #steps: Steps;
   readonly #membership: Membership;
+  readonly #answers: MemberAnswers;
   #listening = false;
   /** The run was asked to stop while it trains. */
   #stop: Ending | null = null;
@@ -49,6 +49,7 @@ export class RunState {
     this.#settings = settings;
     this.#steps = new Steps(settings);
     this.#membership = new Membership(settings, this.#steps);
+    this.#answers = new MemberAnswers(settings, this.#steps, this.#membership);
   }
 
   get phase(): Phase {
@@ -119,7 +120,7 @@ export class RunState {
         return [];
       case 'offered': {
         const { id, offered } = event;
-        if (!this.#steps.checkpoints.awaits(offered.step, id)) return [];
+        if (!this.#steps.checkpoints.offer(offered.step, id)) return [];
         return [{ type: 'fetch', member: members.get(id)!, offered }];
       }
       case 'saved':
@@ -152,87 +153,10 @@ export class RunState {
   }
 
   /** An answer of a member of the generation. */
-  #onAnswer(
-    event: Extract<
-      Event,
-      { type: 'formed' | 'ready' | 'prepared' | 'applied' | 'validated' | 'finished' | 'suspect' }
-    >,
-    generation: Generation,
-    now: number,
-  ): Action[] {
-    const { id } = event;
-    switch (event.type) {
-      case 'formed':
-        return (
-          this.#late(id, generation, 'FORMING', 'Formed') ??
-          this.#orFail(this.#membership.formed(generation, id, event.formed, now))
-        );
-      case 'ready':
-        return (
-          this.#late(id, generation, 'SYNCING', 'Ready') ??
-          this.#orFail(this.#membership.ready(generation, id, event.ready, now))
-        );
-      case 'prepared':
-        return this.#onPrepared(id, generation, event.prepared, now);
-      case 'applied': {
-        const { step, stateHash } = event.applied;
-        return this.#settled(this.#steps.applied(generation, id, step, stateHash));
-      }
-      case 'validated':
-        return this.#settled(this.#steps.validated(generation, id, event.validated));
-      case 'finished': {
-        const late = this.#late(id, generation, 'CHECKPOINTING', 'Finished');
-        if (late !== null) return late;
-        generation.finished.add(id, true);
-        return this.#endIfDone();
-      }
-      case 'suspect':
-        return this.#membership.suspect(generation, id, event.suspect, now);
-    }
-  }
-
-  /** A message that came too late or twice changes nothing. One that nobody could send yet is a fault. */
-  #late(id: string, generation: Generation, stage: Generation['stage'], what: string): Action[] | null {
-    const at = generation.at(stage);
-    if (at === 'now') return null;
-    return at === 'past' ? [] : this.#outOfOrder(id, what);
-  }
-
-  #outOfOrder(id: string, what: string): Action[] {
-    const message = `${this.#membership.name(id)} sent ${what} while the run is ${this.phase}${this.#where}`;
-    return this.#fail({ code: 'ERR_PROTOCOL', message, hint: null });
-  }
-
-  #onPrepared(id: string, generation: Generation, prepared: Prepared, now: number): Action[] {
-    const { step } = prepared;
-    const late = this.#late(id, generation, 'RUNNING', `Prepared of step ${step}`);
-    if (late !== null) return late;
-    if (step > generation.step) return this.#outOfOrder(id, `Prepared of step ${step}`);
-    const answers = step === generation.step ? generation.prepared.add(id, prepared) : null;
-    if (answers === null) return [];
-    // The step is run again without those whose sum is not that of the others.
-    const odd = oddOnes(
-      generation.places,
-      answers.map(({ gradientNorm }) => gradientNorm),
-    );
-    const differs = (place: Place) => {
-      const [own, others] = [place, generation.places.find((other) => !odd.includes(other))!].map(
-        ({ rank }) => answers[rank]!.gradientNorm,
-      );
-      return `has the gradient's norm ${own} at step ${step}, but the others ${others}`;
-    };
-    if (odd.length > 0) return this.#settled(this.#membership.fence(odd, differs, now));
-    const fault = judgePrepared(generation.named(answers), this.#settings.totalSlots);
-    return fault === null ? this.#commit(generation, answers, now) : this.#fail(fault);
-  }
-
-  /** All workers have computed the step with the same result, so it is committed. */
-  #commit(generation: Generation, prepared: Prepared[], now: number): Action[] {
-    const stopping = this.#stop !== null;
-    const goesOn = !stopping && generation.step < this.#settings.steps;
-    const regroups = goesOn && this.#membership.rendezvous.regroups(generation.places, now);
-    const actions = this.#orFail(this.#steps.commit(generation, prepared, { stopping, regroups }, now));
-    return regroups && this.#over === null ? [...actions, ...this.#membership.form(now)] : actions;
+  #onAnswer(event: Answer, generation: Generation, now: number): Action[] {
+    const situation = { stopping: this.#stop !== null, text: `${this.phase}${this.#where}` };
+    const { result, settles } = this.#answers.take(event, generation, situation, now);
+    return settles ? this.#settled(result) : this.#orFail(result);
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {

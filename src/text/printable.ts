@@ -27,18 +27,29 @@ export function printableLine(text: string, limit?: number): string {
 export function allPrintable<T>(value: T): T {
   if (typeof value === 'string') return printable(value) as T;
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return value;
-  if (Array.isArray(value)) {
-    const isClean = typeof value[0] === 'number' || value.every((inner) => allPrintable(inner) === inner);
-    return (isClean ? value : value.map(allPrintable)) as T;
-  }
-  for (const key in value) {
-    if (printableLine(key) !== key || allPrintable(value[key]) !== value[key]) return cleaned(value);
-  }
-  return value;
+  if (Array.isArray(value)) return (typeof value[0] === 'number' ? value : printableItems(value)) as T;
+  return printableValues(value);
 }
 
-function cleaned<T extends object>(value: T): T {
-  return Object.fromEntries(
-    Object.entries(value).map(([key, inner]) => [printableLine(key), allPrintable(inner)]),
-  ) as T;
+/** Copied from the first item on that has to change. */
+function printableItems(items: readonly unknown[]): readonly unknown[] {
+  let copy: unknown[] | null = null;
+  for (const [index, inner] of items.entries()) {
+    const clean = allPrintable(inner);
+    if (clean !== inner) copy ??= items.slice();
+    if (copy !== null) copy[index] = clean;
+  }
+  return copy ?? items;
+}
+
+/** Copied from the first key or value on that has to change. */
+function printableValues<T extends object>(value: T): T {
+  let pairs: [string, unknown][] | null = null;
+  for (const [index, key] of Object.keys(value).entries()) {
+    const inner: unknown = value[key as keyof T];
+    const [name, clean] = [printableLine(key), allPrintable(inner)];
+    if (name !== key || clean !== inner) pairs ??= Object.entries(value).slice(0, index);
+    pairs?.push([name, clean]);
+  }
+  return pairs === null ? value : (Object.fromEntries(pairs) as T);
 }

@@ -1,6 +1,6 @@
 /** `batch.accumulate`: slots of several micro-batches. */
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { ends, fingerprint, launch, readLines } from '../support/launched.js';
 
@@ -15,10 +15,15 @@ const RUN = set(
 );
 const SHORT = set('validation.every=3', 'schedule.steps=6');
 
+const four = join(folder, 'four');
+let printed = '';
+beforeAll(async () => {
+  ({ output: printed } = await ends(launch(four, 4, ...RUN, ...SHORT), 0));
+});
+
 test('one, two and four workers have the same bits, also when one goes on where two stopped', async () => {
-  const [four, changing] = [join(folder, 'four'), join(folder, 'changing')];
-  const { output } = await ends(launch(four, 4, ...RUN, ...SHORT), 0);
-  expect(output).toContain('16 samples = 4 slots x 2 micro-batches x 2; ');
+  const changing = join(folder, 'changing');
+  expect(printed).toContain('16 samples = 4 slots x 2 micro-batches x 2; ');
   await ends(launch(changing, 2, ...RUN, ...SHORT, ...set('schedule.steps=3', 'exchange=grpc')), 0);
   const resumed = await ends(launch(changing, 1, ...RUN, ...SHORT), 0);
   expect(resumed.output).toMatch(/resuming from .*step-00000003/);
@@ -38,7 +43,7 @@ test('differs from slots of one micro-batch by rounding', async () => {
     readLines(join(of, 'metrics.jsonl'))
       .filter(({ type, step }) => type === 'step' && (step as number) <= 3)
       .flatMap(({ loss, gradient_norm }) => [loss as number, gradient_norm as number]);
-  const [single, accumulated] = [numbers(runDir), numbers(join(folder, 'four'))];
+  const [single, accumulated] = [numbers(runDir), numbers(four)];
   expect(single).toHaveLength(6);
   // The samples, and what each gives in the first step, are the same.
   single.forEach((value, i) => {

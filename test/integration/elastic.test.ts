@@ -1,6 +1,6 @@
 /** Runs that outlive their workers: whichever die, and whenever, the bits are those of a run that nothing disturbed. */
 import { spawn } from 'node:child_process';
-import { constants, copyFileSync, existsSync, readdirSync, renameSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
@@ -126,15 +126,16 @@ describe('a worker that is killed', () => {
 
   test('and cannot be started again at once: the next attempt comes later', async () => {
     // The launcher starts its workers with the program that it runs itself.
-    const [node, away] = [join(folder, 'node'), join(folder, 'node-away')];
-    copyFileSync(process.execPath, node, constants.COPYFILE_FICLONE);
-    const before = ['bash', '-c', 'shift; exec "$0" "$@"', node];
-    const run = new Launched(join(folder, 'no-start'), { before, env: {} }, ...TRAINING, '--nodes', '2');
+    const [node, away, preload] = ['node', 'node-away', 'preload.cjs'].map((name) => join(folder, name));
+    symlinkSync(process.execPath, node!);
+    writeFileSync(preload!, `process.execPath = ${JSON.stringify(node)};`);
+    const whence = { before: [], env: { NODE_OPTIONS: `--require ${JSON.stringify(preload)}` } };
+    const run = new Launched(join(folder, 'no-start'), whence, ...TRAINING, '--nodes', '2');
     await run.steps(3);
-    renameSync(node, away);
+    renameSync(node!, away!);
     process.kill(run.workers()[1]!, 'SIGKILL');
     await run.says('ENOENT');
-    renameSync(away, node);
+    renameSync(away!, node!);
     await generationOf(run, 2, 2);
     await expectUndisturbed(run);
     expect(run.output).toContain('worker 1 is started again in 2 s (start 2 of 3 in 10 minutes)');

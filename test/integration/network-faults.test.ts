@@ -94,9 +94,12 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
   };
 
   /** Waits until one host is in the middle of what a step brings it, at least 4 MB. */
-  const inTransfer = async (hosts: TestHosts, host: number) => {
+  const inTransfer = async (hosts: TestHosts, run: Launched, host: number) => {
     const before = hosts.received(host);
-    while (hosts.received(host) - before < 1e6) await sleep(5);
+    while (hosts.received(host) - before < 1e6) {
+      if (run.process.exitCode !== null) throw new Error(`ended before a transfer:\n${run.output}`);
+      await sleep(5);
+    }
   };
 
   /** Waits until the third worker takes part again, which needs less time than the steps that are left. */
@@ -112,7 +115,7 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
 
   test('a link that is cut while a bucket travels', async () => {
     const { hosts, run } = await slowRun(3);
-    await inTransfer(hosts, 3);
+    await inTransfer(hosts, run, 3);
     hosts.cut(2, 3);
     await run.says('it has not answered for 3 s');
     hosts.mend();
@@ -205,7 +208,6 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     for (const host of [1, 2, 3]) hosts.lose(host, 5);
     const run = await network.launch(3);
     await endsWithSameBits(run);
-    expect(run.output).not.toContain('the run continues after step');
   });
 });
 
@@ -216,7 +218,6 @@ describe.skipIf(reason ?? noRelay())(because('three hosts on a relay', reason ??
       const run = await network.launch(3);
       const trips = roundTrips(network.hosts.on(1), network.hosts.address(2));
       await endsWithSameBits(run);
-      expect(run.output).not.toContain('the run continues after step');
       expect(Math.min(...trips)).toBeGreaterThan(4);
       expect(Math.max(...trips)).toBeGreaterThan(40);
     } finally {

@@ -4,6 +4,8 @@
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { temporaryFolder } from './folders.js';
 import { needs } from './needs.js';
 import { relayProgram } from './relay.js';
@@ -31,6 +33,8 @@ export function noFaultsOfNetwork(): string | null {
   return status === 0 ? null : 'needs a kernel with nf_tables and tbf';
 }
 
+/** Where `ip netns` has their names. */
+const NAMESPACES = '/run/netns';
 /** The network device of every host. */
 const DEVICE = 'orch';
 
@@ -51,6 +55,9 @@ export class TestHosts {
     const set = `orch-${process.pid}-${++made}`;
     this.#names = Array.from({ length: count }, (_, index) => `${set}-${index + 1}`);
     this.#switch = `${set}-switch`;
+  }
+
+  #add(): void {
     for (const name of this.#names) {
       ip('netns', 'add', name);
       ip('-n', name, 'link', 'set', 'lo', 'up');
@@ -60,19 +67,29 @@ export class TestHosts {
   /** Joins them by a switch. */
   static switched(count = 2): TestHosts {
     const hosts = new TestHosts(count);
-    const inSwitch = ['-n', hosts.#switch];
-    ip('netns', 'add', hosts.#switch);
+    try {
+      hosts.#add();
+      hosts.#joinBySwitch();
+      return hosts;
+    } catch (error) {
+      hosts.remove();
+      throw error;
+    }
+  }
+
+  #joinBySwitch(): void {
+    const inSwitch = ['-n', this.#switch];
+    ip('netns', 'add', this.#switch);
     ip(...inSwitch, 'link', 'add', 'bridge', 'up', 'type', 'bridge');
-    for (const [index, name] of hosts.#names.entries()) {
+    for (const [index, name] of this.#names.entries()) {
       const port = `port${index + 1}`;
       ip(
         ...['link', 'add', DEVICE, 'netns', name],
-        ...['type', 'veth', 'peer', 'name', port, 'netns', hosts.#switch],
+        ...['type', 'veth', 'peer', 'name', port, 'netns', this.#switch],
       );
       ip(...inSwitch, 'link', 'set', port, 'up', 'master', 'bridge');
-      hosts.#configure(index);
+      this.#configure(index);
     }
-    return hosts;
   }
 
   /**
@@ -84,19 +101,29 @@ export class TestHosts {
    */
   static async relayed(count: number, delayMs: number, jitterMs: number, mtu = 1500): Promise<TestHosts> {
     const hosts = new TestHosts(count);
-    const words = [DEVICE, String(delayMs * 1000), String(jitterMs * 1000), ...hosts.#names];
+    try {
+      hosts.#add();
+      await hosts.#joinByRelay(delayMs, jitterMs, mtu);
+      return hosts;
+    } catch (error) {
+      hosts.remove();
+      throw error;
+    }
+  }
+
+  async #joinByRelay(delayMs: number, jitterMs: number, mtu: number): Promise<void> {
+    const words = [DEVICE, String(delayMs * 1000), String(jitterMs * 1000), ...this.#names];
     const relay = spawn(relayProgram(temporaryFolder()), words, { stdio: ['ignore', 'pipe', 'inherit'] });
-    hosts.#relay = relay;
+    this.#relay = relay;
     // It says when the devices are there.
     await Promise.race([
       once(relay.stdout, 'data'),
       once(relay, 'exit').then(() => Promise.reject(new Error('the relay has ended'))),
     ]);
-    for (const [index, name] of hosts.#names.entries()) {
+    for (const [index, name] of this.#names.entries()) {
       ip('-n', name, 'link', 'set', DEVICE, 'mtu', String(mtu), 'txqueuelen', '10000');
-      hosts.#configure(index);
+      this.#configure(index);
     }
-    return hosts;
   }
 
   #configure(index: number): void {
@@ -205,13 +232,13 @@ export class TestHosts {
     }
   }
 
-  /** What still runs on them ends. */
+  /** What still runs on them ends. Those that are not there are passed over. */
   remove(): void {
-    for (const name of this.#names) {
+    this.#relay?.kill('SIGKILL');
+    for (const name of [...this.#names, this.#switch]) {
+      if (!existsSync(join(NAMESPACES, name))) continue;
       this.#kill(name);
       ip('netns', 'del', name);
     }
-    if (this.#relay === null) ip('netns', 'del', this.#switch);
-    else this.#relay.kill('SIGKILL');
   }
 }

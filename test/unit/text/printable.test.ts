@@ -21,3 +21,26 @@ test('every text of a message, and nothing else', () => {
     }),
   ).toEqual({ text: '', list: ['', { inner: 'a' }], numbers: [27], none: null, flag: true, bytes });
 });
+
+test('what is clean stays the value itself; the rest of a list and a map is kept in its order', () => {
+  const clean = { a: ['x', { b: [1, 2] }], c: { d: 'y' } };
+  expect(allPrintable(clean)).toBe(clean);
+  const part = allPrintable({ first: clean, 'se\rcond': 1, list: [clean, '\0', clean] });
+  expect(JSON.stringify(part)).toBe(JSON.stringify({ first: clean, second: 1, list: [clean, '', clean] }));
+  expect((part as { first: unknown }).first).toBe(clean);
+});
+
+test('each text is looked at once, however deep it lies', () => {
+  let looks = 0;
+  const text = {
+    get text() {
+      looks++;
+      return '\u001b';
+    },
+  };
+  let deep: object = text;
+  for (let i = 0; i < 20; i++) deep = i % 2 === 0 ? { deep } : [deep];
+  allPrintable(deep);
+  // The object that holds it is copied, which reads it once more.
+  expect(looks).toBeLessThanOrEqual(2);
+});
