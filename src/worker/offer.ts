@@ -8,7 +8,7 @@ const BEGIN_MS = 60_000;
 
 interface Offer {
   step: number;
-  pieces: readonly Float32Array[];
+  pieces: Iterable<Float32Array>;
   begin: () => void;
   /** @param isSent Whether the coordinator got all pieces. */
   end: (isSent: boolean) => void;
@@ -23,7 +23,7 @@ export class StateOffers {
    * @param tell Tells it of the offer.
    * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them, or its connection breaks.
    */
-  async offer(step: number, pieces: readonly Float32Array[], tell: () => void): Promise<void> {
+  async offer(step: number, pieces: Iterable<Float32Array>, tell: () => void): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
