@@ -10,6 +10,8 @@ interface Pending {
   writer: string;
   /** All workers have applied the step with the same state. */
   agreed: boolean;
+  /** The coordinator writes it, with the state that the writer has offered. */
+  fetched: boolean;
   /** What the writer has staged; null while it writes. */
   staged: Saved | null;
 }
@@ -58,8 +60,16 @@ export class PendingCheckpoints {
     return pending?.writer === id && pending.staged === null;
   }
 
+  /** The writer offers the state of its step. Whether to fetch it: once. */
+  offer(step: number, id: string): boolean {
+    const pending = this.#pending.get(step);
+    if (pending === undefined || pending.fetched || !this.awaits(step, id)) return false;
+    pending.fetched = true;
+    return true;
+  }
+
   request(step: number, writer: string): void {
-    this.#pending.set(step, { writer, agreed: false, staged: null });
+    this.#pending.set(step, { writer, agreed: false, fetched: false, staged: null });
   }
 
   /** All workers hold the same state after the step. */

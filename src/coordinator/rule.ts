@@ -119,7 +119,7 @@ export class RunState {
         return [];
       case 'offered': {
         const { id, offered } = event;
-        if (!this.#steps.checkpoints.awaits(offered.step, id)) return [];
+        if (!this.#steps.checkpoints.offer(offered.step, id)) return [];
         return [{ type: 'fetch', member: members.get(id)!, offered }];
       }
       case 'saved':

@@ -5,6 +5,7 @@ import { listCheckpoints } from '../checkpoint/retention.js';
 import { validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
 import { slotCount } from '../config/schema.js';
+import type { DescribedDataset } from '../data/dataset.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
 import { faultPoint, planFault } from '../fault-points.js';
@@ -18,6 +19,7 @@ import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
 import { type Action, type Event, type Former, GATHER_MS } from './events.js';
+import { expectedState } from './expected-state.js';
 import { formerOf } from './former.js';
 import { keptRecords, readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
@@ -40,6 +42,13 @@ const SUSPENDED_MS = 5_000;
 const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
+
+/** A run with its data set, and what is recorded of it. */
+interface OpenedRun extends ResolvedRun {
+  rows: number;
+  data: Pick<DescribedDataset, 'latent' | 'text' | 'encoders'>;
+  kept: KeptRecords;
+}
 
 interface CoordinatorOptions {
   loaded: LoadedConfig;
@@ -111,7 +120,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       restarts,
     );
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, again) : null;
-    const known = { ...resolved, rows: data.rows, kept };
+    const known = { ...resolved, rows: data.rows, data, kept };
     const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
@@ -126,7 +135,7 @@ export class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;
   readonly #options: CoordinatorOptions;
-  readonly #resolved: ResolvedRun;
+  readonly #resolved: OpenedRun;
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
   readonly #progress: RunProgress;
@@ -146,7 +155,7 @@ export class Run {
 
   constructor(
     options: CoordinatorOptions,
-    resolved: ResolvedRun & { rows: number; kept: KeptRecords },
+    resolved: OpenedRun,
     former: Former | null,
     dir: RunDir,
     secrets: Secrets,
@@ -167,7 +176,6 @@ export class Run {
     this.#publisher = new Publisher(dir.path, { keep, keepEvery, keepBest }, this.#records.losses, warn);
     this.#fetcher = new StateFetcher({
       runDir: dir.path,
-      configHash: canonicalHash(config),
       onEvent: (event) => this.#handle(event),
     });
     this.done = new Promise((resolve) => {
@@ -217,7 +225,7 @@ export class Run {
       if (network !== null) {
         const on = await listenOnNetwork(network, this.#sessions, this.#secrets);
         this.#invite = on.invite;
-        this.#fetcher.own = on.own;
+        this.#fetcher.open({ own: on.own, expected: expectedState(this.#resolved, this.#resolved.data) });
         this.#recorder.note('info', `workers of other machines join at ${on.address}`);
       }
       this.#secrets.publish(address);

@@ -6,7 +6,6 @@ import { statePieces } from '../checkpoint/state-stream.js';
 import { type StagedCheckpoint, stageCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
-import { canonicalHash } from '../files/hash.js';
 import { reasonOf } from '../files/io.js';
 import { elementsOf } from '../formats/safetensors/header.js';
 import { native } from '../native/load.js';
@@ -15,6 +14,7 @@ import { type Offered, Peer } from '../rpc/proto.js';
 import type { Certified } from '../security/identity.js';
 import { ArrivingState } from './arriving-state.js';
 import type { Event, Member } from './events.js';
+import { type ExpectedState, otherParts } from './expected-state.js';
 import { nameOf } from './members.js';
 
 const { path, requestSerialize } = Peer.service.Pull;
@@ -25,17 +25,27 @@ const SIGN_MS = 1_000;
 
 export interface FetcherOptions {
   runDir: string;
-  configHash: string;
   onEvent: (event: Event) => void;
+}
+
+interface Remote {
+  /** By what the coordinator proves its identity to workers of other machines. */
+  own: Certified;
+  expected: ExpectedState;
 }
 
 export class StateFetcher {
   readonly #options: FetcherOptions;
-  /** By what the coordinator proves its identity to workers of other machines; null: there are none. */
-  own: Certified | null = null;
+  /** Null: there are no workers of other machines. */
+  #remote: Remote | null = null;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
+  }
+
+  /** Workers of other machines may join. */
+  open(remote: Remote): void {
+    this.#remote = remote;
   }
 
   /** Fetches and writes what the worker has offered, and tells how it went, as the worker's message. */
@@ -53,41 +63,24 @@ export class StateFetcher {
     }
   }
 
-  async #write(member: Member, { step, metadata: bytes, moments, ema }: Offered): Promise<StagedCheckpoint> {
-    const { runDir, configHash } = this.#options;
-    const metadata = decodeMetadata(bytes);
-    if (metadata.step !== step || canonicalHash(metadata.config) !== configHash) {
-      throw new OrchestratorError('ERR_PROTOCOL', `${nameOf(member)} offers the state of another run`);
-    }
+  async #write(member: Member, offered: Offered): Promise<StagedCheckpoint> {
+    const remote = this.#remote;
+    if (remote === null) throw new OrchestratorError('ERR_PROTOCOL', 'the run is for this machine alone');
+    const { step, moments, ema } = offered;
+    const metadata = checked(member, offered, remote.expected);
     const { tensors, posEmbed, parameters } = native().parameters(metadata.modelSpec);
     const layout = { tensors, posEmbed, parameters, moments };
     const arriving = new ArrivingState(statePieces(layout, elementsOf(posEmbed.shape)!, ema), (why) =>
       lost(member, step, why),
     );
-    const close = await this.#pull(member, step, arriving);
+    const close = await pull(member, step, arriving, remote.own);
     try {
       const posEmbed = await arriving.tensor('', '');
       const state = arriving.readers(['master', ...(ema ? ['ema'] : []), ...moments]);
       const content = { layout, posEmbed, state, metadata };
-      return await stageCheckpoint(join(runDir, CHECKPOINTS), content, this.#signs(member.id));
+      return await stageCheckpoint(join(this.#options.runDir, CHECKPOINTS), content, this.#signs(member.id));
     } finally {
       close();
-    }
-  }
-
-  /** Starts the transfer, and returns what ends it. */
-  async #pull(member: Member, step: number, arriving: ArrivingState): Promise<() => void> {
-    const { own } = this;
-    if (own === null) throw new OrchestratorError('ERR_PROTOCOL', 'the run is for this machine alone');
-    const expected = { run: own.identity.run, role: 'worker', id: member.id } as const;
-    const link = { address: member.dataAddress, proof: { own, expected } };
-    try {
-      const client = await connectStreams(link, path, CONNECT_MS);
-      const call = client.pull(requestSerialize({ step, kind: 'OFFERED' }), arriving);
-      arriving.resume = () => call.resume();
-      return () => client.close();
-    } catch (error) {
-      throw lost(member, step, `it cannot be reached at ${link.address}: ${reasonOf(error)}`);
     }
   }
 
@@ -99,6 +92,34 @@ export class StateFetcher {
       signed = performance.now();
       this.#options.onEvent({ type: 'saving', id, saving: {} });
     };
+  }
+}
+
+/** What the manifest says of a state that is offered: what the coordinator knows, and how the worker has computed it. */
+function checked(member: Member, { step, metadata: bytes, moments, ema }: Offered, expected: ExpectedState) {
+  const metadata = decodeMetadata(bytes);
+  const others = otherParts(expected, step, { metadata, moments, ema });
+  if (others.length === 0) return { ...expected.metadata(step), versions: metadata.versions };
+  const message = `${nameOf(member)} offers the state of another run, with another ${others.join(', ')}`;
+  throw new OrchestratorError('ERR_PROTOCOL', message);
+}
+
+/** Starts the transfer, and returns what ends it. */
+async function pull(
+  member: Member,
+  step: number,
+  arriving: ArrivingState,
+  own: Certified,
+): Promise<() => void> {
+  const expected = { run: own.identity.run, role: 'worker', id: member.id } as const;
+  const link = { address: member.dataAddress, proof: { own, expected } };
+  try {
+    const client = await connectStreams(link, path, CONNECT_MS);
+    const call = client.pull(requestSerialize({ step, kind: 'OFFERED' }), arriving);
+    arriving.resume = () => call.resume();
+    return () => client.close();
+  } catch (error) {
+    throw lost(member, step, `it cannot be reached at ${link.address}: ${reasonOf(error)}`);
   }
 }
 

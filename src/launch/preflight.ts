@@ -85,7 +85,9 @@ export async function preflight(
     return estimateFor(addon, run.config, shapes, run.workers, null, changed);
   };
   const shortages = places.flatMap(({ need, place, measure }) => {
-    const hint = () => savingsHint({ config, workers }, hostOf(addon), reestimate, measure, place.bytes);
+    const run = { config, workers };
+    const hint = () =>
+      savingsHint(run, hostOf(addon), reestimate, measure, place.bytes, resolved.checkpoint !== null);
     return refusal(need, place, hint) ?? [];
   });
   const warned = shortages.length > 0 || (dry && memory !== null) ? [] : places;

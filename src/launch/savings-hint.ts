@@ -16,6 +16,7 @@ const WORTH = 0.01;
  * @param reestimate Estimates a changed run.
  * @param measure The bytes of an estimate in the place where memory is short.
  * @param has The bytes that this place has.
+ * @param isResumed Whether only what a run may change that is resumed is of use.
  */
 export function savingsHint(
   run: Run,
@@ -23,22 +24,25 @@ export function savingsHint(
   reestimate: (run: Run) => Estimate,
   measure: (figures: Estimate) => number,
   has: number,
+  isResumed: boolean,
 ): string {
   const bytesOf = (other: Run) => measure(reestimate(other));
-  const { each, together } = findSavings(run, host, bytesOf, WORTH * (bytesOf(run) - has));
+  const { each, together } = findSavings(run, host, bytesOf, WORTH * (bytesOf(run) - has), isResumed);
   const rows = each.map(({ words, bytes }) => [`  ${shellText(words)}`, gib(bytes)]);
   const enough =
     together.bytes > has ? `${gib(together.bytes - has, Math.ceil)} are still missing` : 'which fits';
   return [
     ...(together.words.length === 0
-      ? ['only keys of the model save much of it']
+      ? [isResumed ? 'nothing that may change saves much of it' : 'only keys of the model save much of it']
       : [
           'what each of these options saves by itself:',
           ...alignedRows(rows),
           `  ${shellText(together.words)} together need ${gib(together.bytes)}, ${enough}`,
         ]),
     ...(run.config.device === 'cuda' ? [] : [onGpus(run, reestimate)]),
-    '  a smaller model.depth or model.hidden needs less of everything; --memory SIZE compares with another machine',
+    isResumed
+      ? '  --memory SIZE compares with another machine'
+      : '  a smaller model.depth or model.hidden needs less of everything; --memory SIZE compares with another machine',
   ].join('\n');
 }
 

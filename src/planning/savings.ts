@@ -1,5 +1,6 @@
 /** Changes to a configuration that lower the memory of its run, each measured by an estimate. */
 import { validationEvery, wantedExchange } from '../config/derived.js';
+import { changedKeys } from '../config/resume.js';
 import { type Config, slotCount } from '../config/schema.js';
 import { threadsOf } from '../engine/spec.js';
 import type { HostInfo } from '../native/contract.js';
@@ -20,8 +21,17 @@ interface Change extends Run {
  *
  * @param measure The bytes that a run needs in the place where memory is short.
  * @param worth Changes that save fewer bytes are left out.
+ * @param isResumed Changes that a run which is resumed would refuse are left out.
  */
-export function findSavings(run: Run, host: HostInfo, measure: (run: Run) => number, worth: number) {
+export function findSavings(
+  run: Run,
+  host: HostInfo,
+  measure: (run: Run) => number,
+  worth: number,
+  isResumed: boolean,
+) {
+  const proposed = (propose: Proposal, from: Run) =>
+    propose(from, host).filter((change) => !isResumed || mayChange(run, change));
   const smallest = (changes: readonly Change[]) =>
     changes
       .map((change) => ({ ...change, bytes: measure(change) }))
@@ -31,11 +41,11 @@ export function findSavings(run: Run, host: HostInfo, measure: (run: Run) => num
   const each: { words: string[]; bytes: number }[] = [];
   let together = { ...run, words: [] as string[], bytes: now };
   for (const propose of PROPOSALS) {
-    const alone = smallest(propose(run, host));
+    const alone = smallest(proposed(propose, run));
     if (alone && now - alone.bytes >= worth) each.push({ words: alone.words, bytes: now - alone.bytes });
     // After other changes another value may be the best, and a change may save more than alone: larger slots,
     // once their activations are small.
-    const added = smallest(propose(together, host));
+    const added = smallest(proposed(propose, together));
     if (!added || together.bytes - added.bytes < worth / 10) continue;
     together = { ...added, words: [...together.words, ...added.words] };
   }
@@ -48,8 +58,15 @@ function changed({ config, workers }: Run, change: Partial<Config>, ...assignmen
   return { config: { ...config, ...change }, workers, words };
 }
 
+/** Whether a run goes on with the changed configuration. */
+function mayChange(run: Run, change: Change): boolean {
+  return changedKeys(run.config, change.config).every(({ rule }) => rule.change !== 'refused');
+}
+
+type Proposal = (run: Run, host: HostInfo) => Change[];
+
 /** Each proposal changes one key, to one or more values. */
-const PROPOSALS: readonly ((run: Run, host: HostInfo) => Change[])[] = [
+const PROPOSALS: readonly Proposal[] = [
   (run) => [changed(run, { activation_checkpointing: 'block' }, 'activation_checkpointing=block')],
   (run) => {
     const { config, workers } = run;

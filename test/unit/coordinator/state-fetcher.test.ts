@@ -2,21 +2,34 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { encodeMetadata } from '../../../src/checkpoint/manifest.js';
+import { encodeMetadata, readManifest } from '../../../src/checkpoint/manifest.js';
 import { statePieces } from '../../../src/checkpoint/state-stream.js';
 import { publishCheckpoint, stageCheckpoint, verifyCheckpoint } from '../../../src/checkpoint/store.js';
+import { parseConfig } from '../../../src/config/load.js';
 import type { Event } from '../../../src/coordinator/events.js';
+import { expectedState } from '../../../src/coordinator/expected-state.js';
 import { StateFetcher } from '../../../src/coordinator/state-fetcher.js';
-import { canonicalHash } from '../../../src/files/hash.js';
 import type { Offered } from '../../../src/rpc/proto.js';
 import { Authority } from '../../../src/security/authority.js';
 import { newKey } from '../../../src/security/keys.js';
+import { firstSegment } from '../../../src/step/plan.js';
 import { PeerServer } from '../../../src/worker/collective/grpc.js';
 import { contentOf } from '../../support/checkpoints.js';
+import { SMALL } from '../../support/engines.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 const STEP = 4;
-const content = contentOf(STEP, 1);
+const { latent, text, ...written } = contentOf(STEP, 1).metadata;
+const CONFIG = parseConfig('name: x\ndata: {path: x}\n', 'the test');
+const SEGMENT = firstSegment('a'.repeat(64), 1_000, 256, CONFIG.seed);
+const EXPECTED = expectedState(
+  { config: CONFIG, model: SMALL, segments: [SEGMENT] },
+  { latent, text, encoders: { clip_l: 'L', clip_g: 'G', t5: 'T5' } },
+);
+const content = {
+  ...contentOf(STEP, 1),
+  metadata: { ...EXPECTED.metadata(STEP), versions: written.versions },
+};
 const OFFERED: Offered = {
   step: STEP,
   metadata: encodeMetadata(content.metadata),
@@ -24,6 +37,11 @@ const OFFERED: Offered = {
   ema: true,
   stallSeconds: 0.5,
 };
+
+/** The same offer, which says something else of the state. */
+function saying(changes: Partial<typeof content.metadata>): Buffer {
+  return encodeMetadata({ ...content.metadata, ...changes });
+}
 
 const servers: PeerServer[] = [];
 afterEach(() => {
@@ -43,9 +61,8 @@ async function run() {
   const port = await server.listen({ listen: '127.0.0.1:0', own, roles, enrolments: null });
   const runDir = temporaryFolder();
   const events: Event[] = [];
-  const configHash = canonicalHash(content.metadata.config);
-  const fetcher = new StateFetcher({ runDir, configHash, onEvent: (event) => events.push(event) });
-  fetcher.own = await authority.coordinator();
+  const fetcher = new StateFetcher({ runDir, onEvent: (event) => events.push(event) });
+  fetcher.open({ own: await authority.coordinator(), expected: EXPECTED });
   const addresses = { dataAddress: `127.0.0.1:${port}`, localAddress: '', machine: '', sharedMemory: '' };
   const member = { id: 'w', host: 'h', pid: 1, ...addresses };
   return { server, runDir, events, fetcher, member };
@@ -78,9 +95,27 @@ test('what a worker offers becomes a checkpoint with the bytes of one that it wo
   expect(await verifyCheckpoint(join(root, 'step-00000004'))).toEqual(manifest);
 });
 
+test('the copy of the data set that a worker has need not name the encoders', async () => {
+  const { server, runDir, events, fetcher, member } = await run();
+  const metadata = saying({ encoders: null });
+  await server.offers.offer(STEP, await pieces(), () => void fetcher.fetch(member, { ...OFFERED, metadata }));
+  await expect.poll(() => events.some(({ type }) => type === 'saved')).toBe(true);
+  const [folder] = readdirSync(join(runDir, 'checkpoints'));
+  const manifest = await readManifest(join(runDir, 'checkpoints', folder!));
+  expect(manifest.encoders).toEqual({ clip_l: 'L', clip_g: 'G', t5: 'T5' });
+});
+
 test.each<[string, Partial<Offered>, RegExp]>([
   ['was withdrawn', {}, /did not come from worker w \(pid 1 on h\).*the state after step 4 is not offered/],
-  ['is of another run', { metadata: encodeMetadata({ ...content.metadata, config: {} }) }, /of another run/],
+  ['is of another run', { metadata: saying({ config: {} }) }, /of another run, with another config$/],
+  ['is of another step', { metadata: saying({ step: 5 }) }, /another step$/],
+  ['is of another model', { metadata: saying({ modelSpec: { ...SMALL, depth: 1 } }) }, /another modelSpec$/],
+  ['is of another data set', { metadata: saying({ datasetHash: 'b'.repeat(64) }) }, /another datasetHash$/],
+  ['has another plan', { metadata: saying({ planState: { version: 2 } }) }, /another planState$/],
+  ['is of other latents', { metadata: saying({ latent: [4, 8, 4] }) }, /another latent$/],
+  ['is of another optimizer', { metadata: saying({ optimizer: 'sgd' }) }, /another optimizer$/],
+  ['has other moments', { moments: ['m', 'm'] }, /another moments$/],
+  ['has no average', { ema: false }, /another ema$/],
   ['is nonsense', { metadata: Buffer.from('{}') }, /no description of a state/],
 ])(
   'an offer that %s is a checkpoint that is missing, and nothing of it stays',

@@ -216,7 +216,7 @@ describe('savings', () => {
     const shapes = (await estimate(native(), run.config, 1, null)).shapes;
     const measure = ({ config, workers }: Run) =>
       totalBytes(estimateFor(native(), config, shapes, workers, null).machine);
-    const { each, together } = findSavings(run, host, measure, GIB);
+    const { each, together } = findSavings(run, host, measure, GIB, false);
     const words = each.map((saving) => saving.words.join(' '));
     expect(words).toContain('--set threads_per_slot=8');
     expect(words).toContain('--set activation_checkpointing=block');
@@ -231,6 +231,21 @@ describe('savings', () => {
     const sets = together.words.filter((word) => word !== '--set');
     const all = released('sd3-medium', 'threads=8', ...sets).config;
     expect(measure({ config: all, workers: 1 })).toBe(together.bytes);
+  });
+
+  test('of a run that is resumed are those that it does not refuse', () => {
+    const { config } = released('sd3-medium', 'threads=8', 'device=cuda', 'batch={global: 64, micro: 1}');
+    // Each change saves something.
+    const measure = ({ config: { batch, activation_checkpointing: recomputed, ema } }: Run) =>
+      (64 / batch.accumulate + (recomputed === 'block' ? 0 : 8) + (ema === null ? 0 : 4)) * GIB;
+    const wordsOf = (isResumed: boolean) => {
+      const { each, together } = findSavings({ config, workers: 1 }, native().host(), measure, 1, isResumed);
+      return [...each.flatMap(({ words }) => words), ...together.words].join(' ');
+    };
+    expect(wordsOf(false)).toContain('batch.accumulate=64');
+    expect(wordsOf(true)).not.toContain('batch.accumulate');
+    expect(wordsOf(true)).toContain('activation_checkpointing=block');
+    expect(wordsOf(true)).toContain('ema=null');
   });
 });
 
