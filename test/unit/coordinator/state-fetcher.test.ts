@@ -148,3 +148,23 @@ test('a worker that sends too little costs that checkpoint', async () => {
   });
   expect(readdirSync(join(runDir, 'checkpoints'))).toEqual([]);
 });
+
+test('when the run ends during a transfer, nothing of it is written any more', async () => {
+  const { server, runDir, events, fetcher, member } = await run();
+  const all = await pieces();
+  let sent = () => {};
+  const isSent = new Promise<void>((resolve) => {
+    sent = resolve;
+  });
+  /** The run ends after some pieces. */
+  function* interrupted() {
+    yield* all.slice(0, 3);
+    sent();
+    yield* all.slice(3);
+  }
+  server.offers.offer(STEP, interrupted(), () => void fetcher.fetch(member, OFFERED)).catch(() => {});
+  await isSent;
+  await fetcher.close();
+  const left = readdirSync(runDir, { recursive: true }).filter((name) => String(name).includes('partial'));
+  expect([left, events.filter(({ type }) => type !== 'saving')]).toEqual([[], []]);
+});
