@@ -6,7 +6,7 @@ import { connectStreams, type PulledCall, type Receiver, StatusError } from '../
 import type { Link } from '../rpc/links.js';
 import { Coordinator } from '../rpc/proto.js';
 import { ExchangeBroken } from './collective/collective.js';
-import { type StateMemory, stateShare } from './state-transfer.js';
+import { piecesReceiver, type StateMemory, stateShare } from './state-transfer.js';
 
 const { path, requestSerialize } = Coordinator.service.State;
 const CONNECT_MS = 60_000;
@@ -76,29 +76,22 @@ function checkpointReceiver(
   onManifest: (text: string) => void,
   over: (error: unknown) => void,
 ): Receiver {
+  const state = piecesReceiver(pieces, over);
   let manifest: Uint8Array | null = null;
-  /** Messages that are complete: the manifest, and then the pieces. */
-  let received = 0;
+  let isChecked = false;
   return {
     open: (bytes) => {
-      if (manifest === null) {
-        if (bytes > MOST_BYTES) throw new Error(`a manifest of ${bytes} bytes`);
-        manifest = new Uint8Array(bytes);
-        return manifest;
-      }
-      const piece = pieces[received - 1];
-      if (piece?.byteLength !== bytes) {
-        throw new Error(`${bytes} bytes where ${piece?.byteLength ?? 'its end'} was expected`);
-      }
-      return new Uint8Array(piece.buffer, piece.byteOffset, bytes);
+      if (manifest !== null) return state.open(bytes);
+      if (bytes > MOST_BYTES) throw new Error(`a manifest of ${bytes} bytes`);
+      manifest = new Uint8Array(bytes);
+      return manifest;
     },
     close: () => {
-      if (received++ === 0) onManifest(Buffer.from(manifest!).toString());
+      if (isChecked) return state.close();
+      isChecked = true;
+      onManifest(Buffer.from(manifest!).toString());
       return true;
     },
-    ended: (error) => {
-      if (received === pieces.length + 1) over(null);
-      else over(error ?? new Error('the stream ended early'));
-    },
+    ended: state.ended,
   };
 }
