@@ -30,7 +30,7 @@ import { keptRecords } from './kept-records.js';
 import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
-import type { KeptRecords, RunDir } from './run-dir.js';
+import { type KeptRecords, type RunDir, recordedStep } from './run-dir.js';
 import { Stragglers } from './stragglers.js';
 import { ValidationProgress } from './validation-progress.js';
 
@@ -40,7 +40,7 @@ const SYNC_STEPS = 10_000;
 type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;
 
 export class RunRecords {
-  readonly #resolved: ResolvedRun & { kept: KeptRecords };
+  readonly #resolved: ResolvedRun & { kept: KeptRecords | null };
   readonly #dir: RunDir;
   readonly #recorder: Recorder;
   readonly #coordinatorRestarts: number;
@@ -73,9 +73,12 @@ export class RunRecords {
   /** Rows with values that are not finite, which were named. */
   readonly #skipped = new Set<number>();
 
-  /** @param coordinatorRestarts How often a coordinator of the run has taken the place of another. */
+  /**
+   * @param resolved `kept`: what is kept of the records; null: it is read when the run begins.
+   * @param coordinatorRestarts How often a coordinator of the run has taken the place of another.
+   */
   constructor(
-    resolved: ResolvedRun & { rows: number; kept: KeptRecords },
+    resolved: ResolvedRun & { rows: number; kept: KeptRecords | null },
     dir: RunDir,
     recorder: Recorder,
     coordinatorRestarts: number,
@@ -139,10 +142,11 @@ export class RunRecords {
 
   /** All workers of the first generation are ready: from now on the run folder is changed. */
   #begin(firstStep: number, again: number | null): void {
+    const kept = (step: number) => keptRecords(this.#dir.path, step);
     const { notes, warnings, losses, validations } =
       again === null
-        ? this.#dir.begin(this.#resolved, this.#resolved.kept)
-        : this.#dir.continue(this.#resolved, keptRecords(this.#dir.path, firstStep - 1));
+        ? this.#dir.begin(this.#resolved, this.#resolved.kept ?? kept(recordedStep(this.#resolved)))
+        : this.#dir.continue(this.#resolved, kept(firstStep - 1));
     if (again !== null) this.#recorder.count('replayed_steps', again);
     const from = comparableFrom(this.#resolved.segments);
     for (const [step, loss] of losses) if (step >= from) this.losses.set(step, loss);

@@ -21,7 +21,7 @@ import { timeSpan } from '../text/quantities.js';
 import { type Action, type Event, type Former, GATHER_MS } from './events.js';
 import { expectedState } from './expected-state.js';
 import { formerOf } from './former.js';
-import { keptRecords, readRecords } from './kept-records.js';
+import { readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
 import { Publisher } from './publisher.js';
@@ -47,7 +47,7 @@ const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 interface OpenedRun extends ResolvedRun {
   rows: number;
   data: Pick<DescribedDataset, 'latent' | 'text' | 'encoders'>;
-  kept: KeptRecords;
+  kept: KeptRecords | null;
 }
 
 interface CoordinatorOptions {
@@ -107,7 +107,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
-    const kept = await (again ? keptRecords : readRecords)(dir.path, recordedStep(resolved));
+    // Those of a coordinator that has died are read quickly when it is known from which step the run goes on.
+    const kept = again ? null : await readRecords(dir.path, recordedStep(resolved));
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
     const restarts = dir.coordinatorRestarts + (again ? 1 : 0);
@@ -369,7 +370,8 @@ export class Run {
     for (const line of summaryLines(this.#progress)) this.#recorder.note('info', line);
     this.#over = true;
     const close = async () => {
-      await this.#sessions.close(fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed);
+      const shutdownMs = fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed;
+      await Promise.all([this.#sessions.close(shutdownMs), this.#fetcher.close()]);
       if (this.#records.lastStep > 0) await this.#publisher.close();
       await this.#recorder.close();
       this.#secrets.close(this.#dir.begun);

@@ -14,7 +14,8 @@ import type { Beginning } from './source.js';
 export type StateCall = ServerWritableStream<StateRequest, Buffer>;
 
 /**
- * Sends the manifest of the last checkpoint, and then its state; a checkpoint that is damaged is an error of the call.
+ * Sends the manifest of the last checkpoint, and then its state. The call ends with DATA_LOSS if the checkpoint is
+ * damaged or incomplete, with FAILED_PRECONDITION if it is not that of the step, and with INTERNAL if it cannot be read.
  *
  * @param ema Whether the run has an EMA.
  */
@@ -27,9 +28,9 @@ export async function serveCheckpoint(
   call.on('error', () => {});
   try {
     if (path === '' || call.request.step !== step) {
-      throw Object.assign(new Error(`there is no checkpoint of step ${call.request.step} here`), {
-        code: status.FAILED_PRECONDITION,
-      });
+      const details = `there is no checkpoint of step ${call.request.step} here`;
+      call.emit('error', { code: status.FAILED_PRECONDITION, details });
+      return;
     }
     const manifest = await verifyCheckpoint(path);
     await send(call, Buffer.from(textOrNull(join(path, MANIFEST)) ?? ''));
@@ -39,7 +40,9 @@ export async function serveCheckpoint(
     }
     call.end();
   } catch (error) {
-    call.emit('error', { code: status.ABORTED, details: faultOf(error).message });
+    const { code, message } = faultOf(error);
+    const isDamaged = code === 'ERR_CHECKPOINT_DAMAGED' || code === 'ERR_CHECKPOINT_MISSING';
+    call.emit('error', { code: isDamaged ? status.DATA_LOSS : status.INTERNAL, details: message });
   }
 }
 

@@ -12,7 +12,7 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
-import { checkedMessage } from '../rpc/grpc-stream.js';
+import { checkedMessage } from '../rpc/framing.js';
 import { Listener, type NetworkSocket } from '../rpc/listener.js';
 import {
   Coordinator,

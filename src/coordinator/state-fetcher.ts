@@ -38,6 +38,8 @@ export class StateFetcher {
   readonly #options: FetcherOptions;
   /** Null: there are no workers of other machines. */
   #remote: Remote | null = null;
+  readonly #over = new AbortController();
+  readonly #fetches = new Set<Promise<void>>();
 
   constructor(options: FetcherOptions) {
     this.#options = options;
@@ -50,14 +52,28 @@ export class StateFetcher {
 
   /** Fetches and writes what the worker has offered, and tells how it went, as the worker's message. */
   async fetch(member: Member, offered: Offered): Promise<void> {
+    const fetched = this.#fetch(member, offered);
+    this.#fetches.add(fetched);
+    await fetched.finally(() => this.#fetches.delete(fetched));
+  }
+
+  /** Ends what is being fetched, of which nothing is told any more. Nothing is written when it resolves. */
+  async close(): Promise<void> {
+    this.#over.abort(new Error('the run ends'));
+    await Promise.all(this.#fetches);
+  }
+
+  async #fetch(member: Member, offered: Offered): Promise<void> {
     const { onEvent } = this.#options;
     const { id } = member;
     const { step, stallSeconds } = offered;
     try {
       const { folder, manifest, seconds } = await this.#write(member, offered);
       const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+      if (this.#over.signal.aborted) return;
       onEvent({ type: 'saved', id, saved: { step, folder, seconds, stallSeconds, bytes } });
     } catch (error) {
+      if (this.#over.signal.aborted) return;
       const { code, message, hint } = faultOf(error);
       onEvent({ type: 'notSaved', id, notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
     }
@@ -73,7 +89,7 @@ export class StateFetcher {
     const arriving = new ArrivingState(statePieces(layout, elementsOf(posEmbed.shape)!, ema), (why) =>
       lost(member, step, why),
     );
-    const close = await pull(member, step, arriving, remote.own);
+    const close = await pull(member, step, arriving, remote.own, this.#over.signal);
     try {
       const posEmbed = await arriving.tensor('', '');
       const state = arriving.readers(['master', ...(ema ? ['ema'] : []), ...moments]);
@@ -84,10 +100,11 @@ export class StateFetcher {
     }
   }
 
-  /** Called often, it says now and then that the writing goes on. */
+  /** Called often, it says now and then that the writing goes on, or ends it. */
   #signs(id: string): () => void {
     let signed = performance.now();
     return () => {
+      this.#over.signal.throwIfAborted();
       if (performance.now() - signed < SIGN_MS) return;
       signed = performance.now();
       this.#options.onEvent({ type: 'saving', id, saving: {} });
@@ -110,14 +127,20 @@ async function pull(
   step: number,
   arriving: ArrivingState,
   own: Certified,
+  signal: AbortSignal,
 ): Promise<() => void> {
   const expected = { run: own.identity.run, role: 'worker', id: member.id } as const;
   const link = { address: member.dataAddress, proof: { own, expected } };
   try {
-    const client = await connectStreams(link, path, CONNECT_MS);
+    const client = await connectStreams(link, path, CONNECT_MS, signal);
+    signal.addEventListener('abort', client.close, { once: true });
+    if (signal.aborted) client.close();
     const call = client.pull(requestSerialize({ step, kind: 'OFFERED' }), arriving);
     arriving.resume = () => call.resume();
-    return () => client.close();
+    return () => {
+      signal.removeEventListener('abort', client.close);
+      client.close();
+    };
   } catch (error) {
     throw lost(member, step, `it cannot be reached at ${link.address}: ${reasonOf(error)}`);
   }

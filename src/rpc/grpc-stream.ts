@@ -21,9 +21,10 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { native } from '../native/load.js';
-import { WrongPeer } from '../security/identity.js';
+import { type Identity, WrongPeer } from '../security/identity.js';
 import { printable } from '../text/printable.js';
 import { Arriving } from './arriving.js';
+import { CHECKSUM, headOf, PREFIX, prefixOf } from './framing.js';
 import { connectLink, type Link, Unreachable } from './links.js';
 import { Listener, type NetworkSocket } from './listener.js';
 
@@ -35,9 +36,6 @@ const WINDOW = 8 * 1024 * 1024;
 const MAX_REQUEST = 4_096;
 /** Longest text of a status. Some of it comes from the request, and it must fit into a header. */
 const MAX_DETAILS = 1_024;
-const PREFIX = 5;
-/** The checksum at the beginning of each message of a server: 64 bits, the lowest byte first. */
-const CHECKSUM = 8;
 /** Time limit for a request, which is sent in one piece. */
 const REQUEST_MS = 5_000;
 /** Messages queued per stream, so that the socket always has data to send. */
@@ -53,34 +51,15 @@ const PINGS = 3;
 const RETRY_MS = 50;
 const CONTENT_TYPE = 'application/grpc+proto';
 
-/** What precedes a message: that it is not compressed, and its length. */
-function prefixOf(length: number): Buffer {
-  const prefix = Buffer.alloc(PREFIX);
-  prefix.writeUInt32BE(length, 1);
-  return prefix;
-}
-
-/** What precedes the bytes of a message of a server: the prefix, and their checksum. */
-function headOf(bytes: Uint8Array): Buffer {
-  const head = Buffer.alloc(PREFIX + CHECKSUM);
-  head.writeUInt32BE(CHECKSUM + bytes.byteLength, 1);
-  head.writeBigUInt64LE(native().checksum(bytes), PREFIX);
-  return head;
-}
-
-/** A message of a server that is not a StreamServer, for those that pull: its bytes behind their checksum. */
-export function checkedMessage(bytes: Uint8Array): Buffer {
-  return Buffer.concat([headOf(bytes).subarray(PREFIX), bytes]);
-}
-
 /** The serving side of one call. */
 export class ServedCall {
-  /** Resolves when the call is over: the client has everything, or is gone. */
-  readonly over: Promise<void>;
+  /** Resolves when the call is over, with whether all of the answer was sent, with status OK. */
+  readonly over: Promise<boolean>;
   readonly #stream: ServerHttp2Stream;
   readonly #writes: Promise<void>[] = [];
   #code = status.OK as number;
   #details = '';
+  #ended = false;
 
   constructor(stream: ServerHttp2Stream) {
     this.#stream = stream;
@@ -94,7 +73,12 @@ export class ServedCall {
     });
     // A lost peer is reported elsewhere; the caller checks `open`.
     stream.on('error', () => {});
-    this.over = new Promise((resolve) => stream.once('close', resolve));
+    this.over = new Promise((resolve) =>
+      stream.once('close', () => {
+        const isSent = this.#ended && stream.writableFinished && stream.rstCode === http2.NGHTTP2_NO_ERROR;
+        resolve(isSent && this.#code === status.OK);
+      }),
+    );
   }
 
   get open(): boolean {
@@ -111,7 +95,17 @@ export class ServedCall {
     if (this.#writes.length >= QUEUED) await this.#writes.shift();
   }
 
+  /** Sends these arrays as messages, and ends the call. Their bytes must not change until delivered. */
+  async send(arrays: Iterable<ArrayBufferView> | AsyncIterable<ArrayBufferView>): Promise<void> {
+    for await (const { buffer, byteOffset, byteLength } of arrays) {
+      if (!this.open) return;
+      await this.write(new Uint8Array(buffer, byteOffset, byteLength));
+    }
+    this.end();
+  }
+
   end(code: status = status.OK, details = ''): void {
+    this.#ended = true;
     this.#code = code;
     // Half a character, which the cut may leave, cannot be encoded.
     this.#details = printable(details, MAX_DETAILS);
@@ -122,7 +116,8 @@ export class ServedCall {
 interface StreamServerOptions {
   /** "/package.Service/Method" */
   path: string;
-  serve: (request: Buffer, call: ServedCall) => void;
+  /** @param peer Who asks; null: a process of this machine. */
+  serve: (request: Buffer, call: ServedCall, peer: Identity | null) => void;
   /** Gets what was refused and why, at a limited rate. */
   onRefused: (message: string) => void;
 }
@@ -136,7 +131,7 @@ export class StreamServer {
   constructor(options: StreamServerOptions) {
     this.#options = options;
     const { onRefused } = options;
-    this.#listener = new Listener({ onRefused, admit: (socket) => this.#admit(socket) });
+    this.#listener = new Listener({ onRefused, admit: (socket, peer) => this.#admit(socket, peer) });
   }
 
   /** Says how many clients may connect at the same time. */
@@ -164,7 +159,7 @@ export class StreamServer {
     for (const session of this.#sessions) session.destroy();
   }
 
-  #admit(socket: Socket): void {
+  #admit(socket: Socket, peer: Identity | null): void {
     const session = performServerHandshake(socket, {
       maxSessionMemory: SESSION_MEGABYTES,
       settings: { maxConcurrentStreams: MAX_CALLS },
@@ -172,10 +167,10 @@ export class StreamServer {
     this.#sessions.add(session);
     session.on('close', () => this.#sessions.delete(session));
     session.on('error', () => {});
-    session.on('stream', (stream, headers) => void this.#call(stream, headers));
+    session.on('stream', (stream, headers) => void this.#call(stream, headers, peer));
   }
 
-  async #call(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+  async #call(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, peer: Identity | null): Promise<void> {
     // The client may have cancelled the call already.
     if (stream.destroyed) return;
     const { path, serve } = this.#options;
@@ -185,7 +180,7 @@ export class StreamServer {
       return;
     }
     try {
-      serve(await readRequest(stream), call);
+      serve(await readRequest(stream), call, peer);
     } catch (error) {
       call.end(status.INVALID_ARGUMENT, (error as Error).message);
     }
@@ -229,7 +224,14 @@ function decoded(text: string): string {
 }
 
 /** The other side was reached, and has answered that it cannot serve the call. */
-export class StatusError extends Error {}
+export class StatusError extends Error {
+  readonly code: status;
+
+  constructor(code: status, details: string) {
+    super(details);
+    this.code = code;
+  }
+}
 
 /** The receiving side of one call. */
 export class PulledCall {
@@ -305,7 +307,7 @@ export class PulledCall {
     const code = this.#status?.['grpc-status'];
     if (code !== undefined && code !== String(status.OK)) {
       const details = decoded(String(this.#status?.['grpc-message'] ?? `status ${code}`));
-      this.#receiver.ended(new StatusError(details));
+      this.#receiver.ended(new StatusError(Number(code), details));
     } else {
       this.#receiver.ended(error ?? (code === undefined ? new Error('the stream ended early') : null));
     }

@@ -8,27 +8,32 @@ const BEGIN_MS = 60_000;
 
 interface Offer {
   step: number;
-  pieces: readonly Float32Array[];
+  pieces: Iterable<Float32Array>;
   begin: () => void;
-  end: () => void;
+  /** @param isSent Whether the coordinator got all pieces. */
+  end: (isSent: boolean) => void;
 }
 
 export class StateOffers {
   #offer: Offer | null = null;
 
   /**
-   * Keeps the pieces until the coordinator has got them, or has given up.
+   * Keeps the pieces until all of them were sent to the coordinator, which writes them then.
    *
    * @param tell Tells it of the offer.
-   * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them.
+   * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them, or its connection breaks.
    */
-  async offer(step: number, pieces: readonly Float32Array[], tell: () => void): Promise<void> {
+  async offer(step: number, pieces: Iterable<Float32Array>, tell: () => void): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-        const message = `The coordinator has not asked for the state after step ${step} within ${BEGIN_MS / 1000} s`;
-        timer = setTimeout(() => reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', message)), BEGIN_MS);
-        this.#offer = { step, pieces, begin: () => clearTimeout(timer), end: resolve };
+        const fail = (why: string) =>
+          reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', `The state after step ${step} ${why}`));
+        const late = `was not asked for by the coordinator within ${BEGIN_MS / 1000} s`;
+        timer = setTimeout(() => fail(late), BEGIN_MS);
+        const end = (isSent: boolean) =>
+          isSent ? resolve() : fail('did not reach the coordinator: the transfer broke off');
+        this.#offer = { step, pieces, begin: () => clearTimeout(timer), end };
         tell();
       });
     } finally {
@@ -44,15 +49,7 @@ export class StateOffers {
       return call.end(status.FAILED_PRECONDITION, `the state after step ${step} is not offered`);
     }
     offer.begin();
-    try {
-      for (const { buffer, byteOffset, byteLength } of offer.pieces) {
-        if (!call.open) return;
-        await call.write(new Uint8Array(buffer, byteOffset, byteLength));
-      }
-      call.end();
-      await call.over;
-    } finally {
-      offer.end();
-    }
+    await call.send(offer.pieces).catch(() => {});
+    offer.end(await call.over);
   }
 }

@@ -168,8 +168,7 @@ async function takeState(
     Object.assign(held, { step: null, isUsed: true, isRun: false });
     const from = { coordinator, signal: session.regrouped };
     const check = (manifest: CheckpointManifest) => checkManifest(worker, 'the checkpoint', manifest, log);
-    const received = receiveCheckpoint(engine, config.ema !== null, served.step, from, check);
-    await Promise.race([received, aborted(session.regrouped)]);
+    await receiveCheckpoint(engine, config.ema !== null, served.step, from, check);
     held.step = served.step;
     return;
   }

@@ -1,11 +1,12 @@
 /** The checkpoint from which a run goes on, from the coordinator, where no worker sees the run folder. */
+import { status } from '@grpc/grpc-js';
 import { type CheckpointManifest, decodeManifest } from '../checkpoint/manifest.js';
 import { OrchestratorError } from '../errors.js';
-import { connectStreams, type Receiver, StatusError } from '../rpc/grpc-stream.js';
+import { connectStreams, type PulledCall, type Receiver, StatusError } from '../rpc/grpc-stream.js';
 import type { Link } from '../rpc/links.js';
 import { Coordinator } from '../rpc/proto.js';
 import { ExchangeBroken } from './collective/collective.js';
-import { type StateMemory, stateShare } from './state-transfer.js';
+import { piecesReceiver, type StateMemory, stateShare } from './state-transfer.js';
 
 const { path, requestSerialize } = Coordinator.service.State;
 const CONNECT_MS = 60_000;
@@ -15,9 +16,10 @@ const MOST_BYTES = 16 << 20;
 /**
  * Receives the state of the checkpoint of `step` into the engine.
  *
+ * @param signal Ends it: nothing more is written into the engine, and its reason is thrown.
  * @param check Is given the manifest before its state is used, and throws if it does not belong to the run.
- * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED if the coordinator cannot read it, ERR_EXCHANGE if it is gone; what
- *   was held before is overwritten by then.
+ * @throws OrchestratorError ERR_CHECKPOINT_DAMAGED if the coordinator finds it damaged, ERR_EXCHANGE if it does not send
+ *   it or is gone; what was held before is overwritten by then.
  */
 export async function receiveCheckpoint(
   engine: StateMemory,
@@ -29,22 +31,43 @@ export async function receiveCheckpoint(
   const pieces = await stateShare(engine, ema, 0, 1);
   const failed = (error: unknown) => {
     const why = `The checkpoint of step ${step} did not come from the coordinator: ${(error as Error).message}`;
-    if (error instanceof StatusError) return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', why);
+    if (error instanceof StatusError && error.code === status.DATA_LOSS) {
+      return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', why);
+    }
     return error instanceof OrchestratorError ? error : new ExchangeBroken(-1, why, error as Error);
   };
-  const client = await connectStreams(coordinator, path, CONNECT_MS, signal).catch((error) => {
-    throw failed(error);
-  });
+  const onManifest = (text: string) => check(decodeManifest(text, `the checkpoint of step ${step}`));
   try {
-    await new Promise<void>((resolve, reject) => {
-      const over = (error: unknown) => (error === null ? resolve() : reject(failed(error)));
-      const onManifest = (text: string) => check(decodeManifest(text, `the checkpoint of step ${step}`));
-      client.pull(requestSerialize({ step }), checkpointReceiver(pieces, onManifest, over));
-    });
-  } finally {
-    client.close();
+    const client = await connectStreams(coordinator, path, CONNECT_MS, signal);
+    try {
+      await pulled(signal, (over) =>
+        client.pull(requestSerialize({ step }), checkpointReceiver(pieces, onManifest, over)),
+      );
+    } finally {
+      client.close();
+    }
+  } catch (error) {
+    throw signal.aborted ? signal.reason : failed(error);
   }
+  signal.throwIfAborted();
   await engine.parametersChanged();
+}
+
+/** Waits for a call until it is over, or until the signal cancels it. */
+async function pulled(
+  signal: AbortSignal,
+  pull: (over: (error: unknown) => void) => PulledCall,
+): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const call = pull((error) => (error === null ? resolve() : reject(error)));
+    // The next generation may write into the same memory.
+    const cancel = () => {
+      call.cancel();
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+  });
 }
 
 /** @param over Called once, with null when all has come. */
@@ -53,29 +76,22 @@ function checkpointReceiver(
   onManifest: (text: string) => void,
   over: (error: unknown) => void,
 ): Receiver {
+  const state = piecesReceiver(pieces, over);
   let manifest: Uint8Array | null = null;
-  /** Messages that are complete: the manifest, and then the pieces. */
-  let received = 0;
+  let isChecked = false;
   return {
     open: (bytes) => {
-      if (manifest === null) {
-        if (bytes > MOST_BYTES) throw new Error(`a manifest of ${bytes} bytes`);
-        manifest = new Uint8Array(bytes);
-        return manifest;
-      }
-      const piece = pieces[received - 1];
-      if (piece?.byteLength !== bytes) {
-        throw new Error(`${bytes} bytes where ${piece?.byteLength ?? 'its end'} was expected`);
-      }
-      return new Uint8Array(piece.buffer, piece.byteOffset, bytes);
+      if (manifest !== null) return state.open(bytes);
+      if (bytes > MOST_BYTES) throw new Error(`a manifest of ${bytes} bytes`);
+      manifest = new Uint8Array(bytes);
+      return manifest;
     },
     close: () => {
-      if (received++ === 0) onManifest(Buffer.from(manifest!).toString());
+      if (isChecked) return state.close();
+      isChecked = true;
+      onManifest(Buffer.from(manifest!).toString());
       return true;
     },
-    ended: (error) => {
-      if (received === pieces.length + 1) over(null);
-      else over(error ?? new Error('the stream ended early'));
-    },
+    ended: state.ended,
   };
 }

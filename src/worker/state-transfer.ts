@@ -68,14 +68,22 @@ function shareReceiver(
   rank: number,
   over: (error: Error | null) => void,
 ): Receiver {
+  const broke = (cause: Error) =>
+    new ExchangeBroken(rank, `The state from rank ${rank} did not come: ${cause.message}`, cause);
+  return piecesReceiver(pieces, (error) => over(error === null ? null : broke(error)));
+}
+
+/** @param over Called once, with null when all pieces have come. */
+export function piecesReceiver(
+  pieces: readonly Float32Array[],
+  over: (error: Error | null) => void,
+): Receiver {
   let received = 0;
-  const broke = (details: string, cause: Error | null = null) =>
-    new ExchangeBroken(rank, `The state from rank ${rank} did not come: ${details}`, cause);
   return {
     open: (bytes) => {
       const piece = pieces[received];
       if (piece?.byteLength !== bytes) {
-        throw broke(`${bytes} bytes where ${piece?.byteLength ?? 'its end'} was expected`);
+        throw new Error(`${bytes} bytes where ${piece?.byteLength ?? 'its end'} was expected`);
       }
       return new Uint8Array(piece.buffer, piece.byteOffset, bytes);
     },
@@ -85,7 +93,7 @@ function shareReceiver(
     },
     ended: (error) => {
       if (received === pieces.length) over(null);
-      else over(broke(error?.message ?? 'the stream ended early', error));
+      else over(error ?? new Error('the stream ended early'));
     },
   };
 }

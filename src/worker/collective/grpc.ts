@@ -18,6 +18,7 @@ import {
 } from '../../rpc/grpc-stream.js';
 import type { Link } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
+import type { Identity } from '../../security/identity.js';
 import { StateOffers } from '../offer.js';
 import type { PullShare } from '../state-transfer.js';
 import { type Collective, ExchangeBroken, type Gradients } from './collective.js';
@@ -42,10 +43,11 @@ export class PeerServer extends StreamServer {
   /** @param onRefused Gets what was refused and why, at a limited rate. */
   constructor(onRefused: (message: string) => void) {
     const offers = new StateOffers();
-    const serve = (bytes: Buffer, call: ServedCall) => {
+    const serve = (bytes: Buffer, call: ServedCall, peer: Identity | null) => {
       const request = requestDeserialize(bytes);
       if (request.kind === 'OFFERED') {
-        void offers.serve(request.step, call);
+        if (peer?.role === 'coordinator') void offers.serve(request.step, call);
+        else call.end(status.PERMISSION_DENIED, 'the state is offered to the coordinator alone');
         return;
       }
       const answer = () =>
@@ -215,13 +217,8 @@ export class GrpcCollective implements Collective {
     const exchange = await this.#at(request.step);
     void call.over.then(() => exchange.delivered());
     const chunks = request.kind === 'PART' ? exchange.partsFor(request.rank) : exchange.results();
-    for await (const chunk of chunks) {
-      if (!call.open) return;
-      // The memory does not change until the peer has it: parts until their sum returns, sums until the next
-      // commit.
-      await call.write(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
-    }
-    call.end();
+    // The memory does not change until the peer has it: parts until their sum returns, sums until the next commit.
+    await call.send(chunks);
   }
 
   async #serveState({ step, share, shares }: PullRequest, call: ServedCall): Promise<void> {
@@ -229,11 +226,7 @@ export class GrpcCollective implements Collective {
     const pieces = await this.#options.state(step, share, shares);
     if (pieces === null)
       return call.end(status.FAILED_PRECONDITION, `the state after step ${step} is not here`);
-    for (const { buffer, byteOffset, byteLength } of pieces) {
-      if (!call.open) return;
-      await call.write(new Uint8Array(buffer, byteOffset, byteLength));
-    }
-    call.end();
+    await call.send(pieces);
   }
 
   /** The exchange of a step; waits if the peer is one step ahead. */

@@ -135,12 +135,10 @@ test.each<[string, Partial<Offered>, RegExp]>([
   },
 );
 
-test('a worker that dies while it sends costs that checkpoint', async () => {
+test('a worker that sends too little costs that checkpoint', async () => {
   const { server, runDir, events, fetcher, member } = await run();
   const all = await pieces();
-  // The pieces end early, as where the connection does.
-  const dying = server.offers.offer(STEP, all.slice(0, 3), () => void fetcher.fetch(member, OFFERED));
-  await dying;
+  await server.offers.offer(STEP, all.slice(0, 3), () => void fetcher.fetch(member, OFFERED));
   await expect.poll(() => events.length).toBe(1);
   expect(events[0]).toMatchObject({
     type: 'notSaved',
@@ -149,4 +147,24 @@ test('a worker that dies while it sends costs that checkpoint', async () => {
     },
   });
   expect(readdirSync(join(runDir, 'checkpoints'))).toEqual([]);
+});
+
+test('when the run ends during a transfer, nothing of it is written any more', async () => {
+  const { server, runDir, events, fetcher, member } = await run();
+  const all = await pieces();
+  let sent = () => {};
+  const isSent = new Promise<void>((resolve) => {
+    sent = resolve;
+  });
+  /** The run ends after some pieces. */
+  function* interrupted() {
+    yield* all.slice(0, 3);
+    sent();
+    yield* all.slice(3);
+  }
+  server.offers.offer(STEP, interrupted(), () => void fetcher.fetch(member, OFFERED)).catch(() => {});
+  await isSent;
+  await fetcher.close();
+  const left = readdirSync(runDir, { recursive: true }).filter((name) => String(name).includes('partial'));
+  expect([left, events.filter(({ type }) => type !== 'saving')]).toEqual([[], []]);
 });
