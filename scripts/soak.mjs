@@ -1,7 +1,8 @@
 // Disturbs runs at random moments, and compares each with a run that nothing disturbs:
 // `npm run soak -- --faults N --seed S --minutes M --jobs J`. A seed gives the same faults of each run, in the same
 // order and with the same waits. J runs are disturbed at the same time, each with an undisturbed one after it. Exits
-// with 1 at the first run that hangs, fails or has other bits, whose folders stay.
+// with 1 at the first run that hangs, fails or has other bits, whose folders stay, and with 2 if the time is over before
+// all faults.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -51,7 +52,10 @@ const begun = performance.now();
 
 await Promise.all(Array.from({ length: jobs }, disturbRuns));
 rmSync(root, { recursive: true });
-if (totals.faults < faults) console.log(`the time is over after ${totals.faults} of ${faults} faults`);
+if (totals.faults < faults) {
+  console.log(`the time is over after ${totals.faults} of ${faults} faults`);
+  process.exitCode = 2;
+}
 
 /** Runs one after another, until all have had their faults or the time is over. */
 async function disturbRuns() {

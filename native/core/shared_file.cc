@@ -46,7 +46,7 @@ int open_memory(int pid, int descriptor) {
   if (fd < 0 && errno == ENOENT)
     throw Error("ERR_EXCHANGE", "Process ", pid, ", whose memory was to be shared, has ended");
   if (fd < 0) fail("Cannot open the shared memory of process " + std::to_string(pid));
-  // A file may have the name, too, but no seals.
+  // A file may have the name, too. It has no seals, unless the root folder is on tmpfs.
   if (names_memory("/proc/self/fd/" + std::to_string(fd)) && fcntl(fd, F_GET_SEALS) >= 0) return fd;
   close(fd);
   refuse();

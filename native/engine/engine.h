@@ -195,9 +195,10 @@ class Engine {
   /// Error(ERR_DATA_SHAPE) or Error(ERR_DATA_COLUMN).
   void attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text);
 
-  /// Computes and sums the gradients of the slots; that of a slot is the sum over its micro-batches, added in
-  /// their order. `on_bucket` is called one call at a time, in bucket order,
-  /// by the thread that completed the bucket. Throws Error(ERR_TENSOR_SHAPE) and errors of reading data.
+  /// Computes and sums the gradients of the slots. A slot's micro-batches are added in their order; in fp32
+  /// on the CPU, a deep product by passes (kDepth, matmul.cc). `on_bucket` is called one call at a time, in
+  /// bucket order, by the thread that completed it. Throws Error(ERR_TENSOR_SHAPE) and errors of reading
+  /// data.
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket);
   /// The local sums of gradients, in host memory; may be called from any thread. The data is null before the
   /// first bucket of a part is complete. If a GPU has all slots of the step, or is connected, host memory

@@ -229,8 +229,8 @@ struct Untyped {
   int64_t (*first_non_finite)(const float* x, int64_t n);  ///< its index, or -1
   /// kDigestLanes numbers for every piece of kDigestPiece elements (digest.h); n is even.
   void (*digest)(uint64_t* lanes, const float* x, int64_t n);
-  /// Fletcher's checksum of what is sent; null on devices. It detects accidents: equal bytes give equal sums
-  /// on every instruction set, and other bytes other ones but in one case of 2^64.
+  /// Fletcher's checksum, the same on every instruction set; null on devices. Its sums show each flip of one
+  /// or two bits. It is 64 bits mixed from them: random damage does not show in about one case of 2^64.
   uint64_t (*checksum)(const void* bytes, int64_t n);
   optim::UpdateKernel update[optim::All::kCount];               ///< by Optimizer::index
   optim::LoggedUpdateKernel logged_update[optim::All::kCount];  ///< null on devices

@@ -2,7 +2,7 @@
  * Runs with `device: cuda` on the emulated GPU, which has the entry points of the real one's library and runs
  * the same kernels on the CPU: what is above the device is what runs on a GPU.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { openForInference } from '../../src/engine/inference.js';
@@ -33,6 +33,7 @@ const TINY = [
   'batch.micro=1',
   `schedule.steps=${STEPS}`,
   'schedule.warmup=1',
+  'schedule.decay=constant',
   'data.validation_rows=2',
   'validation.every=2',
   'validation.bins=2',
@@ -118,19 +119,24 @@ test.skipIf(noFaultyDisk)(because(killed, noFaultyDisk), async () => {
 });
 
 test('a kernel that hangs on the GPU is ended by the watchdog, and the step run again', async () => {
-  const runDir = join(folder, 'hangs');
+  const [runDir, longer] = [join(folder, 'hangs'), join(folder, 'longer')];
   const hang = join(folder, 'hang');
+  // Steps are left, also if the file comes late.
+  const steps = 12;
+  const twelve = [...FP32, ...CUDA, '--set', `schedule.steps=${steps}`];
+  cpSync(one, longer, { recursive: true });
+  await ends(launch(longer, 1, ...twelve), 0);
   vi.stubEnv('ORCHESTRATOR_EMULATED_HANG', hang);
-  vi.stubEnv('ORCHESTRATOR_WATCHDOG', '2000:5');
-  const run = new Launched(runDir, 2, ...FP32, ...CUDA);
+  vi.stubEnv('ORCHESTRATOR_WATCHDOG', '5000:5');
+  const run = new Launched(runDir, 2, ...twelve);
   vi.unstubAllEnvs();
   await run.steps(1);
   writeFileSync(hang, '');
   const { output } = await ends(run.outcome, 0);
   expect(existsSync(hang)).toBe(false);
   expect(output).toMatch(/warn this worker hangs and is ended: .* for \d+\.\d s/);
-  expect(output).toMatch(/rank [01] .* hung at step \d and was ended by its watchdog/);
-  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(one, STEPS));
+  expect(output).toMatch(/rank [01] .* hung at step \d+ and was ended by its watchdog/);
+  expect(fingerprint(runDir, steps)).toEqual(fingerprint(longer, steps));
 });
 
 test('bf16, attention by a library: one and two workers have the same bits, with and without statistics', async () => {

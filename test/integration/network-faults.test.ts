@@ -93,7 +93,7 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     return { hosts, run };
   };
 
-  /** Waits until one host is in the middle of what a step brings it, at least 4 MB. */
+  /** Waits until one host is in the middle of what a step brings it: 1 MB has come. */
   const inTransfer = async (hosts: TestHosts, run: Launched, host: number) => {
     const before = hosts.received(host);
     while (hosts.received(host) - before < 1e6) {

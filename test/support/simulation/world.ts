@@ -400,7 +400,9 @@ export class World {
       if (this.coordinator.isAway) this.exits(victim, 143);
       else victim.say('leave', { exitCode: 143 });
     } else if (kind === 'freezes') {
-      victim.frozenUntil = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
+      // Who is frozen already stays so at least as long: nothing of it runs before the rest.
+      const until = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
+      victim.frozenUntil = Math.max(victim.frozenUntil, until);
       this.lastFault = victim.frozenUntil;
     } else {
       this.#ends(victim, { code: null, signal: 'SIGKILL' }, true);
