@@ -69,20 +69,27 @@ function foldedLine(line: string, width: number): string[] {
   return wrapped(line, width, ' '.repeat(column > 0 && column + longest <= width ? column : margin));
 }
 
-/** A line of fields, "step 3 | loss 0.2 | ...", in several, broken between fields where each fits. */
-export function fieldLines(line: string, width: number): string[] {
+/**
+ * A message of fields, "step 3 | loss 0.2 | ...", in lines of at most `width` columns, broken between fields where each
+ * fits. Line feeds stay.
+ */
+export function fieldLines(message: string, width: number): string[] {
+  return message.split('\n').flatMap((line) => linesOfFields(line, width));
+}
+
+function linesOfFields(line: string, width: number): string[] {
   const fields = line.split(/(?<= \|) /);
   const lines: string[] = [];
   for (const field of fields) {
     const longer = `${lines.at(-1)} ${field}`;
-    if (lines.length > 0 && longer.length <= width) lines[lines.length - 1] = longer;
+    if (lines.length > 0 && shownLength(longer) <= width) lines[lines.length - 1] = longer;
     else lines.push(...wrapped(lines.length === 0 ? field : `  ${field}`, width, '  '));
   }
   return lines;
 }
 
 /** The columns that a text takes on the screen. */
-function shownLength(text: string): number {
+export function shownLength(text: string): number {
   return stripVTControlCharacters(text).length;
 }
 

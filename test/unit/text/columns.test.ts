@@ -56,3 +56,13 @@ test('a line of fields is broken between them, and within one only where it is l
     '  held out',
   ]);
 });
+
+test('each line of a message is broken by itself', () => {
+  const message = 'warning ERR_X: step 3 | loss 0.5 | mean 0.4\n  hint: do this | do that';
+  expect(fieldLines(message, 30)).toEqual([
+    'warning ERR_X: step 3 |',
+    '  loss 0.5 | mean 0.4',
+    '  hint: do this | do that',
+  ]);
+  expect(fieldLines(message, 80)).toEqual(message.split('\n'));
+});
