@@ -22,11 +22,22 @@ export function alignedRows(
 
 /** Rows as lines of at most `width` characters; columns that do not fit are left out, from the right. */
 export function fittedRows(rows: readonly (readonly string[])[], width: number): string[] {
+  return rowsThatFit(rows, width).lines;
+}
+
+/** The same, and below them which columns had no room. */
+export function screenRows(rows: readonly (readonly string[])[], width: number): string[] {
+  const { lines, count } = rowsThatFit(rows, width);
+  const absent = (rows[0] ?? []).slice(count);
+  return absent.length === 0 ? lines : [...lines, `no room here: ${absent.join(', ')} (--json has them)`];
+}
+
+function rowsThatFit(rows: readonly (readonly string[])[], width: number) {
   for (let count = rows[0]?.length ?? 0; count > 0; count--) {
     const lines = alignedRows(rows.map((row) => row.slice(0, count)));
-    if (lines.every((line) => line.length <= width)) return lines;
+    if (lines.every((line) => line.length <= width)) return { lines, count };
   }
-  return [];
+  return { lines: [], count: 0 };
 }
 
 /**
