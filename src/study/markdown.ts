@@ -50,7 +50,9 @@ function whatWasRun(results: Results, date: string, hardware: string): string {
   ];
   if (evaluation !== null) {
     const { samplers, pictures, replicates, reference, weights } = evaluation;
-    const how = samplers.map(({ steps, guidance }) => `${counted(steps, 'step')} at guidance ${guidance}`).join(', ');
+    const how = samplers
+      .map(({ steps, guidance }) => `${counted(steps, 'step')} at guidance ${guidance}`)
+      .join(', ');
     lines.push(
       `- Each run is scored at the step of the lowest validation loss of its EMA, with weights ${weights.join(' and ')}, in ${counted(samplers.length, 'way')}: ${how}. Each setting has ${pictures} pictures, of captions that are in no data set.`,
       `- *Followed*: the share of pictures that show exactly what the caption says of the objects, by the exact detector. *Frechet distance*: over ${FEATURES} (mean and deviation of each latent channel), against ${reference} new pictures of the data set. It is neither FID nor CLIP, and its scale is its own.`,

@@ -1,7 +1,8 @@
 /** What a terminal shows of what is written to it, as far as the live table uses terminals. */
 
+const ESCAPE = '\u001b';
 /** A control sequence, or one character. */
-const TOKENS = /\u001b\[(?<count>\d*)(?<verb>[A-Za-z])|(?<character>.)/gsu;
+const TOKENS = new RegExp(`${ESCAPE}\\[(?<count>\\d*)(?<verb>[A-Za-z])|(?<character>.)`, 'gsu');
 
 /** The rows of a terminal of `columns` columns, those that have scrolled away included. */
 export class Screen {
