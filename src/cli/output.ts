@@ -28,6 +28,11 @@ export function pageColumns(): number {
   return process.stdout.columns || PAGE_COLUMNS;
 }
 
+/** Columns for a table that loses none in a file or a pipe. */
+export function screenColumns(): number {
+  return process.stdout.columns || Number.POSITIVE_INFINITY;
+}
+
 /** A number that may not be known. */
 export function knownQuantity(value: number | null | undefined): string {
   return value === null || value === undefined ? '-' : quantity(value);

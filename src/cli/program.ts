@@ -61,7 +61,8 @@ export async function buildProgram(name: string | null = null): Promise<Command>
         if (advice !== null) write(`hint: ${advice}\n`);
       },
     })
-    .configureHelp({ showGlobalOptions: true, optionDescription });
+    // Descriptions stay beside the options where they have at least this many columns.
+    .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20, optionDescription });
   const isOne = name !== null && name !== OF_ALL && Object.hasOwn(COMMANDS, name);
   const known = isOne ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const file of await Promise.all(known.map((load) => load()))) file.register(program);

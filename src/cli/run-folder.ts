@@ -14,7 +14,7 @@ export function runFolder(run: string): string {
   if (existsSync(found) && statSync(found).isDirectory()) return found;
   throw new OrchestratorError(
     'ERR_RUN_DIR',
-    `There is no run folder ${run} or ${join('runs', run)}`,
+    `There is no run folder ${run}${run.includes('/') ? '' : ` or ${join('runs', run)}`}`,
     'Paths are relative to the working directory; `launch` prints the run folder when it starts',
   );
 }

@@ -1,7 +1,7 @@
 /** Profiles, measured and dry, as pages of text. */
 import { describeModel } from '../model/tensors.js';
 import type { EngineSpec } from '../native/contract.js';
-import { alignedRows, namedRows } from '../text/columns.js';
+import { namedRows, screenRows } from '../text/columns.js';
 import { byteCount, duration, flopCount, flopRate } from '../text/quantities.js';
 import { type DryOp, type DryProfile, total } from './dry-profile.js';
 import { describeTokens } from './estimate-page.js';
@@ -20,7 +20,7 @@ function facts({ spec, precision }: { spec: EngineSpec; precision: string }, whe
   };
 }
 
-export function renderProfile(profile: Profile): string {
+export function renderProfile(profile: Profile, columns: number): string {
   const { gpu, attention, roofline, seconds, modelFlops } = profile;
   const ofModel = `${flopRate(modelFlops / seconds)} of the model: ${percent(profile.utilization)} of the matmul peak`;
   const header = ['operation', 'count', 'time', 'share', 'FLOP/s', 'bytes/s', 'of roofline', 'bound by'];
@@ -44,12 +44,12 @@ export function renderProfile(profile: Profile): string {
       pass: `${pass}, ${ofModel}`,
     }),
     '',
-    ...alignedRows([header, ...rows]),
+    ...screenRows([header, ...rows], columns),
     'more than 100 %: operands that were still in caches',
   ].join('\n')}\n`;
 }
 
-export function renderDryProfile(profile: DryProfile): string {
+export function renderDryProfile(profile: DryProfile, columns: number): string {
   const { rates, ops, step, slots, accumulate, modelFlops } = profile;
   const timed = rates !== null;
   const memory = `memory ${byteCount(rates?.bandwidth ?? 0)}/s (read and written)`;
@@ -62,12 +62,13 @@ export function renderDryProfile(profile: DryProfile): string {
       work: `${flopCount(modelFlops)} of the model a micro-batch, ${executed}`,
     }),
     '',
-    ...dryTable('operations of a micro-batch', ops, timed),
+    ...dryTable('operations of a micro-batch', ops, timed, columns),
     '',
     ...dryTable(
       `a step of one worker with its ${slots === 1 ? 'slot' : `${slots} slots`}${each}`,
       step,
       timed,
+      columns,
     ),
   ];
   if (timed) {
@@ -78,7 +79,7 @@ export function renderDryProfile(profile: DryProfile): string {
   return `${lines.join('\n')}\n`;
 }
 
-function dryTable(heading: string, ops: readonly DryOp[], timed: boolean): string[] {
+function dryTable(heading: string, ops: readonly DryOp[], timed: boolean, columns: number): string[] {
   const [flops, bytes, seconds] = [total(ops, 'flops'), total(ops, 'bytes'), total(ops, 'seconds')];
   const rows = [...ops, { name: 'total', count: '', flops, bytes, seconds, bound: null }].map((op) => [
     op.name,
@@ -88,5 +89,5 @@ function dryTable(heading: string, ops: readonly DryOp[], timed: boolean): strin
     ...(timed ? [duration(op.seconds ?? 0), percent((op.seconds ?? 0) / seconds), op.bound ?? ''] : []),
   ]);
   const times = timed ? ['least time', 'share', 'bound by'] : [];
-  return alignedRows([[heading, 'count', 'work', 'bytes', ...times], ...rows]);
+  return screenRows([[heading, 'count', 'work', 'bytes', ...times], ...rows], columns);
 }

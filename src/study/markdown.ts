@@ -50,7 +50,9 @@ function whatWasRun(results: Results, date: string, hardware: string): string {
   ];
   if (evaluation !== null) {
     const { samplers, pictures, replicates, reference, weights } = evaluation;
-    const how = samplers.map(({ steps, guidance }) => `${steps} steps at guidance ${guidance}`).join(', ');
+    const how = samplers
+      .map(({ steps, guidance }) => `${counted(steps, 'step')} at guidance ${guidance}`)
+      .join(', ');
     lines.push(
       `- Each run is scored at the step of the lowest validation loss of its EMA, with weights ${weights.join(' and ')}, in ${counted(samplers.length, 'way')}: ${how}. Each setting has ${pictures} pictures, of captions that are in no data set.`,
       `- *Followed*: the share of pictures that show exactly what the caption says of the objects, by the exact detector. *Frechet distance*: over ${FEATURES} (mean and deviation of each latent channel), against ${reference} new pictures of the data set. It is neither FID nor CLIP, and its scale is its own.`,
@@ -119,7 +121,7 @@ function ranks(results: Results): string {
   const published = ranked.some((variant) => variant.published.ranks !== null);
   const groups: [Group, string][] = [['all', 'all settings']];
   if (steps.fewest < steps.most) {
-    groups.push(['fewest', `${steps.fewest} steps`], ['most', `${steps.most} steps`]);
+    groups.push(['fewest', counted(steps.fewest, 'step')], ['most', counted(steps.most, 'step')]);
   }
   const header = [
     'variant',
@@ -162,7 +164,7 @@ function scores(results: Results): string {
   ]);
   return `## Scores${published ? " (the paper's Table 2)" : ''}
 
-At ${steps} steps and guidance ${guidance}, weights ${evaluation.weights[0]}: the mean${scoredSeeds(results) > 1 ? ' ± the deviation over seeds' : ''}, and its interval.${published ? " The paper's numbers are of other data and other measures: compare their order." : ''}
+At ${counted(steps, 'step')} and guidance ${guidance}, weights ${evaluation.weights[0]}: the mean${scoredSeeds(results) > 1 ? ' ± the deviation over seeds' : ''}, and its interval.${published ? " The paper's numbers are of other data and other measures: compare their order." : ''}
 
 ${table(header, rows)}`;
 }

@@ -1,6 +1,5 @@
 /** The live table on a terminal: redrawn in place, with events scrolling above it. */
-import { stripVTControlCharacters } from 'node:util';
-import { fieldLines } from '../text/columns.js';
+import { fieldLines, shownLength } from '../text/columns.js';
 import { painter, plainConsole } from './console.js';
 import { validationLine } from './lines.js';
 import { droppedLines } from './output.js';
@@ -66,9 +65,9 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
     const shown = [...missing, ...events, ...lines];
     // Line by line, so that nothing is blank in between. tmux keeps a screen that is erased from its first line on
     // among the lines that have scrolled away.
-    if (lines.length > 0) write(`${up}${shown.map((line) => `\u001b[2K${line}\n`).join('')}\u001b[J`);
+    if (lines.length > 0) write(`${up}${shown.map((line) => overOld(line, columns)).join('')}\u001b[J`);
     else if (shown.length > 0) write(shown.map((line) => `${line}\n`).join(''));
-    drawn = lines.map((line) => stripVTControlCharacters(line).length);
+    drawn = lines.map(shownLength);
     above = [];
     lost = 0;
   };
@@ -119,4 +118,12 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
       draw(true);
     },
   };
+}
+
+/** A line in place of what is on the screen. It may take several rows: a word that is longer than one stays whole. */
+function overOld(line: string, columns: number): string {
+  const width = shownLength(line);
+  // After a full row the cursor still stands on its last character, which would be erased.
+  const isFull = width > 0 && width % columns === 0;
+  return `${line}${isFull ? '' : '\u001b[K'}\n`;
 }

@@ -22,11 +22,22 @@ export function alignedRows(
 
 /** Rows as lines of at most `width` characters; columns that do not fit are left out, from the right. */
 export function fittedRows(rows: readonly (readonly string[])[], width: number): string[] {
+  return rowsThatFit(rows, width).lines;
+}
+
+/** The same, and below them which columns had no room. */
+export function screenRows(rows: readonly (readonly string[])[], width: number): string[] {
+  const { lines, count } = rowsThatFit(rows, width);
+  const absent = (rows[0] ?? []).slice(count);
+  return absent.length === 0 ? lines : [...lines, `no room here: ${absent.join(', ')} (--json has them)`];
+}
+
+function rowsThatFit(rows: readonly (readonly string[])[], width: number) {
   for (let count = rows[0]?.length ?? 0; count > 0; count--) {
     const lines = alignedRows(rows.map((row) => row.slice(0, count)));
-    if (lines.every((line) => line.length <= width)) return lines;
+    if (lines.every((line) => line.length <= width)) return { lines, count };
   }
-  return [];
+  return { lines: [], count: 0 };
 }
 
 /**
@@ -69,20 +80,27 @@ function foldedLine(line: string, width: number): string[] {
   return wrapped(line, width, ' '.repeat(column > 0 && column + longest <= width ? column : margin));
 }
 
-/** A line of fields, "step 3 | loss 0.2 | ...", in several, broken between fields where each fits. */
-export function fieldLines(line: string, width: number): string[] {
+/**
+ * A message of fields, "step 3 | loss 0.2 | ...", in lines of at most `width` columns, broken between fields where each
+ * fits. Line feeds stay.
+ */
+export function fieldLines(message: string, width: number): string[] {
+  return message.split('\n').flatMap((line) => linesOfFields(line, width));
+}
+
+function linesOfFields(line: string, width: number): string[] {
   const fields = line.split(/(?<= \|) /);
   const lines: string[] = [];
   for (const field of fields) {
     const longer = `${lines.at(-1)} ${field}`;
-    if (lines.length > 0 && longer.length <= width) lines[lines.length - 1] = longer;
+    if (lines.length > 0 && shownLength(longer) <= width) lines[lines.length - 1] = longer;
     else lines.push(...wrapped(lines.length === 0 ? field : `  ${field}`, width, '  '));
   }
   return lines;
 }
 
 /** The columns that a text takes on the screen. */
-function shownLength(text: string): number {
+export function shownLength(text: string): number {
   return stripVTControlCharacters(text).length;
 }
 

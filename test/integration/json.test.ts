@@ -1,6 +1,8 @@
 /** Every command that reads has --json, and all of it is in one dialect: snake_case, the configuration's names. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { metricsLine } from '../../src/telemetry/metrics-schema.js';
 import { temporaryFolder } from '../support/folders.js';
 import { TRAINING } from '../support/launched.js';
 import { orchestrator, succeeds } from '../support/program.js';
@@ -57,6 +59,7 @@ test.each([
   ['profile', TRAINING, '--dry'],
   ['profile', TRAINING, '--repeats', '1'],
   ['rows', runDir, '2-3'],
+  ['sample', '--checkpoint', runDir, '--rows', '0', '--steps', '1', '--out', join(folder, 'drawn.png')],
   ['runs', folder],
   ['status', runDir],
 ])('--json of %s %s', (...parameters) => {
@@ -64,6 +67,12 @@ test.each([
   const keys = [...new Set(keysIn(printed))];
   expect(keys.length).toBeGreaterThan(0);
   expect(keys.filter((key) => !KEY.test(key) && !OF_DATA.test(key))).toEqual([]);
+});
+
+test('the lines of metrics.jsonl are as its schema says', () => {
+  const lines = readFileSync(join(runDir, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+  const parsed = lines.map((line) => metricsLine.parse(JSON.parse(line)));
+  expect(new Set(parsed.map(({ type }) => type))).toEqual(new Set(['step', 'validation', 'checkpoint']));
 });
 
 test('a checkpoint fits a screen: date, loss, size, hashes and what to do next', () => {

@@ -220,7 +220,7 @@ describe('evaluate', () => {
     for (const category of ['single object', 'counting', 'position', 'color attribution']) {
       expect(done.stdout).toMatch(new RegExp(`^${category} .*%.*%$`, 'm'));
     }
-    expect(done.stdout).toMatch(/^mean of GenEval's six \(without place\) .*%.*%$/m);
+    expect(done.stdout).toMatch(/^mean of the six of GenEval .*%.*%$/m);
     expect(existsSync(grid)).toBe(true);
     const json = orchestrator('evaluate', '--checkpoint', run, '--count', '3', '--steps', '2', '--json');
     const { score, step, settings } = JSON.parse(json.stdout);

@@ -29,7 +29,7 @@ import { alignedRows, wrapped } from '../../text/columns.js';
 import { nearest } from '../../text/nearest.js';
 import { shellText } from '../../text/shell.js';
 import { configArgument } from '../options.js';
-import { printResult } from '../output.js';
+import { printPage, printResult } from '../output.js';
 
 interface ShowFlags {
   set: string[];
@@ -43,7 +43,9 @@ export function register(program: Command): void {
     .option('--json', 'print the canonical JSON of the effective configuration instead')
     .option('--yaml', 'print the effective configuration as YAML instead')
     .action((path: string, flags: ShowFlags) => {
-      process.stdout.write(render(loadConfigWithSources(path, flags.set), flags));
+      const text = render(loadConfigWithSources(path, flags.set), flags);
+      if (flags.json || flags.yaml) process.stdout.write(text);
+      else printPage(text);
     });
   config
     .command('new')

@@ -44,7 +44,7 @@ function render({ checkpoint, step, score }: EvaluationResult): string {
     ...alignedRows([
       ['category', 'pictures', 'score', 'chance'],
       ...score.categories.map((c) => [c.category, String(c.count), percent(c.score), percent(c.chance)]),
-      ["mean of GenEval's six (without place)", '', percent(score.overall), percent(score.overallChance)],
+      ['mean of the six of GenEval', '', percent(score.overall), percent(score.overallChance)],
     ]),
     `one object at a place: color ${percent(color)}, place ${percent(place)}, shape ${percent(shape)}`,
     'chance: each picture scored against the prompts of the other pictures of its category',

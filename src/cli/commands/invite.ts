@@ -1,5 +1,5 @@
 /** `orchestrator invite`: prints what a worker of another machine needs to join a run. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { timeLimit, workerCount } from '../arguments.js';
 import { coordinatorOf, RUN, runFolder } from '../run-folder.js';
 
@@ -11,7 +11,11 @@ export function register(program: Command): void {
     )
     .argument('<run>', RUN)
     .option('--uses <n>', 'how many workers may join with it', workerCount, 1)
-    .option('--expires <time>', 'how long it is valid, such as 15m or 2h', timeLimit, 900)
+    .addOption(
+      new Option('--expires <time>', 'how long it is valid, such as 15m or 2h')
+        .argParser(timeLimit)
+        .default(900, '15m'),
+    )
     .addHelpText(
       'after',
       '\nIt is a secret: whoever has it may join the run. Give it to a worker in a file that only its user can read,\nor on standard input: ssh HOST orchestrator worker --credential - < FILE',

@@ -35,6 +35,7 @@ interface EvalOptions {
   out: string;
   grads?: true;
   precision: 'fp32' | 'bf16';
+  json?: true;
 }
 
 export function register(program: Command): void {
@@ -49,6 +50,7 @@ export function register(program: Command): void {
     .requiredOption('--out <file>', 'safetensors file to write: velocity, loss, and gradients by name')
     .option('--grads', 'also compute the gradients of mean((velocity - (eps - x0))^2)')
     .addOption(choiceOption('--precision <precision>', 'arithmetic', ['fp32', 'bf16']))
+    .option('--json', 'print JSON')
     .action(evaluate);
   model
     .command('inspect')
@@ -128,11 +130,13 @@ async function evaluate(options: EvalOptions): Promise<void> {
       await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
       const facts = {
         model: describeModel(spec),
-        case: `${input.samples} samples of ${latentHeight} x ${latentWidth}, ${contextTokens} tokens`,
+        case: `${counted(input.samples, 'sample')} of ${latentHeight} x ${latentWidth}, ${counted(contextTokens, 'token')}`,
         loss: String(result.loss),
-        wrote: `${tensors.length} tensors to ${options.out} (${precision})`,
+        wrote: `${counted(tensors.length, 'tensor')} to ${options.out} (${precision})`,
       };
-      printPage(`${namedRows(facts).join('\n')}\n`);
+      const { out, json } = options;
+      const data = { loss: result.loss, samples: input.samples, out, tensors: tensors.length, precision };
+      printResult(data, json, () => `${namedRows(facts).join('\n')}\n`);
     } finally {
       await engine.close();
     }

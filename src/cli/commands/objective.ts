@@ -6,10 +6,10 @@ import { GRID_KINDS, type GridKind } from '../../objective/paths.js';
 import { type ShownLevel, type ShownRow, shownGrid, shownRow } from '../../objective/shown.js';
 import { STUDY } from '../../objective/study.js';
 import { type Panel, writeChart } from '../../plots/chart.js';
-import { alignedRows } from '../../text/columns.js';
+import { alignedRows, screenRows } from '../../text/columns.js';
 import { chartPath, positive, positiveInteger, times } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { printResult } from '../output.js';
+import { printResult, screenColumns } from '../output.js';
 
 interface Options {
   t?: number[];
@@ -98,7 +98,7 @@ function render({ name, shift, rows, grid }: Shown, shorten: boolean): string {
       number(row.effective_weight),
     ]),
   ];
-  const lines = [`${name}, shift ${shift}`, ...alignedRows(table)];
+  const lines = [`${name}, shift ${shift}`, ...screenRows(table, screenColumns())];
   if (grid !== null) {
     const levels = grid.map((level, i) => [
       String(i),
@@ -108,7 +108,7 @@ function render({ name, shift, rows, grid }: Shown, shorten: boolean): string {
       pair(level.input),
     ]);
     const heading = ['step', 'sigma', 'log-SNR', 'timestep', 'input'];
-    lines.push('', 'sampling, from noise to data', ...alignedRows([heading, ...levels]));
+    lines.push('', 'sampling, from noise to data', ...screenRows([heading, ...levels], screenColumns()));
   }
   return `${lines.join('\n')}\n`;
 }

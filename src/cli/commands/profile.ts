@@ -12,7 +12,7 @@ import { profile } from '../../planning/profile.js';
 import { renderDryProfile, renderProfile } from '../../planning/profile-page.js';
 import { repeatCount } from '../arguments.js';
 import { configArgument, ratesOf, ratesOptions } from '../options.js';
-import { printResult } from '../output.js';
+import { printResult, screenColumns } from '../output.js';
 
 interface ProfileFlags extends Partial<Rates> {
   set: string[];
@@ -48,7 +48,7 @@ async function run(path: string, flags: ProfileFlags): Promise<void> {
   const { level, memory, gpuMemory, levels } = await estimate(native(), config, 1, null);
   const measured = await profile(native(), config, flags.repeats ?? null);
   printResult({ ...measured, level, memory, gpuMemory, levels }, flags.json, (result) =>
-    withMemory(renderProfile(result), result),
+    withMemory(renderProfile(result, screenColumns()), result),
   );
 }
 
@@ -57,7 +57,7 @@ async function dry(config: Config, flags: ProfileFlags): Promise<void> {
     throw new OrchestratorError('ERR_USAGE', '--repeats cannot be combined with --dry, which runs nothing');
   }
   printResult(await dryProfile(native(), config, ratesOf(flags)), flags.json, (result) =>
-    withMemory(renderDryProfile(result), result),
+    withMemory(renderDryProfile(result, screenColumns()), result),
   );
 }
 

@@ -31,6 +31,7 @@ import {
   samplesPath,
 } from '../arguments.js';
 import { choiceOption } from '../options.js';
+import { printFields, printResult } from '../output.js';
 import {
   drawSettings,
   type SamplerOptions,
@@ -51,6 +52,7 @@ interface Options extends SamplerOptions {
   columns?: number;
   out: string;
   preview?: string;
+  json?: true;
 }
 
 /** Latents [count, C, H, W], as the model sees them. */
@@ -61,7 +63,7 @@ interface Drawn {
   /** Whether they are of the shapes world, whose decoder gives true colours. */
   isShapes: boolean;
   /** About the latents, for a file of them. */
-  facts: Record<string, string | number>;
+  facts: Record<string, string | number | bigint>;
 }
 
 export function register(program: Command): void {
@@ -96,7 +98,8 @@ export function register(program: Command): void {
       'what to write: a grid of pictures (.png, .jpg or .webp), or the latents (.safetensors)',
       samplesPath,
     )
-    .option('--preview <file>', 'also write a grid of pictures, where --out takes the latents', picturePath);
+    .option('--preview <file>', 'also write a grid of pictures, where --out takes the latents', picturePath)
+    .option('--json', 'print as JSON what was written');
   samplerOptions(command, 'seed of the initial noise').action(sample);
 }
 
@@ -126,7 +129,7 @@ async function sample(options: Options): Promise<void> {
     process.stderr.write(`${model.path} | step ${model.step} | ${model.formulation} | shift ${shift}\n`);
     const labels = repeated(prompts, options);
     const latents = await model.latents(labels, settings);
-    const facts = { weights: model.path, step: model.step, shift, steps, guidance, seed: `${settings.seed}` };
+    const facts = { weights: model.path, step: model.step, shift, steps, guidance, seed: settings.seed };
     await write({ latents, shape: LATENT, labels, isShapes: true, facts }, options);
   });
 }
@@ -169,7 +172,7 @@ async function sampleRows(rows: readonly number[], options: Options): Promise<vo
         facts: {
           ...{ weights: model.path, ...(model.manifest && { step: model.manifest.step }) },
           ...{ data: data.path, rows: drawn.join(','), caption: options.caption },
-          ...{ shift, steps, guidance, seed: `${seed}` },
+          ...{ shift, steps, guidance, seed },
           ...{ latent_shift: dataset.spec.latentShift, latent_scale: dataset.spec.latentScale },
         },
       },
@@ -231,34 +234,61 @@ function requireFeatures(
   );
 }
 
-async function write(drawn: Drawn, { out, preview, columns }: Options): Promise<void> {
-  const { latents, shape, labels, facts } = drawn;
+/** A file that was written, and what is in it. */
+interface Written {
+  path: string;
+  kind: 'latents' | 'pictures';
+  count: number;
+  /** Of one latent [C, H, W], or of the grid of pictures [width, height]. */
+  size: readonly number[];
+  /** Whether the pictures are what the latents mean; false for a preview in false colours. */
+  decoded: boolean | null;
+  /** Whether there was a file of this name. */
+  replaced: boolean;
+}
+
+async function write(drawn: Drawn, { out, preview, columns, json }: Options): Promise<void> {
   const picture = isLatentsPath(out) ? preview : out;
-  const lines: string[] = [];
-  const replacing = (path: string) => (existsSync(path) ? ' | replaces the file of this name' : '');
-  if (isLatentsPath(out)) {
-    const replaced = replacing(out);
-    const metadata = Object.fromEntries(Object.entries(facts).map(([key, value]) => [key, String(value)]));
-    await makeFolders(dirname(out));
-    const tensor = {
-      name: 'latents',
-      dtype: 'F32' as const,
-      shape: [labels.length, ...shape],
-      data: latents,
-    };
-    await replaceFile(out, (path) => writeSafetensors(path, [tensor], metadata));
-    lines.push(`${out} | ${counted(labels.length, 'latent')} | ${shape.join(' x ')}${replaced}`);
-  }
-  if (picture !== undefined) {
-    const replaced = replacing(picture);
-    const size = drawn.isShapes ? {} : { size: { width: shape[2], height: shape[1] } };
-    const pixels = drawn.isShapes ? decodeLatents(latents) : previews(drawn);
-    const grid = pixels.map((one, i) => ({ pixels: one, label: labels[i]! }));
-    const { width, height } = await writeGrid(grid, picture, { columns: columns ?? null, ...size });
-    const colours = drawn.isShapes ? '' : ' | a preview in false colours, not decoded';
-    lines.push(`${picture} | ${counted(grid.length, 'picture')} | ${width} x ${height}${colours}${replaced}`);
-  }
-  process.stdout.write(`${lines.join('\n')}\n`);
+  const files: Written[] = [];
+  if (isLatentsPath(out)) files.push(await writeLatents(drawn, out));
+  if (picture !== undefined) files.push(await writePictures(drawn, picture, columns ?? null));
+  if (json) printResult({ ...drawn.facts, files }, json, () => '');
+  else for (const file of files) printFields(describeWritten(file));
+}
+
+function describeWritten({ path, kind, count, size, decoded, replaced }: Written): string {
+  return [
+    path,
+    counted(count, kind === 'latents' ? 'latent' : 'picture'),
+    size.join(' x '),
+    ...(decoded === false ? ['a preview in false colours, not decoded'] : []),
+    ...(replaced ? ['replaces the file of this name'] : []),
+  ].join(' | ');
+}
+
+async function writeLatents({ latents, shape, labels, facts }: Drawn, out: string): Promise<Written> {
+  const replaced = existsSync(out);
+  const metadata = Object.fromEntries(Object.entries(facts).map(([key, value]) => [key, String(value)]));
+  await makeFolders(dirname(out));
+  const tensor = {
+    name: 'latents',
+    dtype: 'F32' as const,
+    shape: [labels.length, ...shape],
+    data: latents,
+  };
+  await replaceFile(out, (path) => writeSafetensors(path, [tensor], metadata));
+  return { path: out, kind: 'latents', count: labels.length, size: shape, decoded: null, replaced };
+}
+
+async function writePictures(drawn: Drawn, picture: string, columns: number | null): Promise<Written> {
+  const { latents, shape, labels, isShapes } = drawn;
+  const replaced = existsSync(picture);
+  const one = isShapes ? {} : { size: { width: shape[2], height: shape[1] } };
+  const pixels = isShapes ? decodeLatents(latents) : previews(drawn);
+  const grid = pixels.map((one, i) => ({ pixels: one, label: labels[i]! }));
+  const { width, height } = await writeGrid(grid, picture, { columns, ...one });
+  const [count, size] = [grid.length, [width, height]];
+  return { path: picture, kind: 'pictures', count, size, decoded: isShapes, replaced };
 }
 
 function previews({ latents, shape, labels }: Drawn): Uint8Array[] {

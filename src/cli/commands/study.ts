@@ -22,7 +22,7 @@ import { nearest } from '../../text/nearest.js';
 import { counted, eta } from '../../text/quantities.js';
 import { shellText } from '../../text/shell.js';
 import { positiveInteger, timeLimit, workerCount } from '../arguments.js';
-import { ignoreOutputErrors } from '../output.js';
+import { ignoreOutputErrors, printResult } from '../output.js';
 import { fittedFields, Progress } from '../progress.js';
 
 interface RunFlags {
@@ -54,9 +54,14 @@ export function register(program: Command): void {
     .description('write the report of a study: Markdown, JSON and figures, of the runs that are complete')
     .argument('<dir>', 'folder of the study')
     .option('--out <dir>', 'folder of the report (default: DIR/report)')
-    .action(async (dir: string, { out = join(dir, 'report') }: { out?: string }) => {
-      const { runs, complete } = await writeReport(dir, out);
-      process.stdout.write(`${join(out, 'report.md')}: ${complete} of ${counted(runs, 'run')}\n`);
+    .option('--json', 'print JSON')
+    .action(async (dir: string, { out = join(dir, 'report'), json }: { out?: string; json?: true }) => {
+      const report = join(out, 'report.md');
+      printResult(
+        { report, data: join(out, 'report.json'), ...(await writeReport(dir, out)) },
+        json,
+        ({ runs, complete }) => `${report}: ${complete} of ${counted(runs, 'run')}\n`,
+      );
     });
   study
     .command('score')

@@ -63,12 +63,12 @@ describe('a dry profile', () => {
 
   test('is a page, with times where there are rates', async () => {
     const config = loadConfig(yaml(CONFIG));
-    const plain = renderDryProfile(await dryProfile(native(), config, null));
+    const plain = renderDryProfile(await dryProfile(native(), config, null), 200);
     expect(plain).toMatch(/^operations of a micro-batch +count +work +bytes$/m);
     expect(plain).toMatch(/^linear +\d+ +\S+ MFLOP +\S+ MB$/m);
     expect(plain).toMatch(/^a step of one worker with its 3 slots +count +work +bytes$/m);
     expect(plain).not.toMatch(/least time|at most/);
-    const timed = renderDryProfile(await dryProfile(native(), config, RATES));
+    const timed = renderDryProfile(await dryProfile(native(), config, RATES), 200);
     expect(timed).toMatch(
       /^rates +matmuls 400 GFLOP\/s, memory 40\.0 GB\/s \(read and written\), as given$/m,
     );

@@ -55,7 +55,7 @@ describe('a profile', () => {
     expect(result.utilization).toBeLessThan(3);
     const times = result.ops.map(({ seconds }) => seconds);
     expect(times).toEqual([...times].sort((a, b) => b - a));
-    const page = renderProfile(result);
+    const page = renderProfile(result, 200);
     for (const { name } of result.ops) expect(page).toContain(`\n${name} `);
     expect(page).toMatch(/linear .* GF\/s .* GB\/s .* %/);
   });

@@ -5,6 +5,7 @@ import { RunProgress } from '../../../src/telemetry/run-progress.js';
 import { liveTable } from '../../../src/telemetry/table.js';
 import { viewLines, workerLines } from '../../../src/telemetry/view-lines.js';
 import { header, record } from '../../support/records.js';
+import { Screen } from '../../support/screen.js';
 
 const ESCAPE = '\u001b';
 const plain = painter(false);
@@ -124,19 +125,25 @@ test('a validation that is being made is shown, and never part of a step', () =>
 
 /** A terminal of a given size, which takes nothing while `ready` is false. */
 function screen(columns: number, rows = 24) {
-  const terminal = { columns, rows, ready: true, foreground: true, writes: [] as string[] };
+  const terminal = {
+    columns,
+    rows,
+    ready: true,
+    foreground: true,
+    writes: [] as string[],
+    screen: new Screen(columns),
+  };
   const table = liveTable({
     header,
     colour: false,
     size: () => terminal,
     foreground: () => terminal.foreground,
     ready: () => terminal.ready,
-    // A line is erased before it is written; below the last one the rest of the screen is.
+    // The rest of a line is erased after it; below the last one the rest of the screen is.
     write: (text) => {
-      const drawn = text.replaceAll(`${ESCAPE}[2K`, '');
-      if (text !== drawn)
-        expect(text).toMatch(new RegExp(`^[^\\n]*(${ESCAPE}\\[2K[^\\n]*\\n)+${ESCAPE}\\[J$`));
-      terminal.writes.push(drawn);
+      if (text.includes(`${ESCAPE}[J`)) expect(text.indexOf(`${ESCAPE}[J`)).toBe(text.length - 3);
+      terminal.writes.push(text.replaceAll(`${ESCAPE}[K`, ''));
+      terminal.screen.write(text);
     },
   });
   return { terminal, table };
@@ -259,5 +266,27 @@ test('each second, times and ages go on', () => {
   table.step?.(record);
   vi.advanceTimersByTime(60_000);
   expect(terminal.writes.at(-1)).toMatch(/elapsed (59s|1m00s)/);
+  void table.close?.();
+});
+
+test.each([
+  ['an error with a hint', 'It broke\nhint: do this'],
+  ['fields of several lines', `losses${' | t=0.5 0.1234'.repeat(8)}\nhint: none`],
+  ['a word that is longer than the screen', `wrote /${'long/'.repeat(40)}`],
+  ['a word that fills its rows', `wrote ${'y'.repeat(180)}`],
+])('nothing of the old table stays beside %s', (_, message) => {
+  const { terminal, table } = screen(60);
+  table.step?.(record);
+  table.note?.('info', 'before');
+  const shown = terminal.screen.rows.slice(1, -1);
+  expect(shown.length).toBeGreaterThanOrEqual(5);
+  table.note?.('error', message);
+  const rows = terminal.screen.rows;
+  expect(rows.slice(-1 - shown.length, -1)).toEqual(shown);
+  const event = rows
+    .slice(1, -1 - shown.length)
+    .join('')
+    .replaceAll(/\s/g, '');
+  expect(event.slice('2026-11-2612:00:00'.length)).toBe(`error${message}`.replaceAll(/\s/g, ''));
   void table.close?.();
 });

@@ -1,7 +1,7 @@
 /** Pages and lines on screens of any width: no number or word is broken, and nothing is lost. */
 import { styleText } from 'node:util';
 import { expect, test } from 'vitest';
-import { fieldLines, foldedPage, wrapped } from '../../../src/text/columns.js';
+import { fieldLines, foldedPage, screenRows, wrapped } from '../../../src/text/columns.js';
 
 const words = (text: string) => text.split(/\s+/).filter((word) => word !== '');
 
@@ -55,4 +55,31 @@ test('a line of fields is broken between them, and within one only where it is l
     'data x: 40 rows to train on, 8',
     '  held out',
   ]);
+});
+
+test('each line of a message is broken by itself', () => {
+  const message = 'warning ERR_X: step 3 | loss 0.5 | mean 0.4\n  hint: do this | do that';
+  expect(fieldLines(message, 30)).toEqual([
+    'warning ERR_X: step 3 |',
+    '  loss 0.5 | mean 0.4',
+    '  hint: do this | do that',
+  ]);
+  expect(fieldLines(message, 80)).toEqual(message.split('\n'));
+});
+
+test('a table has the columns that the screen has room for, and names the others', () => {
+  const rows = [
+    ['operation', 'count', 'time', 'bound by'],
+    ['linear', '27', '0.7 ms', 'matmul'],
+  ];
+  expect(screenRows(rows, 80)).toEqual([
+    'operation  count    time  bound by',
+    'linear        27  0.7 ms    matmul',
+  ]);
+  expect(screenRows(rows, 24)).toEqual([
+    'operation  count    time',
+    'linear        27  0.7 ms',
+    'no room here: bound by (--json has them)',
+  ]);
+  expect(screenRows(rows, 17).slice(0, 2)).toEqual(['operation  count', 'linear        27']);
 });
