@@ -34,7 +34,12 @@ type LedgerLine = z.infer<typeof ledgerSchema>;
  * @param samples The number of a slot's: slot k has `rows[k * samples]` and the `samples - 1` rows after it.
  * @param result The digest of rows, losses and gradient norm, with which the step is compared when it is run again.
  */
-export function ledgerLine(step: number, samples: number, rows: readonly number[], result: string): LedgerLine {
+export function ledgerLine(
+  step: number,
+  samples: number,
+  rows: readonly number[],
+  result: string,
+): LedgerLine {
   return { step, slot_samples: samples, rows_sha256: digestOf(rows), result_sha256: result };
 }
 
@@ -87,7 +92,11 @@ export async function recordedRows(runDir: string, first: number, last: number):
         'One of these files, or batch.global in config.yaml, was changed or is damaged',
       );
     }
-    return { step, slots: inSlots(rows, line?.slot_samples ?? slotSamples(config)), recorded: line !== undefined };
+    return {
+      step,
+      slots: inSlots(rows, line?.slot_samples ?? slotSamples(config)),
+      recorded: line !== undefined,
+    };
   });
 }
 

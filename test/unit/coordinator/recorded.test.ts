@@ -50,7 +50,7 @@ describe('the rows of a step', () => {
     });
     // As earlier versions have written it.
     const { slot_samples: micro, ...others } = ledger[0] as { step: number; slot_samples: number };
-    writeFileSync(join(runDir, 'ledger.jsonl'), jsonl([{ ...others, micro: micro / 2 }, ledger[1]]));
+    writeFileSync(join(runDir, 'ledger.jsonl'), jsonl([{ ...others, micro: micro / 2 }, ledger[1]!]));
     expect(await recordedRows(runDir, 1, 1)).toEqual([{ step: 1, slots: slots(1, 2), recorded: true }]);
     // A later start with other slots.
     ledger[1] = ledgerLine(2, 2, rowsOf(2), 'r');
