@@ -6,6 +6,7 @@ import { freezeProblem } from '../model/freeze.js';
 import { native } from '../native/load.js';
 import { formulationProblem } from '../objective/names.js';
 import { validatedWeights } from './derived.js';
+import { stepShare, validationShare } from './message-size.js';
 import { modelOf } from './model.js';
 import { type Config, JOINED_COLUMNS, slotSamples, TEXT_COLUMNS } from './schema.js';
 
@@ -30,6 +31,22 @@ export const RULES: readonly Rule[] = [
         : `batch.micro x batch.accumulate (${micro} x ${accumulate})`;
     return `expected a multiple of ${what}, received ${global}`;
   }),
+  rule('batch.global', ['batch.micro', 'batch.accumulate'], (config) => {
+    const { global } = config.batch;
+    const share = stepShare(config);
+    if (share <= 1) return null;
+    return `expected at most ${Math.floor(global / share)}, because a worker reports the losses of a step in one message, received ${global}`;
+  }),
+  rule(
+    'data.validation_rows',
+    ['batch.micro', 'ema', 'validation.every', 'validation.bins', 'validation.weights'],
+    (config) => {
+      const { validation_rows: rows } = config.data;
+      const share = validationShare(config);
+      if (share <= 1) return null;
+      return `expected at most about ${Math.floor(rows / share)}, because a worker reports the losses of all rows at all points of validation.bins (${config.validation.bins}) in one message, received ${rows}`;
+    },
+  ),
   rule('schedule.warmup', ['schedule.steps'], ({ schedule }) =>
     schedule.warmup <= schedule.steps
       ? null

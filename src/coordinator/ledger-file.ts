@@ -1,7 +1,8 @@
 /**
  * ledger.jsonl: for each committed step, a digest of the rows that the workers trained on, and one of what they
  * gave. The rows themselves are a function of the sample plan, whose segments the journal has, so they can be
- * computed again and compared with the digest. Ledgers of earlier versions have the rows in the place of the digest.
+ * computed again and compared with the digest. Ledgers of earlier versions have the rows in the place of the digest,
+ * or `micro` for `slot_samples`.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -16,25 +17,30 @@ import { recordedConfig } from './recorded-run.js';
 import { journalOf, LEDGER } from './run-dir.js';
 
 const whole = z.int().min(0);
+const digests = { step: whole, rows_sha256: z.string(), result_sha256: z.string().optional() };
+const samples = z.int().min(1);
 const ledgerSchema = z.union([
-  z.object({
-    step: whole,
-    /** Samples of a slot: batch.micro x batch.accumulate. */
-    micro: z.int().min(1),
-    rows_sha256: z.string(),
-    result_sha256: z.string().optional(),
-  }),
+  /** `slot_samples`: batch.micro x batch.accumulate. */
+  z.object({ ...digests, slot_samples: samples }),
+  z
+    .object({ ...digests, micro: samples })
+    .transform(({ micro, ...others }) => ({ ...others, slot_samples: micro })),
   z.object({ step: whole, slots: z.array(z.array(whole)) }),
 ]);
 
 type LedgerLine = z.infer<typeof ledgerSchema>;
 
 /**
- * @param micro Samples of a slot: slot k has `rows[k * micro]` and the `micro - 1` rows after it.
+ * @param samples The number of a slot's: slot k has `rows[k * samples]` and the `samples - 1` rows after it.
  * @param result The digest of rows, losses and gradient norm, with which the step is compared when it is run again.
  */
-export function ledgerLine(step: number, micro: number, rows: readonly number[], result: string): LedgerLine {
-  return { step, micro, rows_sha256: digestOf(rows), result_sha256: result };
+export function ledgerLine(
+  step: number,
+  samples: number,
+  rows: readonly number[],
+  result: string,
+): LedgerLine {
+  return { step, slot_samples: samples, rows_sha256: digestOf(rows), result_sha256: result };
 }
 
 /** The digest of what a committed step gave; null: the ledger does not have it. */
@@ -86,7 +92,11 @@ export async function recordedRows(runDir: string, first: number, last: number):
         'One of these files, or batch.global in config.yaml, was changed or is damaged',
       );
     }
-    return { step, slots: inSlots(rows, line?.micro ?? slotSamples(config)), recorded: line !== undefined };
+    return {
+      step,
+      slots: inSlots(rows, line?.slot_samples ?? slotSamples(config)),
+      recorded: line !== undefined,
+    };
   });
 }
 
@@ -120,8 +130,8 @@ function planOf(runDir: string): () => SamplePlan {
   };
 }
 
-function inSlots(rows: readonly number[], micro: number): number[][] {
-  return Array.from({ length: Math.ceil(rows.length / micro) }, (_, slot) =>
-    rows.slice(slot * micro, (slot + 1) * micro),
+function inSlots(rows: readonly number[], samples: number): number[][] {
+  return Array.from({ length: Math.ceil(rows.length / samples) }, (_, slot) =>
+    rows.slice(slot * samples, (slot + 1) * samples),
   );
 }

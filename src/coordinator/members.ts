@@ -4,9 +4,14 @@ import type { Member } from './events.js';
 
 /** A worker that is at something hangs, or is slow, if its ticks stand for this long: the user is told. */
 const STANDING_MS = 10_000;
+/** The first slot of a GPU may take so many times that long: its libraries are loaded then. */
+const FIRST_TIMES = 10;
 /** The last heartbeats of workers that are lost together came within this time. */
 const TOGETHER_MS = 500;
-/** What a worker is at, in words. One that waits, for others or for a GPU, and one without work have no ticks. */
+/**
+ * What a worker is at, in words. One that waits for others and one without work have no ticks; one that waits for its
+ * GPU has a tick for each slot.
+ */
 const WORK: Partial<Record<Heartbeat['stage'], string>> = {
   COMPUTE: 'computing',
   EXCHANGE: 'the exchange of gradients',
@@ -25,8 +30,8 @@ interface Progress {
 
 interface Joined {
   readonly member: Member;
-  /** It has been in a generation before it joined. */
-  readonly isBack: boolean;
+  /** The newest generation that it had heard of when it joined; 0: none. */
+  readonly newest: number;
   /** It has built its engine, and may be given a place. */
   standby: boolean;
   /** It reads and writes the files of the run folder. */
@@ -38,6 +43,8 @@ interface Joined {
   /** When it was last heard. */
   seen: number;
   progress: Progress;
+  /** It has got on with computing, so that its next ticks should not take as long as the first. */
+  hasComputed: boolean;
 }
 
 /** "worker local-1 (pid 4242 on host)"; of a place in a generation "rank 1 (pid 4242 on host)". */
@@ -125,13 +132,14 @@ export class Members {
   join(member: Member, now: number, newest = 0): void {
     this.#joined.set(member.id, {
       member,
-      isBack: newest > 0,
+      newest,
       standby: false,
       seesFolder: true,
       holds: false,
       leaving: null,
       seen: now,
       progress: { stage: 'IDLE', ticks: 0, since: now, told: false },
+      hasComputed: false,
     });
   }
 
@@ -145,9 +153,9 @@ export class Members {
     return this.#joined.get(id)?.standby ?? false;
   }
 
-  /** Whether it has been in a generation before it joined. */
-  isBack(id: string): boolean {
-    return this.#joined.get(id)!.isBack;
+  /** The newest generation in which it was before it joined; 0: none. */
+  newestOf(id: string): number {
+    return this.#joined.get(id)?.newest ?? 0;
   }
 
   seesFolder(id: string): boolean {
@@ -191,6 +199,7 @@ export class Members {
     const joined = this.#joined.get(id)!;
     const { progress } = joined;
     if (stage !== progress.stage || ticks !== progress.ticks) {
+      joined.hasComputed ||= progress.stage === 'COMPUTE' && ticks !== progress.ticks;
       joined.progress = { stage, ticks, since: now, told: false };
     }
   }
@@ -208,9 +217,11 @@ export class Members {
   /** Those that are heard, and whose work has begun to stand for too long: each is returned once. */
   standing(now: number): { id: string; work: string; ms: number }[] {
     const standing: { id: string; work: string; ms: number }[] = [];
-    for (const [id, { progress }] of this.#joined) {
+    for (const [id, { progress, hasComputed }] of this.#joined) {
       const ms = now - progress.since;
-      const work = ms > STANDING_MS && !progress.told ? this.workOf(id) : null;
+      const isFirst = progress.stage === 'COMPUTE' && !hasComputed;
+      const most = STANDING_MS * (isFirst ? FIRST_TIMES : 1);
+      const work = ms > most && !progress.told ? this.workOf(id) : null;
       if (work === null) continue;
       progress.told = true;
       standing.push({ id, work, ms });

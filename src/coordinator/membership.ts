@@ -29,6 +29,8 @@ export class Membership {
   #newest = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
+  /** The last generation whose members have reached each other. */
+  #reached: Generation | null = null;
   readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
   /** A fault has ended the generation, and the next one forms in a moment, with whoever is there then. */
@@ -101,10 +103,21 @@ export class Membership {
     if (holds) this.#steps.recover();
     const generation = this.#generation;
     if (generation?.place(id)) return [];
-    if (this.#hasFormed && this.#sharing.shared && this.members.isBack(id)) return this.#tooLate(id, now);
+    if (this.#isLate(id)) return this.#tooLate(id, now);
     if (generation === null) return this.formIfFull(now);
+    // It is there when the next generation forms.
+    if (this.#gathering) return [];
     if (this.rendezvous.standBy(generation.places, now)) return [];
     return this.#waits(id);
+  }
+
+  /** Whether a worker is back, and the others have shared a state since it was with them. */
+  #isLate(id: string): boolean {
+    const newest = this.members.newestOf(id);
+    const reached = this.#reached;
+    if (!this.#sharing.shared || newest === 0 || reached === null) return false;
+    // One that is newer than all was of the coordinator before this one.
+    return newest < reached.number || newest > this.#number || reached.place(id) === null;
   }
 
   /** It may share a state with workers that are gone. The others share another one by now. */
@@ -209,6 +222,16 @@ export class Membership {
     });
   }
 
+  /**
+   * The first worker that has asked to leave and is needed, because workers of the coordinator before this one have not
+   * returned in time; null: there is none.
+   */
+  missed(now: number): { id: string; exitCode: number } | null {
+    if (this.#hasFormed || this.members.staying >= this.least || this.rendezvous.awaitsReturn(now))
+      return null;
+    return this.members.leaving[0] ?? null;
+  }
+
   /** Lets those go that have asked to leave and are not needed: for a step, for their state, for a checkpoint. */
   release(): Action[] {
     // A run that ends needs them if those die that write its checkpoint.
@@ -285,7 +308,7 @@ export class Membership {
     if (answers === null) return [];
     const { places } = generation;
     const see = places.map(({ id }) => this.members.seesFolder(id));
-    const verdict = this.#sharing.judge(places, answers, (id) => this.members.holds(id));
+    const verdict = this.#sharing.judge(places, answers, this.members);
     if ('fault' in verdict) return verdict.fault;
     if ('unable' in verdict) {
       const why = (place: Place) => verdict.unable.find((one) => one.place === place)!.problem;
@@ -293,8 +316,9 @@ export class Membership {
       return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
     }
     const { shared, note } = verdict;
-    const late = shared ? this.members.standby.filter((one) => !generation.place(one.id)) : [];
     if (shared && !see[0]) return noFolder(this.#settings.welcome.runDir!);
+    this.#reached = generation;
+    const late = this.members.standby.filter(({ id }) => !generation.place(id) && this.#isLate(id));
     const devices = answers.flatMap(({ device }) => device ?? []);
     const { committed, checkpoints } = this.#steps;
     const held = answers.map((answer) => answer.held?.step ?? null);
@@ -304,7 +328,7 @@ export class Membership {
     generation.sync(step, now);
     return [
       ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
-      ...late.flatMap(({ id }) => (this.members.isBack(id) ? this.#tooLate(id, now) : [])),
+      ...late.flatMap(({ id }) => this.#tooLate(id, now)),
       ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
     ];
   }
@@ -332,7 +356,7 @@ export class Membership {
 function noFolder(runDir: string): Fault {
   return {
     code: 'ERR_RUN_DIR',
-    message: `The workers share memory (exchange: shared), and none of them sees the run folder ${runDir}, so none can write checkpoints`,
+    message: `The workers share memory, and none of them sees the run folder ${runDir}, so none can write checkpoints`,
     hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
   };
 }

@@ -39,8 +39,6 @@ export class RunState {
   /** The run was asked to stop while it trains. */
   #stop: Ending | null = null;
   #lastTick = 0;
-  /** A worker that has asked to leave while others are waited for that may return; null: none has. */
-  #leaver: { id: string; code: number } | null = null;
   /** The names of workers that were lost, and at which step: the launcher may know why, and says so later. */
   readonly #lostOnes = new Map<string, { name: string; where: string }>();
   #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
@@ -172,13 +170,9 @@ export class RunState {
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
     const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
-    const isShort = members.staying < least;
     // Others may be about to return to this coordinator.
-    if (isShort && this.#stop === null && this.#membership.rendezvous.awaitsReturn(now)) {
-      this.#leaver = { id, code };
-    } else if (this.#stop !== null || isShort) {
-      return this.#onStop(code, this.#stoppedBy(id, code), now);
-    }
+    const isMissed = members.staying < least && !this.#membership.rendezvous.awaitsReturn(now);
+    if (this.#stop !== null || isMissed) return this.#onStop(code, this.#stoppedBy(id, code), now);
     const released = this.#membership.release();
     if (released.length > 0 || isKnown) return released;
     return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
@@ -296,10 +290,9 @@ export class RunState {
       return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
-    if (this.#leaver !== null && !rendezvous.awaitsReturn(now)) {
-      const { id, code } = this.#leaver;
-      this.#leaver = null;
-      if (members.staying < this.#membership.least) return this.#onStop(code, this.#stoppedBy(id, code), now);
+    const leaver = this.#stop === null ? this.#membership.missed(now) : null;
+    if (leaver !== null) {
+      return this.#onStop(leaver.exitCode, this.#stoppedBy(leaver.id, leaver.exitCode), now);
     }
     if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
       return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);

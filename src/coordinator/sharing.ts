@@ -6,7 +6,7 @@ import { OrchestratorError } from '../errors.js';
 import type { Fault } from '../fault.js';
 import type { Formed } from '../rpc/proto.js';
 import type { Place } from './events.js';
-import { nameOf } from './members.js';
+import { type Members, nameOf } from './members.js';
 
 interface Unable {
   place: Place;
@@ -35,11 +35,15 @@ export class Sharing {
 
   /**
    * @param formed The answers of the members, by rank.
-   * @param holds Whether a member has the state.
+   * @param members Which of them have the state, and which see the run folder: rank 0, if one does.
    */
-  judge(places: readonly Place[], formed: readonly Formed[], holds: (id: string) => boolean): Verdict {
+  judge(
+    places: readonly Place[],
+    formed: readonly Formed[],
+    members: Pick<Members, 'holds' | 'seesFolder'>,
+  ): Verdict {
     // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
-    const holders = places.filter(({ id }) => holds(id));
+    const holders = places.filter(({ id }) => members.holds(id));
     if (this.#shared === null && holders.length > 0) {
       this.#shared = holders.every(({ rank }) => !formed[rank]!.held);
     }
@@ -53,6 +57,11 @@ export class Sharing {
       return problem === '' ? [] : [{ place, problem }];
     });
     if (unable.length === 0) {
+      if (this.#shared === null && !this.#must && !members.seesFolder(places[0]!.id)) {
+        this.#shared = false;
+        const note = 'exchange over gRPC, because no worker that would share memory sees the run folder';
+        return { shared: false, note };
+      }
       this.#shared = true;
       return { shared: true, note: null };
     }
@@ -68,7 +77,7 @@ export class Sharing {
     }
     if (this.#shared) {
       // Both sides say so; who has come last is the one that differs.
-      const strangers = unable.filter(({ place }) => !holds(place.id));
+      const strangers = unable.filter(({ place }) => !members.holds(place.id));
       return { unable: strangers.length > 0 ? strangers : unable };
     }
     this.#shared = false;

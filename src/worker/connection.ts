@@ -33,6 +33,9 @@ const REFUSALS: ReadonlySet<status> = new Set([
   status.PERMISSION_DENIED,
 ]);
 
+/** grpc-js ends a session with this where a message is larger than it may be: it would be the same again. */
+const TOO_LARGE = /message (with a size )?larger than/;
+
 interface ConnectionOptions {
   link: Link;
   /** Its first message; it is sent as soon as there is a connection. */
@@ -95,6 +98,11 @@ export class Connection {
   #ended(error: ServiceError | null): void {
     if (error !== null && REFUSALS.has(error.code)) {
       const message = `The coordinator at ${this.#address} refused this worker: ${error.details}`;
+      this.#lost(new OrchestratorError('ERR_PROTOCOL', message), false);
+      return;
+    }
+    if (error !== null && TOO_LARGE.test(error.details)) {
+      const message = `A message between this worker and the coordinator at ${this.#address} is too large: ${error.details}`;
       this.#lost(new OrchestratorError('ERR_PROTOCOL', message), false);
       return;
     }

@@ -37,7 +37,7 @@ describe('the rows of a step', () => {
     const sha256 = createHash('sha256')
       .update(JSON.stringify(rowsOf(2)))
       .digest('hex');
-    expect(ledger[1]).toEqual({ step: 2, micro: 4, rows_sha256: sha256, result_sha256: 'r' });
+    expect(ledger[1]).toEqual({ step: 2, slot_samples: 4, rows_sha256: sha256, result_sha256: 'r' });
     const runDir = runWith({ 'ledger.jsonl': jsonl(ledger), 'journal.jsonl': journal });
     const slots = (step: number, micro = 4) =>
       Array.from({ length: 8 / micro }, (_, i) => rowsOf(step).slice(i * micro, (i + 1) * micro));
@@ -48,6 +48,10 @@ describe('the rows of a step', () => {
       code: 'ERR_PLAN',
       message: `${runDir} has trained steps 1 to 3, not step 4`,
     });
+    // As earlier versions have written it.
+    const { slot_samples: micro, ...others } = ledger[0] as { step: number; slot_samples: number };
+    writeFileSync(join(runDir, 'ledger.jsonl'), jsonl([{ ...others, micro: micro / 2 }, ledger[1]!]));
+    expect(await recordedRows(runDir, 1, 1)).toEqual([{ step: 1, slots: slots(1, 2), recorded: true }]);
     // A later start with other slots.
     ledger[1] = ledgerLine(2, 2, rowsOf(2), 'r');
     writeFileSync(join(runDir, 'ledger.jsonl'), jsonl(ledger));

@@ -264,6 +264,18 @@ describe('failures', () => {
       ]);
     });
 
+    test('the first slot of a GPU may take longer', () => {
+      const script = new Script().running();
+      expect(pass(script, 100_000, works, at('COMPUTE', 7))).toEqual([]);
+      expect(pass(script, 1_000, works, at('COMPUTE', 7))).toMatchObject([
+        { message: expect.stringContaining('got on with computing for 101 s') },
+      ]);
+      pass(script, 1_000, works, at('COMPUTE', 8));
+      expect(pass(script, 11_000, works, at('COMPUTE', 8))).toMatchObject([
+        { message: expect.stringContaining('got on with computing for 11 s') },
+      ]);
+    });
+
     test('a step lasts as long as a worker that it waits for gets on', () => {
       const script = new Script().running();
       script.step(1);

@@ -158,6 +158,22 @@ test('a worker that leaves does not stop the run while others may return', () =>
   expect(run.state.places.map(({ id }) => id)).toEqual(['b']);
 });
 
+test('nor later, when another one is lost that came in its place', () => {
+  const run = new Returning({}, { minWorkers: 2, maxWorkers: 4 });
+  run.returns('a');
+  run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } });
+  run.join('c');
+  run.standby('c');
+  run.returns('b');
+  expect(run.state.places.map(({ id }) => id)).toEqual(['b', 'c']);
+  run.formed({ b: 5, c: null });
+  run.ready(5, 'b', 'c');
+  run.until(100_000, 'b', 'c');
+  run.event({ type: 'lost', id: 'c', reason: 'reset' });
+  expect(run.until(101_000, 'b')).toEqual([]);
+  expect(run.state.phase).toBe('JOINING');
+});
+
 test('if they do not, it stops the run, and what it holds is saved', () => {
   const run = new Returning();
   run.returns('a');
@@ -193,6 +209,22 @@ test('who comes back to workers that share another state by now is left out', ()
   const sharing = { problem: '' };
   run.event({ type: 'formed', id: 'x', formed: { device: null, sharing, held: null } });
   expect(run.returns('a')).toMatchObject([{ type: 'cut', id: 'a' }, { type: 'warn' }]);
+});
+
+test('workers that share a state and all lose their sessions go on with it: no others have another one', () => {
+  const run = new Script();
+  run.forming();
+  const formed = { device: null, sharing: { problem: '' }, held: null };
+  for (const id of ['a', 'b']) run.event({ type: 'formed', id, formed });
+  for (const id of ['a', 'b']) run.event({ type: 'ready', id, ready: ready() });
+  for (const id of ['a', 'b']) run.event({ type: 'lost', id, reason: 'reset' });
+  const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm' };
+  const newest = 5;
+  for (const id of ['a', 'b']) run.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
+  const standby = { withoutRunFolder: false, arithmetic: 'isa avx2', instructionSets: ['avx2'], holds: true };
+  expect(run.event({ type: 'standby', id: 'a', standby })).toEqual([]);
+  const [journal] = run.event({ type: 'standby', id: 'b', standby });
+  expect(journal).toMatchObject({ type: 'journal', workers: [{ id: 'a' }, { id: 'b' }] });
 });
 
 test('without anybody who holds the state, the run resumes from the checkpoint, and nothing is compared', () => {

@@ -48,15 +48,26 @@ describe('workers of machines that do not see the run folder', () => {
     expect(script.event({ type: 'offered', id: 'a', offered })).toEqual([]);
   });
 
-  test('cannot share memory: nobody would write checkpoints', () => {
-    const script = new Script({ mustShare: true });
+  /** Both could share memory, and none sees the run folder. */
+  function sharing(mustShare: boolean): Action[] {
+    const script = new Script({ mustShare });
     for (const id of ['a', 'b']) script.join(id);
     for (const id of ['a', 'b']) script.standby(id, true);
-    const sharing = { device: null, held: null, sharing: { problem: '' } };
-    script.event({ type: 'formed', id: 'a', formed: sharing });
-    expect(reason(script.event({ type: 'formed', id: 'b', formed: sharing }))).toMatch(
-      /^ERR_RUN_DIR: The workers share memory .* none of them sees the run folder runs\/x/,
+    const formed = { device: null, held: null, sharing: { problem: '' } };
+    script.event({ type: 'formed', id: 'a', formed });
+    return script.event({ type: 'formed', id: 'b', formed });
+  }
+
+  test('must not share memory: nobody would write checkpoints', () => {
+    expect(reason(sharing(true))).toMatch(
+      /^ERR_RUN_DIR: The workers share memory, and none of them sees the run folder runs\/x/,
     );
+  });
+
+  test('exchange over gRPC where they may: rank 0 then offers its state', () => {
+    const [warning, ...syncs] = sharing(false);
+    expect(warning).toMatchObject({ type: 'warn', message: expect.stringContaining('exchange over gRPC') });
+    expect(sent(syncs).map(({ message }) => message.sync?.shared)).toEqual([false, false]);
   });
 });
 
@@ -279,6 +290,16 @@ describe('from joining to running', () => {
     expect(script.standby('a')).toEqual([]);
     expect(script.state.phase).toBe('JOINING');
   });
+});
+
+test('who stands by while losses are gathered has a place in the next generation, and is not told to wait', () => {
+  const script = new Script({ maxWorkers: 3, totalSlots: 2 }).running();
+  script.join('c');
+  const lost = script.state.handle({ type: 'lost', id: 'b', reason: 'reset' }, script.now);
+  expect(lost).toContainEqual({ type: 'gather' });
+  expect(script.standby('c')).toEqual([]);
+  script.event({ type: 'gathered' });
+  expect(script.state.places.map(({ id }) => id)).toEqual(['a', 'c']);
 });
 
 describe('the step rule', () => {

@@ -8,6 +8,7 @@ import { Sessions } from '../../../src/coordinator/sessions.js';
 import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
 import { invite } from '../../../src/rpc/invite.js';
 import { connectLink, LinkCredentials } from '../../../src/rpc/links.js';
+import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
 import { JOIN } from '../../support/join.js';
 import { testRun } from '../../support/members.js';
@@ -105,10 +106,10 @@ test('no text of a worker controls a terminal', async () => {
   ]);
 });
 
-test('a message of more than 4 MiB ends the session, and is not read', async () => {
+test('a message of more than 16 MiB ends the session, and is not read', async () => {
   const { stream, end } = connect({ join: JOIN });
   await eventually(1);
-  stream.write({ failure: { code: 'ERR_X', message: 'x'.repeat(4 * 1024 * 1024), hint: '' } });
+  stream.write({ failure: { code: 'ERR_X', message: 'x'.repeat(CONTROL_MESSAGE_BYTES), hint: '' } });
   expect(await end).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
   await eventually(2);
   expect(events[1]).toMatchObject({ type: 'lost', id: 'a' });

@@ -21,8 +21,11 @@ const [able, unable, none] = [
 ];
 const nobody = () => false;
 
-function judge(sharing: Sharing, formed: Formed[], holds: (id: string) => boolean = nobody) {
-  return sharing.judge(PLACES.slice(0, formed.length), formed as Parameters<Sharing['judge']>[1], holds);
+function judge(sharing: Sharing, formed: Formed[], holds: (id: string) => boolean = nobody, seen = true) {
+  return sharing.judge(PLACES.slice(0, formed.length), formed as Parameters<Sharing['judge']>[1], {
+    holds,
+    seesFolder: () => seen,
+  });
 }
 
 test('memory is shared where all can, and not where it is not wanted', () => {
@@ -37,6 +40,18 @@ test('where one cannot, all use gRPC from then on, and the user is told why', ()
     note: 'exchange over gRPC, because memory cannot be shared. rank 1 (pid 1 on h): off',
   });
   expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
+});
+
+test('where nobody could write the checkpoints of a memory that is shared, all use gRPC from then on', () => {
+  const sharing = new Sharing(false);
+  expect(judge(sharing, [able, able], nobody, false)).toEqual({
+    shared: false,
+    note: 'exchange over gRPC, because no worker that would share memory sees the run folder',
+  });
+  expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
+  // It is shared already, or must be.
+  expect(judge(new Sharing(false), [able, able], () => true, false)).toMatchObject({ shared: true });
+  expect(judge(new Sharing(true), [able, able], nobody, false)).toMatchObject({ shared: true });
 });
 
 test('where there is no other way, the run ends', () => {

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
+import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
@@ -68,6 +69,15 @@ test('heartbeats say what the threads of the process are at', async () => {
   await expect.poll(() => heard).not.toEqual([]);
   // Other tests of this process may have computed.
   expect(heard[0]).toEqual({ validated: 3, stage: 'IDLE', ticks: expect.any(Number) });
+});
+
+test('a message that is too large ends the session in words, and is not tried again', async () => {
+  await session.join(JOIN);
+  session.send({ failure: { code: 'ERR_X', message: 'x'.repeat(CONTROL_MESSAGE_BYTES), hint: '' } });
+  await expect(session.over).rejects.toMatchObject({
+    code: 'ERR_PROTOCOL',
+    message: expect.stringMatching(/^A message between this worker and the coordinator at .* is too large/),
+  });
 });
 
 test('whoever waits for a message gets the end', async () => {
