@@ -122,13 +122,13 @@ test('a kernel that hangs on the GPU is ended by the watchdog, and the step run 
   const [runDir, longer] = [join(folder, 'hangs'), join(folder, 'longer')];
   const hang = join(folder, 'hang');
   // Steps are left, also if the file comes late.
-  const steps = 12;
-  const twelve = [...FP32, ...CUDA, '--set', `schedule.steps=${steps}`];
+  const steps = 8;
+  const more = [...FP32, ...CUDA, '--set', `schedule.steps=${steps}`];
   cpSync(one, longer, { recursive: true });
-  await ends(launch(longer, 1, ...twelve), 0);
+  await ends(launch(longer, 1, ...more), 0);
   vi.stubEnv('ORCHESTRATOR_EMULATED_HANG', hang);
   vi.stubEnv('ORCHESTRATOR_WATCHDOG', '5000:5');
-  const run = new Launched(runDir, 2, ...twelve);
+  const run = new Launched(runDir, 2, ...more);
   vi.unstubAllEnvs();
   await run.steps(1);
   writeFileSync(hang, '');
