@@ -66,6 +66,8 @@ export class TestSshd {
       UsePAM: 'no',
       PasswordAuthentication: 'no',
       PermitRootLogin: 'yes',
+      // Tests open more connections at once than the 10 of the default, after which some are refused at random.
+      MaxStartups: '1000',
       ...(variables.length === 0 ? {} : { SetEnv: variables.join(' ') }),
     };
     writeFileSync(config, lines(settings));
