@@ -174,7 +174,7 @@ export class RunRecords {
     else this.#journalGeneration();
     this.#restartClock();
     if (!begins) {
-      const who = places.map(describePlace).join(', ');
+      const who = describePlaces(places);
       this.#recorder.note('info', `the run continues after step ${firstStep - 1} with ${who}`);
       return;
     }
@@ -190,7 +190,7 @@ export class RunRecords {
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
-    const workers = places.map(describePlace).join(', ');
+    const workers = describePlaces(places);
     if (again !== null) {
       const compared =
         again === 0
@@ -351,6 +351,15 @@ export class RunRecords {
     this.#recorder.note(level, what);
     for (const hint of hints) this.#recorder.note('info', hint);
   }
+}
+
+/** A line names so many workers; `status` and the journal name all. */
+const NAMED_WORKERS = 16;
+
+function describePlaces(places: readonly Place[]): string {
+  const named = places.slice(0, NAMED_WORKERS).map(describePlace).join(', ');
+  const others = places.length - NAMED_WORKERS;
+  return others > 0 ? `${named} and ${counted(others, 'other')}` : named;
 }
 
 function describePlace({ rank, pid, firstSlot, endSlot }: Place): string {
