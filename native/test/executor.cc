@@ -13,7 +13,7 @@ namespace {
 
 using namespace orch;
 
-/// Of one random case: the loss, then the flat gradient; then the same with statistics, where the gradient is
+/// The loss and the flat gradient of one random case; then the same with statistics, where the gradient is
 /// added to the former.
 std::vector<float> gradient_of(const ParameterTable& table, const ModelGraph& built, DType t, int threads) {
   const graph::Graph& g = built.graph;

@@ -1,4 +1,4 @@
-/** What is kept of a run's records when it goes on from a step. Nothing is changed here. */
+/** Reads the part of a run's records that stays valid when the run resumes from a step. It changes no file. */
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { checkpointSteps } from '../checkpoint/retention.js';

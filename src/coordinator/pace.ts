@@ -142,7 +142,7 @@ export class Pace {
     return Math.min(sampled, most);
   }
 
-  /** Of steps that were all beside the writing of a checkpoint. */
+  /** The mean time of the steps during which the current checkpoint is written; 0 if there was none. */
   get #writingMean(): number {
     const steps = this.#writing ?? [];
     return steps.length === 0 ? 0 : mean(steps.map(({ seconds }) => seconds));

@@ -66,7 +66,7 @@ interface Records {
   journal: JsonlFile;
 }
 
-/** What is kept of the records when a run goes on from a step. */
+/** The part of the records that stays valid when a run resumes from a step. */
 export interface KeptRecords extends Omit<Begun, 'notes'> {
   bytes: { ledger: number; metrics: number };
   totals: MetricsTotals;

@@ -51,7 +51,7 @@ export const hostReportSchema = hostVersionSchema.extend({
     /** The instruction sets with which it may compute, the best first. */
     isas: z.array(said),
     kernels: said,
-    /** Of the CPU: that of the configuration, or what `auto` means here. */
+    /** The precision in which the CPU computes: the one of the configuration, or what `auto` means here. */
     precision: said,
     gpus: said,
     /** The same for all processors that compute alike with this instruction set; '': it was not asked for. */

@@ -117,7 +117,7 @@ export interface NativeAddon {
    */
   mapDataset(spec: DatasetSpec): Promise<Dataset>;
   addInto: AddInto;
-  /** Of what is sent, in 64 bits: equal bytes give equal sums, and other bytes other ones, but for chance. */
+  /** Fletcher's checksum of a message, in 64 bits: other bytes have the same one with a probability of about 2^-64. */
   checksum(bytes: Uint8Array): bigint;
   /**
    * Asks the system to drop the flushed pages of a file from memory, so that what is read next comes from the

@@ -239,7 +239,7 @@ interface Written {
   path: string;
   kind: 'latents' | 'pictures';
   count: number;
-  /** Of one latent [C, H, W], or of the grid of pictures [width, height]. */
+  /** The shape [C, H, W] of one latent, or [width, height] of the grid of pictures. */
   size: readonly number[];
   /** Whether the pictures are what the latents mean; false for a preview in false colours. */
   decoded: boolean | null;

@@ -1,0 +1,125 @@
+import { describe, expect, test } from 'vitest';
+import type { Action } from '../../../src/coordinator/events.js';
+import { ready, reason, Script, SETTINGS, sent } from '../../support/rule-script.js';
+
+describe('workers of machines that do not see the run folder', () => {
+  const formed = { device: null, sharing: null, held: null };
+
+  test('come behind those that do, and get the checkpoint from them', () => {
+    const script = new Script({ resumePath: 'step-2', resumeStep: 2 });
+    for (const id of ['a', 'b']) script.join(id);
+    script.standby('a', true);
+    script.standby('b');
+    expect(script.state.places.map(({ id }) => id)).toEqual(['b', 'a']);
+    script.event({ type: 'formed', id: 'a', formed });
+    expect(sent(script.event({ type: 'formed', id: 'b', formed }))).toMatchObject([
+      { to: ['b'], message: { sync: { checkpoint: 'step-2' } } },
+      { to: ['a'], message: { sync: { holders: { step: 2, ranks: [0] } } } },
+    ]);
+  });
+
+  test('without any that does: the coordinator writes what rank 0 offers', () => {
+    const script = new Script();
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
+    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
+    for (const step of [1, 2]) script.step(step);
+    const offered = { step: 2, metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    expect(script.event({ type: 'offered', id: 'b', offered })).toEqual([]);
+    expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject([
+      { type: 'fetch', member: { id: 'a', dataAddress: 'a:1' }, offered },
+    ]);
+    // Twice is once: the state arrives already.
+    expect(script.event({ type: 'offered', id: 'a', offered })).toEqual([]);
+    script.checkpoint(2);
+    expect(script.state.checkpoint).toEqual({ step: 2, path: 'step-2' });
+    expect(script.event({ type: 'offered', id: 'a', offered })).toEqual([]);
+  });
+
+  /** Both could share memory, and none sees the run folder. */
+  function sharing(mustShare: boolean): Action[] {
+    const script = new Script({ mustShare });
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    const formed = { device: null, held: null, sharing: { problem: '' } };
+    script.event({ type: 'formed', id: 'a', formed });
+    return script.event({ type: 'formed', id: 'b', formed });
+  }
+
+  test('must not share memory: nobody would write checkpoints', () => {
+    expect(reason(sharing(true))).toMatch(
+      /^ERR_RUN_DIR: The workers share memory, and none of them sees the run folder runs\/x/,
+    );
+  });
+
+  test('exchange over gRPC where they may: rank 0 then offers its state', () => {
+    const [warning, ...syncs] = sharing(false);
+    expect(warning).toMatchObject({ type: 'warn', message: expect.stringContaining('exchange over gRPC') });
+    expect(sent(syncs).map(({ message }) => message.sync?.shared)).toEqual([false, false]);
+  });
+});
+
+describe('a worker that computes with other instructions', () => {
+  const refusals = (actions: Action[]) =>
+    actions.flatMap((action) => (action.type === 'refuse' ? [[action.id, action.message]] : []));
+
+  test('is refused, and the others begin without it', () => {
+    const script = new Script({ minWorkers: 1 });
+    for (const id of ['a', 'b']) script.join(id);
+    script.standby('a');
+    const actions = script.standby('b', false, 'isa avx512');
+    expect(refusals(actions)).toEqual([
+      ['b', expect.stringContaining('it computes with isa avx512, and the others with isa avx2')],
+    ]);
+    expect(refusals(actions)[0]![1]).toContain('ORCHESTRATOR_ISA');
+    expect(script.state.places.map(({ id }) => id)).toEqual(['a']);
+  });
+
+  test('is refused while the run trains, which is not disturbed', () => {
+    const script = new Script({ maxWorkers: 3 }).running();
+    const { generation } = script.state;
+    script.join('c');
+    expect(refusals(script.standby('c', false, 'isa avx512'))).toHaveLength(1);
+    expect(script.event({ type: 'lost', id: 'c', reason: 'it ended its session' })).toEqual([]);
+    expect(script.state).toMatchObject({ generation, phase: 'RUNNING' });
+    expect(refusals(script.join('c'))).toEqual([]);
+    expect(refusals(script.standby('c'))).toEqual([]);
+  });
+
+  test('is told the way in which it could take part', () => {
+    const why = (own: string, sets: string[], others = 'isa avx512') => {
+      const script = new Script({ minWorkers: 1 });
+      for (const id of ['a', 'b']) script.join(id);
+      script.standby('a', false, others, ['avx512', 'avx2', 'generic']);
+      return refusals(script.standby('b', false, own, sets))[0]![1];
+    };
+    expect(why('isa avx2', ['avx2', 'generic'])).toContain('ORCHESTRATOR_ISA=avx2 before the same command');
+    expect(why('isa neon', ['neon'])).toContain('no instruction set in common');
+    expect(why('isa generic', ['avx512', 'avx2', 'generic'])).toContain('without ORCHESTRATOR_ISA=generic');
+    const probes = ['isa avx512, probe 1', 'isa avx512, probe 2'] as const;
+    expect(why(probes[0], ['avx512'], probes[1])).toContain('other bits for the same instructions');
+    expect(why('isa avx512, kernels 2', ['avx512'])).toContain('same version of the program');
+  });
+
+  test('is told of the instruction set when it joins, and cannot change that of a run that goes on', () => {
+    const script = new Script({ minWorkers: 1, welcome: { ...SETTINGS.welcome, isa: 'avx2' } });
+    expect(sent(script.join('a'))).toMatchObject([{ message: { welcome: { isa: 'avx2' } } }]);
+    script.join('b');
+    expect(refusals(script.standby('a', false, 'isa avx512', ['avx512']))).toHaveLength(1);
+    const [journal] = script.standby('b');
+    expect(journal).toMatchObject({ type: 'journal', arithmetic: 'isa avx2' });
+    expect(sent(new Script({ maxWorkers: 3 }).running().join('c'))).toMatchObject([
+      { message: { welcome: { isa: 'avx2' } } },
+    ]);
+  });
+
+  test('sets what others compute with if nobody waits any more who came before', () => {
+    const script = new Script({ minWorkers: 1, workers: 2 });
+    script.join('a');
+    script.standby('a', false, 'isa avx512');
+    script.event({ type: 'lost', id: 'a', reason: 'it ended its session' });
+    script.join('b');
+    expect(refusals(script.standby('b'))).toEqual([]);
+  });
+});
