@@ -165,6 +165,9 @@ TEST("device: a step with GELU in the epilogue against one with passes of its ow
             at);
       const double far =
           relative_error(got.gradient, want.gradient, static_cast<int64_t>(want.gradient.size()));
+      if (std::getenv("ORCHESTRATOR_TEST_VERBOSE"))
+        std::printf("  %s: the gradient differs by %.2e, the loss by %.2e\n", at.c_str(), far,
+                    relative_error(got.loss, want.loss, 2));
       CHECK_CLOSE(far, 1e-2, at, ": gradient");
       CHECK(far > 0, at, ": the two ways are one");
       CHECK_CLOSE(relative_error(got.loss, want.loss, 2), 1e-3, at, ": loss");

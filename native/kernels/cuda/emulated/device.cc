@@ -164,9 +164,9 @@ class EmulatedDevice final : public TableDevice {
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
     const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
-    std::vector<float> c(s.m * s.n), sums(s.m);
-    const void* pointers[] = {a.data(), b.data(), bias.data(), c.data(), sums.data()};
-    const graph::Ref inputs[] = {{0}, {1}, {2}}, outputs[] = {{3}, {4}};
+    std::vector<float> c(s.m * s.n), sums(s.m), auxiliary(s.m * s.n);
+    const void* pointers[] = {a.data(), b.data(), bias.data(), c.data(), sums.data(), auxiliary.data()};
+    const graph::Ref inputs[] = {{0}, {1}, {2}, {5}}, outputs[] = {{3}, {s.sums ? 4 : 5}};
     const graph::Run run{
         const_cast<void* const*>(pointers), inputs, outputs, nullptr, nullptr, 0, 1, table()};
     return {time([&] { matmul("matmul", s)->run(run); })};
