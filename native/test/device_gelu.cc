@@ -124,19 +124,23 @@ const ModelSpec kModel{2, 2, 2, 4, 48, 32, 8, true, {0}};
 constexpr BatchShape kShape{2, 8, 6, 5};
 
 /// The gradient of one random case; only the loss without a backward pass.
-Step step(graph::Device& device, const char* choice, bool backward, Recompute level = Recompute::Nothing) {
+Step step(graph::Device& device, const char* choice, bool backward, Recompute level = Recompute::Nothing,
+          DType t = DType::BF16) {
   const Choice chosen(choice);
   const ParameterTable table(kModel);
-  auto built = build_model(kModel, table, kShape, {DType::BF16, DType::BF16, backward, false, level, device});
+  auto built = build_model(kModel, table, kShape, {t, t, backward, false, level, device});
   graph::Executor e(built->graph, 1, device);
   Memory memory(device);
   device.fill(e.arena().data(), 0xff, e.arena().bytes());
   const auto weights = random<float>(table.length, 21, 0.1);
   const int64_t latent = 2 * 4 * 8 * 6;
+  const auto put = [&](const std::vector<float>& x) {
+    return t == DType::F32 ? static_cast<void*>(memory.put(x)) : memory.put(rounded(x));
+  };
   void* inputs[kInputs] = {memory.put(random<float>(latent, 22)),
                            memory.put(std::vector<float>{100, 800}),
-                           memory.put(rounded(random<float>(2 * 5 * 48, 23))),
-                           memory.put(rounded(random<float>(2 * 32, 24))),
+                           put(random<float>(2 * 5 * 48, 23)),
+                           put(random<float>(2 * 32, 24)),
                            memory.put(random<float>(12 * kModel.hidden(), 25, 0.5)),
                            memory.put(random<float>(latent, 26)),
                            memory.put(std::vector<float>{0.5f, 0.5f})};
@@ -155,6 +159,11 @@ TEST("device: a step with GELU in the epilogue against one with passes of its ow
     const Step want = step(d.device, "separate", true);
     CHECK(want.nodes.at("gelu") == kMlps && want.nodes.at("gelu backward") == kMlps, d.name);
     CHECK(!want.nodes.contains("linear gelu") && !want.nodes.contains("linear dX gelu"), d.name);
+    const Step exact = step(d.device, "fused", true, Recompute::Nothing, DType::F32);
+    CHECK(!exact.nodes.contains("linear gelu"), d.name, ": fp32 is not fused");
+    const auto from = [](const Step& got, const Step& of) {
+      return relative_error(got.gradient, of.gradient, static_cast<int64_t>(of.gradient.size()));
+    };
     Step first;
     for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
       const std::string at = text(d.name, ", level ", static_cast<int>(level));
@@ -163,13 +172,14 @@ TEST("device: a step with GELU in the epilogue against one with passes of its ow
       CHECK(got.nodes["linear gelu"] == kMlps + again && got.nodes["linear dX gelu"] == kMlps, at);
       CHECK(got.nodes["gelu"] == (level == Recompute::Norms ? kMlps : 0) && got.nodes["gelu backward"] == 0,
             at);
-      const double far =
-          relative_error(got.gradient, want.gradient, static_cast<int64_t>(want.gradient.size()));
+      const double far = from(got, want);
       if (std::getenv("ORCHESTRATOR_TEST_VERBOSE"))
-        std::printf("  %s: the gradient differs by %.2e, the loss by %.2e\n", at.c_str(), far,
-                    relative_error(got.loss, want.loss, 2));
+        std::printf(
+            "  %s: gradients differ by %.2e, losses by %.2e; from fp32 by %.2e, with passes by %.2e\n",
+            at.c_str(), far, relative_error(got.loss, want.loss, 2), from(got, exact), from(want, exact));
       CHECK_CLOSE(far, 1e-2, at, ": gradient");
       CHECK(far > 0, at, ": the two ways are one");
+      CHECK_CLOSE(from(got, exact), 1.1 * from(want, exact), at, ": farther from fp32 than with passes");
       CHECK_CLOSE(relative_error(got.loss, want.loss, 2), 1e-3, at, ": loss");
       if (level == Recompute::Nothing) {
         first = got;
