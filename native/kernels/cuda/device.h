@@ -27,6 +27,9 @@ bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], u
 bool runs_on(const std::string& built, int capability);
 /// ORCHESTRATOR_CUDA_GELU: "fused", "separate" or "". Throws Error(ERR_CUDA) for another value.
 std::string gelu_choice();
+/// Whether the kernels of warpgroup.h are among them, and this GPU has the instructions: Hopper's alone,
+/// which no other architecture runs.
+bool built_for_warpgroups(const std::string& built, int capability);
 /// Shared memory of a block in bytes: on the smallest GPUs from compute capability 8.0 on, and on Hopper.
 constexpr size_t kLeastShared = 99 * 1024, kHopperShared = 227 * 1024;
 
