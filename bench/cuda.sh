@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Tests and measures the CUDA backend on a machine with an NVIDIA GPU; Node.js is not needed.
-#   bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]
+#   bench/cuda.sh test|sanitize|bench|tune|gelu|compare|compare-large|all [RESULTS]
 #   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM for a machine where nothing can be installed:
 #                                 TO is its build folder
 # Attention is cuDNN's where it is there, with ORCHESTRATOR_CUDA_ATTENTION=own our own; with
-# ORCHESTRATOR_CUDA_ALGORITHMS=FILE, cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt). RESULTS
+# ORCHESTRATOR_CUDA_ALGORITHMS=FILE, cuBLASLt's algorithms that `tune` wrote (RESULTS/algorithms.txt). `gelu` times
+# steps with GELU in the matmuls' epilogue and as passes of its own (ORCHESTRATOR_CUDA_GELU) in turns. RESULTS
 # is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build
 # folder (build-cuda); it is built where it has no programs that run here: CMAKE_ARGS may say where libraries
 # are.
@@ -77,6 +78,13 @@ tune() {
   rm -f "$results/algorithms.txt"
   for shape in 24,256,32 24,512,8 24,1024,2 38,512,4; do part "$build/orch_bench" --cuda tune $shape "$results/algorithms.txt"; done
 }
+gelu() {
+  for shape in 24,256,32 24,512,8 24,1024,2 38,512,1,block; do
+    for choice in separate fused separate fused; do
+      part env ORCHESTRATOR_CUDA_GELU=$choice "$build/orch_bench" --cuda steps $shape <<<"${SECONDS_EACH:-3}"
+    done
+  done
+}
 compare() {
   part $python bench/cuda_compare.py "$build/orch_bench" "${SECONDS_EACH:-3}" "$@"
 }
@@ -86,10 +94,11 @@ case $what in
   sanitize) sanitize ;;
   bench) bench ;;
   tune) tune ;;
+  gelu) gelu ;;
   compare) compare 24,256,32 24,512,8 24,1024,2 ;;
   compare-large) compare 38,512,1,block ;;
   all) tests; sanitize; bench; compare 24,256,32 24,512,8 24,1024,2 ;;
-  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|compare|compare-large|all [RESULTS]"; exit 2 ;;
+  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|gelu|compare|compare-large|all [RESULTS]"; exit 2 ;;
 esac
 [ $failed -eq 0 ] && echo "--- everything passed" || echo "--- something failed"
 exit $failed

@@ -1,7 +1,8 @@
 // orch_bench --cuda ...: ceilings of the GPU, and whole training steps on it.
 //   --cuda ceilings          copy bandwidth and a large matmul
 //   --cuda profile SHAPE     a slot's operations by kind, each against its ceiling
-//   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls; appends the fastest to FILE
+//   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls, and GELU in their epilogue
+//                            against a pass of its own; appends the fastest to FILE
 //   --cuda steps SHAPE       for every line "SECONDS" of standard input: trains that long, prints JSON
 // SHAPE: depth,pixels,samples[,nothing|norms|mlp|block], such as 24,512,16
 #include <algorithm>
@@ -103,7 +104,7 @@ void serve_steps(Engine& e) {
   }
 }
 
-/// Records the matmuls of a graph that is built for a device.
+/// Records the matmuls of a graph that is built for a device, and those with an epilogue that it could fuse.
 class Noting final : public graph::Backend {
  public:
   explicit Noting(graph::Device& d) : device_(d) {}
@@ -116,11 +117,65 @@ class Noting final : public graph::Backend {
   }
   DType bias_type(const graph::MatmulSpec& spec) const override { return device_.bias_type(spec); }
   bool sums_with(const graph::MatmulSpec& spec) const override { return device_.sums_with(spec); }
-  mutable std::map<std::string, std::pair<graph::MatmulSpec, int>> seen;
+  bool fuses(const graph::MatmulSpec& spec) const override {
+    auto& row = with_epilogue[graph::key_of(spec)];
+    row.first = spec;
+    row.second += 1;
+    return false;
+  }
+  mutable std::map<std::string, std::pair<graph::MatmulSpec, int>> seen, with_epilogue;
 
  private:
   graph::Device& device_;
 };
+
+size_t fastest(const std::vector<double>& times) {
+  return static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin());
+}
+
+/// Seconds of this project's own pass that stands for an epilogue.
+double seconds_of_pass(graph::Device& device, const graph::MatmulSpec& s) {
+  const int64_t n = s.m * s.n;
+  const Buffer x = device.allocate(2 * n), y = device.allocate(2 * n);
+  device.fill(x.data(), 0x3c, 2 * n);  // about 0.01
+  device.fill(y.data(), 0x3c, 2 * n);
+  const auto& k = device.kernels().b16;
+  const auto pass = [&] {
+    if (s.epilogue == graph::Epilogue::GeluBackward)
+      k.gelu_backward(y.as<bf16>(), y.as<bf16>(), x.as<bf16>(), n);
+    else
+      k.gelu(y.as<bf16>(), x.as<bf16>(), n);
+  };
+  std::vector<double> seconds;
+  for (int i = 0; i < 11; ++i) seconds.push_back(device.time(pass));
+  return median(seconds);
+}
+
+/// Times products with an epilogue against a product and a pass. A line "KEY INDEX" fuses them, "KEY
+/// separate" does not.
+void tune_epilogues(graph::Device& device, const Noting& noting, FILE* file) {
+  for (const auto& [name, row] : noting.with_epilogue) {
+    const auto& [product, count] = row;
+    graph::MatmulSpec plain = product;
+    plain.epilogue = graph::Epilogue::None;
+    const auto fused = device.matmul_times(product), alone = device.matmul_times(plain);
+    const double pass = seconds_of_pass(device, product), separate = alone[fastest(alone)] + pass;
+    std::printf("%-52s x%-4d product %.3f ms + pass %.3f ms = %.3f ms, ", name.c_str(), count,
+                1e3 * alone[fastest(alone)], 1e3 * pass, 1e3 * separate);
+    if (fused.empty()) {
+      std::printf("no algorithm fuses them\n");
+      continue;
+    }
+    const size_t best = fastest(fused);
+    const bool faster = fused[best] < separate;
+    std::printf("fused first %.3f ms, best (%zu) %.3f ms: %s\n", 1e3 * fused[0], best, 1e3 * fused[best],
+                faster ? "fused" : "separate");
+    if (faster)
+      std::fprintf(file, "%s %zu\n", name.c_str(), best);
+    else
+      std::fprintf(file, "%s separate\n", name.c_str());
+  }
+}
 
 void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
   FILE* file = std::fopen(path, "a");
@@ -132,7 +187,7 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
   for (const auto& [name, row] : noting.seen) {
     const auto& [product, count] = row;
     const auto times = device.matmul_times(product);
-    const size_t best = static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin());
+    const size_t best = fastest(times);
     const double flops = 2.0 * static_cast<double>(product.m) * product.n * product.k;
     std::printf("%-44s x%-4d first %7.1f TFLOP/s, best (%zu) %7.1f\n", name.c_str(), count,
                 flops / times[0] * 1e-12, best, flops / times[best] * 1e-12);
@@ -140,6 +195,7 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
     after += count * times[best];
     std::fprintf(file, "%s %zu\n", name.c_str(), best);
   }
+  tune_epilogues(device, noting, file);
   std::fclose(file);
   std::printf("all matmuls of a slot: %.3f ms with the first, %.3f ms with the best\n", before * 1e3,
               after * 1e3);

@@ -11,6 +11,7 @@ namespace orch::graph {
 
 struct Op;
 
+using kernels::Epilogue;
 using kernels::MatmulSpec;
 
 /// The name of a product in files, such as "18848x6144x1536,BF16,BF16,nt,bias".
@@ -23,6 +24,9 @@ inline std::string key_of(const MatmulSpec& s) {
   if (s.bias) key += s.bias_type == DType::F32 ? ",bias" : std::string(",bias-") + name_of(s.bias_type);
   if (s.accumulate) key += ",add";
   if (s.sums) key += ",sums";
+  if (s.epilogue == Epilogue::Gelu) key += ",gelu";
+  if (s.epilogue == Epilogue::GeluKeep) key += ",gelu-keep";
+  if (s.epilogue == Epilogue::GeluBackward) key += ",gelu-backward";
   return key;
 }
 
@@ -34,8 +38,10 @@ class Backend {
   virtual DType bias_type(const MatmulSpec&) const { return DType::F32; }
   /// Whether matmul() supports a product with sums.
   virtual bool sums_with(const MatmulSpec&) const { return false; }
-  /// An operation with inputs A, B and the bias (or none), and outputs C and the sums (if the spec asks for
-  /// them).
+  /// Whether a product computes its epilogue. If not, the operation that it stands for is a pass of its own.
+  virtual bool fuses(const MatmulSpec&) const { return false; }
+  /// An operation with inputs A, B, the bias (or none) and x of Epilogue::GeluBackward, and outputs C and the
+  /// sums, or the second output of Epilogue::GeluKeep.
   virtual std::unique_ptr<Op> matmul(const char* name, const MatmulSpec& spec) const = 0;
 };
 

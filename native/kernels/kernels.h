@@ -108,6 +108,14 @@ struct NoiseMix {
   DrawKey key;
 };
 
+/// What a product does with its fp32 sums (bias included) before it stores them in C; on devices only.
+enum class Epilogue : uint8_t {
+  None,
+  Gelu,          ///< C = gelu(sum), the tanh approximation
+  GeluKeep,      ///< C = gelu(sum), and a second output has the sum, in C's type, for the backward pass
+  GeluBackward,  ///< C = sum * gelu'(x), where x [m, n] is a further input of C's type
+};
+
 /// C [m, n] = op(A) op(B) (+ bias over n) (+ C). Sizes are at least 1.
 struct MatmulSpec {
   int64_t m, n, k;
@@ -118,6 +126,7 @@ struct MatmulSpec {
   bool accumulate;               ///< adds the product to C, which must be fp32
   bool sums = false;             ///< also writes the sums of op(A) over k, fp32 [m]; on devices only
   DType bias_type = DType::F32;  ///< another one on devices only
+  Epilogue epilogue = Epilogue::None;
   double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n * k); }
 };
 

@@ -166,11 +166,10 @@ struct Builder {
   void feed_forward(const std::string& of, Stream& x, Ref mod) {
     Ref y = norm(x, mod, 3);
     recompute_from(Recompute::Mlp);
-    y = ops::linear(g_, y, linear(of + ".mlp.fc1"), t_);
-    recompute_from(Recompute::Norms);
-    y = ops::gelu(g_, y);
+    const auto hidden = ops::linear_gelu(g_, y, linear(of + ".mlp.fc1"), options_.backward,
+                                         static_cast<int>(Recompute::Norms));
     recompute_from(Recompute::Block);
-    y = ops::linear(g_, y, linear(of + ".mlp.fc2"), t_);
+    y = ops::linear(g_, hidden, linear(of + ".mlp.fc2"), t_);
     add(x, y, {mod, 5});
     if (options_.recompute != Recompute::Block) return;
     // With the norm of the next block, the backward pass would recompute y, and with it this block, too

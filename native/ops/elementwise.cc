@@ -18,29 +18,6 @@ Ref convert(Graph& g, Ref x, DType out) {
   return y;
 }
 
-Ref gelu(Graph& g, Ref x) {
-  const DType t = g[x].dtype;
-  const Pieces pieces{graph::elements(g[x].shape)};
-  Ref y = g.activation("gelu", t, g[x].shape);
-  const auto forward = [=]<class T>(const Run& r, const Typed<T>& k) {
-    const int64_t at = pieces.begin(r);
-    k.gelu(r.out<T>(0) + at, r.in<T>(0) + at, pieces.end(r) - at);
-  };
-  g.append("gelu", {x}, {y}, typed(t, forward), {.parts = pieces.parts(), .in_place = {0}});
-  g.on_reverse([=, &g](graph::Reverse& reverse) {
-    Ref dy = reverse.of(y);
-    if (!dy) return;
-    Ref dx = reverse.create(x);
-    const auto backward = [=]<class T>(const Run& r, const Typed<T>& k) {
-      const int64_t at = pieces.begin(r);
-      k.gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at, pieces.end(r) - at);
-    };
-    g.append("gelu backward", {dy, x}, {dx}, typed(t, backward), {.parts = pieces.parts(), .in_place = {0}});
-    reverse.set(x, dx);
-  });
-  return y;
-}
-
 Ref silu(Graph& g, Ref x, DType out) {
   if (g[x].dtype != DType::F32) throw Error("ERR_INTERNAL", "silu: its input must be fp32");
   const int64_t n = graph::elements(g[x].shape);

@@ -1,5 +1,6 @@
+#include "linear.h"
+
 #include "../core/error.h"
-#include "ops.h"
 #include "run.h"
 
 namespace orch::ops {
@@ -36,21 +37,42 @@ void append_column_sum(Graph& g, Ref dy, Ref db, int64_t rows, int64_t width) {
            {.parts = columns.parts(), .scratch_bytes = sizeof(float) * static_cast<size_t>(width)});
 }
 
+/// The gradient before GELU, whose result is the layer's input x.y, in one product. False if the backend does
+/// not fuse them.
+bool append_dx_before_gelu(Graph& g, graph::Reverse& d, Ref dy, const Activated& x, const Linear& w) {
+  const DType t = g[x.y].dtype;
+  MatmulSpec product{g[dy].shape[0], g[x.y].shape[1], g[dy].shape[1], t, t, t, false, false, false, false};
+  product.epilogue = graph::Epilogue::GeluBackward;
+  if (d.of(x.y) || !g.backend().fuses(product)) return false;
+  Ref dx = d.create(x.before);
+  g.append(g.backend().matmul("linear dX gelu", product), {dy, w.weight, {}, x.before}, {dx});
+  d.set(x.before, dx);
+  return true;
+}
+
 }  // namespace
 
-Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
+MatmulSpec product_of(const Graph& g, Ref x, const Linear& w, DType out) {
   const int64_t rows = g[x].shape[0], in = g[x].shape[1], width = g[w.weight].shape[0];
   const DType t = g[x].dtype;
   if (graph::elements(g[w.weight].shape) != in * width || g[w.weight].dtype != t)
     throw Error("ERR_INTERNAL", "linear: " + g[w.weight].name + " does not fit its input " + g[x].name);
-  Ref y = g.activation(g[w.weight].name + " y", out, {rows, width});
   MatmulSpec product{rows, width, in, t, t, out, false, true, bool(w.bias), false};
-  Ref bias = w.bias;
-  if (bias) product.bias_type = g.backend().bias_type(product);
-  if (product.bias_type != DType::F32)  // the copy of the weights in this type has the biases, too
-    bias = g.parameter(g[bias].name, product.bias_type, g[bias].shape, g[bias].offset);
-  g.append(g.backend().matmul("linear", product), {x, w.weight, bias}, {y});
+  if (w.bias) product.bias_type = g.backend().bias_type(product);
+  return product;
+}
+
+Ref bias_of(Graph& g, const Linear& w, const MatmulSpec& product) {
+  if (product.bias_type == DType::F32) return w.bias;
+  // The copy of the weights in this type has the biases, too.
+  return g.parameter(g[w.bias].name, product.bias_type, g[w.bias].shape, g[w.bias].offset);
+}
+
+void on_reverse_linear(Graph& g, const Activated& input, const Linear& w, Ref y) {
   g.on_reverse([=, &g](graph::Reverse& d) {
+    const Ref x = input.y;
+    const int64_t rows = g[x].shape[0], in = g[x].shape[1], width = g[w.weight].shape[0];
+    const DType t = g[x].dtype;
     Ref dy = d.of(y);
     if (!dy) return;
     MatmulSpec gradient{width, in, rows, t, t, DType::F32, true, false, false, false};
@@ -61,6 +83,7 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
     g.append(g.backend().matmul("linear dW", gradient), {dy, x, {}},
              {g.gradient(g[w.weight]), gradient.sums ? g.gradient(g[w.bias]) : Ref{}});
     if (!d.wanted(x)) return;
+    if (input.before && append_dx_before_gelu(g, d, dy, input, w)) return;
     // Many layers read the conditioning vector: its gradient accumulates in place.
     Ref dx = d.of(x);
     const bool accumulate = bool(dx);
@@ -70,8 +93,16 @@ Ref linear(Graph& g, Ref x, const Linear& w, DType out) {
              {dy, w.weight, {}, accumulate ? dx : Ref{}}, {dx});
     d.set(x, dx);
   });
+}
+
+Ref linear(Graph& g, const Activated& x, const Linear& w, DType out) {
+  const MatmulSpec product = product_of(g, x.y, w, out);
+  Ref y = g.activation(g[w.weight].name + " y", out, {product.m, product.n});
+  g.append(g.backend().matmul("linear", product), {x.y, w.weight, bias_of(g, w, product)}, {y});
+  on_reverse_linear(g, x, w, y);
   return y;
 }
+Ref linear(Graph& g, Ref x, const Linear& w, DType out) { return linear(g, Activated{{}, x}, w, out); }
 
 }  // namespace orch::ops
 

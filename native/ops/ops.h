@@ -23,6 +23,17 @@ struct Chunk {
 
 /// y = x W^T + b, stored in type `out`; x [rows, in], y [rows, out].
 Ref linear(Graph& g, Ref x, const Linear& w, DType out);
+/// y = gelu(before); `before` is none where y is all that a forward pass keeps.
+struct Activated {
+  Ref before, y;
+};
+/// gelu(x W^T + b) in x's type, in one operation where the backend fuses them. GELU then reads the fp32 sums,
+/// and otherwise their rounded values. `backward`: whether the graph is differentiated. From `gelu_level` of
+/// recomputation on y is recomputed from `before`.
+Activated linear_gelu(Graph& g, Ref x, const Linear& w, bool backward, int gelu_level);
+/// linear() of x.y, which must have no other use: where the backend fuses them, the product that computes its
+/// gradient is followed by GELU's derivative.
+Ref linear(Graph& g, const Activated& x, const Linear& w, DType out);
 /// x + gate * y in x's type; x, y [B * tokens, h].
 Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples);
 /// adaLN, after a gated residual connection or alone. The first result is out = gate_residual(x, y), or x

@@ -173,6 +173,15 @@ std::vector<OpCase> table(DType residual, DType t, bool large) {
                    Ref c = silu(g, x[0], t);  // its gradient accumulates in fp32
                    return std::vector{linear(g, c, {w[0], w[1]}, single), linear(g, c, {w[2], w[3]}, single)};
                  }});
+  for (auto [rows, in, hidden] :
+       {std::array<int64_t, 3>{1, 64, 128}, {33, 64, 256}, {large ? 1178 : 70, 192, 64}})
+    all.push_back(
+        {text("mlp ", rows, "x", in, "x", hidden),
+         {{{rows, in}, t}},
+         {{{hidden, in}, t}, {{hidden}, single}, {{in, hidden}, t}, {{in}, single}},
+         [=](Graph& g, const auto& x, const auto& w) {
+           return std::vector{linear(g, linear_gelu(g, x[0], {w[0], w[1]}, true, 1), {w[2], w[3]}, t)};
+         }});
   const int64_t wide = large ? 1536 : 192;
   for (auto [samples, tokens, width] :
        {std::array<int64_t, 3>{1, 1, 64}, {2, 7, 128}, {3, large ? 1024 : 70, wide}}) {

@@ -266,7 +266,7 @@ export const configSchema = z.strictObject({
   ema: ema.nullable().prefault({}).describe('Exponential moving average of the weights; null = none.'),
   precision: precision.prefault({}).describe('Number formats.'),
   activation_checkpointing: choice(['nothing', 'norms', 'mlp', 'block'], 'nothing').describe(
-    'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result.',
+    'What the backward pass recomputes instead of keeping: nothing; norms (normed inputs and GELUs); mlp (also the first MLP layer); block (everything except the inputs of the blocks). Changes memory and time, but no bit of the result (except norms on GPUs that compute GELU within its matmul).',
   ),
   threads: optional(integer(1, 4096)).describe(
     'Compute threads of a worker; null = processors / workers of the machine, within the quota of its control group (cgroup).',

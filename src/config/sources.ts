@@ -47,6 +47,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'CUDA',
   'CUDA_ALGORITHMS',
   'CUDA_ATTENTION',
+  'CUDA_GELU',
   'EMULATED_GPUS',
   'EMULATED_HANG',
   'FAULT',

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "../../core/error.h"
+#include "fused_gelu.h"
 #include "matmul.h"
 #include "nccl.h"
 #include "queue.h"
@@ -138,7 +139,7 @@ std::string libraries() {
   const LibraryAttention* attention = library_attention();
   return "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
          ", cuBLASLt " + matmul_version() + ", " + (attention ? attention->name : "no cuDNN") + ", " +
-         nccl_version();
+         nccl_version() + (gelu_choice().empty() ? "" : ", GELU " + gelu_choice());
 }
 
 int device_count() {
@@ -205,6 +206,10 @@ class CudaDevice final : public TableDevice {
   bool sums_with(const graph::MatmulSpec& spec) const override {
     enter();
     return cuda::sums_with(spec);
+  }
+  bool fuses(const graph::MatmulSpec& spec) const override {
+    enter();
+    return fuses_gelu(spec);
   }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     enter();

@@ -13,9 +13,10 @@ const Table& table();
 #define ORCH_CUDA_FAMILIES(EACH) ORCH_KERNEL_FAMILIES(EACH) EACH(gate)
 ORCH_CUDA_FAMILIES(ORCH_DECLARE_FAMILY)
 
-/// The backward pass sums a sample's tokens in chunks of kGradientRows rows, with kGradientLanes lanes: lane
-/// r adds rows r, r + kGradientLanes, ...; then the lanes are added in order, then the chunks.
-constexpr int kGradientRows = 32, kGradientLanes = 4;
+/// The backward pass sums a sample's tokens in chunks of so many rows, in which they are added one after the
+/// other, and then the chunks: the same sums with a LayerNorm in the pass and without. Enough blocks to fill
+/// a GPU, and few partial sums; it depends on shapes alone.
+int64_t gradient_rows(const StreamDims& d);
 
 /// Rows of sums, one for each sample, `stride` elements apart.
 struct SumRows {

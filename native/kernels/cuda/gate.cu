@@ -26,7 +26,6 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// Sums over the block's row lanes, in order; the threads of the first lane get the result.
-template <int Lanes>
 GPU_INLINE void sum_row_lanes(float (&sum)[8]) {
   GPU_SHARED(memory);
   float* const all = reinterpret_cast<float*>(memory);
@@ -34,45 +33,39 @@ GPU_INLINE void sum_row_lanes(float (&sum)[8]) {
   store8(all + row * kColumns + 8 * lane, sum);
   __syncthreads();
   if (row > 0) return;
-  for (int r = 1; r < Lanes; ++r) {
+  for (int r = 1; r < kRowLanes; ++r) {
     float other[8];
     load8(other, all + r * kColumns + 8 * lane);
 #pragma unroll
     for (int j = 0; j < 8; ++j) sum[j] += other[j];
   }
 }
-constexpr size_t shared_of_sums(int lanes) { return sizeof(float) * lanes * kColumns; }
+constexpr size_t kSharedOfSums = sizeof(float) * kRowLanes * kColumns;
 
-/// Rows [blockIdx.y * kGradientRows, ...) of sample blockIdx.z, columns [blockIdx.x * kColumns, ...).
+/// Rows [blockIdx.y * rows, ...) of sample blockIdx.z, one after the other; eight columns per thread.
 template <class R, class T>
-__global__ void __launch_bounds__(kGradientLanes* kWarp)
-    gate_backward(T* dy, float* partial, const R* dout, const T* y, const float* gates, StreamDims d) {
-  const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + 8 * (threadIdx.x % kWarp),
-                sample = blockIdx.z;
-  const bool inside = column < d.width;
-  float sum[8] = {};
-  if (inside) {
-    float g[8];
-    load8(g, gates + sample * d.mod_stride + column);
-    const int64_t start = blockIdx.y * kGradientRows, last = start + kGradientRows,
-                  end = last < d.tokens ? last : d.tokens;
+__global__ void __launch_bounds__(kThreads)
+    gate_backward(T* dy, float* partial, const R* dout, const T* y, const float* gates, StreamDims d,
+                  int64_t rows) {
+  const int64_t column = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x), sample = blockIdx.z;
+  if (column >= d.width) return;
+  float sum[8] = {}, g[8];
+  load8(g, gates + sample * d.mod_stride + column);
+  const int64_t start = blockIdx.y * rows, end = start + rows < d.tokens ? start + rows : d.tokens;
 #pragma unroll 4
-    for (int64_t n = start + threadIdx.x / kWarp; n < end; n += kGradientLanes) {
-      const int64_t at = (sample * d.tokens + n) * d.width + column;
-      float o[8], e[8];
-      load8(o, dout + at);
-      load8(e, y + at);
+  for (int64_t n = start; n < end; ++n) {
+    const int64_t at = (sample * d.tokens + n) * d.width + column;
+    float o[8], e[8];
+    load8(o, dout + at);
+    load8(e, y + at);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        sum[j] += o[j] * e[j];
-        o[j] *= g[j];
-      }
-      store8(dy + at, o);
+    for (int j = 0; j < 8; ++j) {
+      sum[j] += o[j] * e[j];
+      o[j] *= g[j];
     }
+    store8(dy + at, o);
   }
-  sum_row_lanes<kGradientLanes>(sum);
-  if (inside && threadIdx.x < kWarp)
-    store8(partial + (sample * gridDim.y + blockIdx.y) * d.width + column, sum);
+  store8(partial + (sample * gridDim.y + blockIdx.y) * d.width + column, sum);
 }
 
 template <class T>
@@ -93,7 +86,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int j = 0; j < 8; ++j) sum[j] += e[j];
   }
-  sum_row_lanes<kRowLanes>(sum);
+  sum_row_lanes(sum);
   if (threadIdx.x < kWarp)
     for (int j = 0; j < 8 && column + j < width; ++j) partial[blockIdx.y * width + column + j] = sum[j];
 }
@@ -135,11 +128,11 @@ void gate_residual(R* out, const R* x, const T* y, const float* gates, const Str
 template <class R, class T>
 void gate_residual_backward(T* dy, float* dgate, const R* dout, const T* y, const float* gates,
                             const StreamDims& d) {
-  const int64_t chunks = (d.tokens + kGradientRows - 1) / kGradientRows;
-  float* partial = workspace<float>(d.samples * chunks * d.width);
+  const int64_t rows = gradient_rows(d), chunks = blocks(d.tokens, rows);
+  float* const partial = workspace<float>(d.samples * chunks * d.width);
   launch(gate_backward<R, T>,
-         dim3(blocks(d.width, kColumns), static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)),
-         kGradientLanes * kWarp, shared_of_sums(kGradientLanes), dy, partial, dout, y, gates, d);
+         dim3(blocks(d.width, 8 * kThreads), static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)),
+         kThreads, 0, dy, partial, dout, y, gates, d, rows);
   sum_chunks({{{dgate, d.mod_stride}}}, 1, partial, d.samples, chunks, d.width);
 }
 
@@ -148,7 +141,7 @@ void column_sum(float* db, const T* dy, int64_t total, int64_t width, int64_t st
   const int64_t rows = chunk_rows(total), chunks = (total + rows - 1) / rows;
   float* const partial = chunks > 1 ? workspace<float>(chunks * width) : db;
   launch(sum_columns<T>, dim3(blocks(width, kColumns), static_cast<unsigned>(chunks)), kThreads,
-         shared_of_sums(kRowLanes), partial, dy, total, width, stride, rows);
+         kSharedOfSums, partial, dy, total, width, stride, rows);
   if (chunks > 1) sum_chunks({{{db, width}}}, 1, partial, 1, chunks, width);
 }
 
@@ -175,6 +168,13 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
 }
 
 }  // namespace
+
+int64_t gradient_rows(const StreamDims& d) {
+  constexpr int64_t kBlocks = 512, kLeast = 4, kMost = 32;
+  int64_t rows = kLeast;
+  while (rows < kMost && d.samples * blocks(d.tokens, 2 * rows) >= kBlocks) rows *= 2;
+  return rows;
+}
 
 void sum_chunks(const SumOutputs& outputs, int count, const float* partial, int64_t samples, int64_t chunks,
                 int64_t width) {

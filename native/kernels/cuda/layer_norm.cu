@@ -251,21 +251,12 @@ void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T*
   });
 }
 
-/// Rows of a block in the backward pass: enough blocks to fill a GPU, few partial sums. It depends on shapes
-/// alone.
-int64_t backward_rows(const StreamDims& d) {
-  constexpr int64_t kBlocks = 512, kLeast = 4, kMost = 32;
-  int64_t rows = kLeast;
-  while (rows < kMost && d.samples * blocks(d.tokens, 2 * rows) >= kBlocks) rows *= 2;
-  return rows;
-}
-
 template <class R, class T>
 void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
                         const StreamDims& d) {
-  const int64_t rows = backward_rows(d), chunks = blocks(d.tokens, rows), vectors = d.width / 8;
+  const int64_t rows = gradient_rows(d), chunks = blocks(d.tokens, rows), vectors = d.width / 8;
   float* const partial = workspace<float>((y ? 3 : 2) * d.samples * chunks * d.width);
   const auto run = [&](auto of_thread, auto most_threads) {
     constexpr int kVectors = decltype(of_thread)::value, kThreads = decltype(most_threads)::value;

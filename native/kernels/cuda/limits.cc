@@ -1,5 +1,7 @@
-// What a device can run: launch limits, checked before every launch, and the kernels that were built.
+// What a device can run: launch limits, checked before every launch, and the kernels that were built; and
+// what the environment asks of it.
 #include <algorithm>
+#include <cstdlib>
 #include <sstream>
 
 #include "../../core/error.h"
@@ -33,6 +35,14 @@ bool runs_on(const std::string& built, int capability) {
     if (target <= capability && (ptx || target / 10 == capability / 10)) return true;
   }
   return false;
+}
+
+std::string gelu_choice() {
+  const char* given = std::getenv("ORCHESTRATOR_CUDA_GELU");
+  const std::string value = given ? given : "";
+  if (!value.empty() && value != "fused" && value != "separate")
+    throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_GELU is fused or separate, not ", value);
+  return value;
 }
 
 bool built_for_warpgroups(const std::string& built, int capability) {

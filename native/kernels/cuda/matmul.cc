@@ -2,9 +2,9 @@
 // op(A)^T.
 //
 // The algorithm is the first one in the library's heuristic order, or the one that the file named by
-// ORCHESTRATOR_CUDA_ALGORITHMS gives for the shape (lines "key index", as `orch_bench --cuda tune` writes
-// them). It is not chosen by timing at run time, because two processes could then choose differently and get
-// different bits.
+// ORCHESTRATOR_CUDA_ALGORITHMS gives for the shape (lines "key index", or "key separate" for an epilogue that
+// is slower than a pass of its own, as `orch_bench --cuda tune` writes them). It is not chosen by timing at
+// run time, because two processes could then choose differently and get different bits.
 #include "matmul.h"
 
 #include <cublasLt.h>
@@ -53,6 +53,23 @@ cudaDataType_t type_of(DType t) {
   return t == DType::F32 ? CUDA_R_32F : t == DType::BF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
+cublasLtEpilogue_t epilogue_of(const graph::MatmulSpec& s) {
+  switch (s.epilogue) {
+    case graph::Epilogue::Gelu:
+      return s.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    case graph::Epilogue::GeluKeep:
+      return s.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    case graph::Epilogue::GeluBackward:
+      return CUBLASLT_EPILOGUE_DGELU;
+    default:
+      return s.sums ? CUBLASLT_EPILOGUE_BGRADB : s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  }
+}
+/// Whether a product has an auxiliary matrix: what GELU is applied to.
+bool has_auxiliary(const graph::MatmulSpec& s) {
+  return s.epilogue == graph::Epilogue::GeluKeep || s.epilogue == graph::Epilogue::GeluBackward;
+}
+
 /// A product as the library describes it, with its algorithms.
 struct Plan {
   cublasLtMatmulDesc_t operation = nullptr;
@@ -78,19 +95,20 @@ struct Plan {
     require(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, s.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, s.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (s.bias) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.bias_type));
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(s));
+    if (s.bias || s.sums)
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.sums ? DType::F32 : s.bias_type));
+    if (has_auxiliary(s)) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, type_of(s.c));
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s.n);
+      // The library takes the alignment that it may assume from an address, which it does not read here.
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, library_workspace());
     }
     const auto layout = [](cublasLtMatrixLayout_t& l, DType t, int64_t rows, int64_t columns) {
       require(cublasLtMatrixLayoutCreate(&l, type_of(t), static_cast<uint64_t>(rows),
                                          static_cast<uint64_t>(columns), rows),
               "cublasLtMatrixLayoutCreate");
     };
-    if (s.sums) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BGRADB);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(DType::F32));
-    }
     s.transpose_b ? layout(a, s.b, s.k, s.n) : layout(a, s.b, s.n, s.k);
     s.transpose_a ? layout(b, s.a, s.m, s.k) : layout(b, s.a, s.k, s.m);
     layout(c, s.c, s.n, s.m);
@@ -126,9 +144,11 @@ struct Plan {
     return !algorithms.empty();
   }
 
-  /// vector: the bias, or the output of the sums.
-  void run(size_t algorithm, const void* left, const void* right, const void* vector, void* out, float beta) {
+  /// vector: the bias, or the output of the sums. auxiliary: what GELU is applied to.
+  void run(size_t algorithm, const void* left, const void* right, const void* vector, void* out, float beta,
+           const void* auxiliary = nullptr) {
     if (vector) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);
+    if (auxiliary) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, auxiliary);
     const float one = 1.0f;
     require(cublasLtMatmul(handle(), operation, &one, right, a, left, b, &beta, out, c, out, c,
                            &algorithms[algorithm].algo, library_workspace(), kWorkspace, compute_stream()),
@@ -136,21 +156,25 @@ struct Plan {
   }
 };
 
-/// Algorithm indices by shape, from the file that ORCHESTRATOR_CUDA_ALGORITHMS names.
-size_t tuned(const std::string& key) {
-  static const auto& table = *new std::map<std::string, size_t>([] {
-    std::map<std::string, size_t> t;
+/// What was noted of each shape, in the file that ORCHESTRATOR_CUDA_ALGORITHMS names.
+std::optional<std::string> noted(const std::string& key) {
+  static const auto& table = *new std::map<std::string, std::string>([] {
+    std::map<std::string, std::string> t;
     if (const char* path = std::getenv("ORCHESTRATOR_CUDA_ALGORITHMS")) {
       std::ifstream file(path);
       if (!file) throw Error("ERR_CUDA", std::string("ORCHESTRATOR_CUDA_ALGORITHMS: cannot read ") + path);
-      std::string name;
-      size_t index;
-      while (file >> name >> index) t[name] = index;
+      std::string name, value;
+      while (file >> name >> value) t[name] = value;
     }
     return t;
   }());
   const auto it = table.find(key);
-  return it == table.end() ? 0 : it->second;
+  return it == table.end() ? std::nullopt : std::optional(it->second);
+}
+/// The algorithm that was noted, or the first one.
+size_t tuned(const std::string& key) {
+  const std::string number = noted(key).value_or("0");
+  return number.find_first_not_of("0123456789") == std::string::npos ? std::stoul(number) : 0;
 }
 
 /// One plan per shape, kept for the life of the process; null if there is no algorithm.
@@ -176,24 +200,16 @@ Plan& plan_of(const graph::MatmulSpec& s) {
 /// Random operands of a product: zeros would be faster than real values.
 struct Operands {
   explicit Operands(const graph::MatmulSpec& s)
-      : a(random(s.m * s.k, s.a, 1)),
-        b(random(s.k * s.n, s.b, 2)),
-        c(random(s.m * s.n, s.c, 3)),
-        vector(random(std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)) {}
-  static std::shared_ptr<void> random(int64_t n, DType t, uint64_t id) {
-    auto numbers = device_memory(sizeof(float) * n);
-    table().raw.normal(static_cast<float*>(numbers.get()), {1, 0, 0, id}, n);
-    if (t == DType::F32) return numbers;
-    auto half = device_memory(sizeof(bf16) * n);
-    table().b16.from_f32(static_cast<bf16*>(half.get()), static_cast<const float*>(numbers.get()), n);
-    synchronize();
-    return half;
-  }
+      : a(random_numbers(s.m * s.k, s.a, 1)),
+        b(random_numbers(s.k * s.n, s.b, 2)),
+        c(random_numbers(s.m * s.n, s.c, 3)),
+        vector(random_numbers(std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)),
+        auxiliary(has_auxiliary(s) ? random_numbers(s.m * s.n, s.c, 5) : nullptr) {}
   void run(Plan& plan, const graph::MatmulSpec& s, size_t algorithm) const {
     plan.run(algorithm, a.get(), b.get(), s.bias || s.sums ? vector.get() : nullptr, c.get(),
-             s.accumulate ? 1.0f : 0.0f);
+             s.accumulate ? 1.0f : 0.0f, auxiliary.get());
   }
-  const std::shared_ptr<void> a, b, c, vector;
+  const std::shared_ptr<void> a, b, c, vector, auxiliary;
 };
 
 /// Whether the plan's sums are those of this project's own kernel, for random operands.
@@ -241,16 +257,35 @@ bool sums_with(const graph::MatmulSpec& spec) {
   return it->second;
 }
 
+std::optional<std::string> noted(const graph::MatmulSpec& spec) { return noted(graph::key_of(spec)); }
+bool has_algorithm(const graph::MatmulSpec& spec) { return find_plan(spec) != nullptr; }
+
+std::shared_ptr<void> random_numbers(int64_t n, DType t, uint64_t id, float scale) {
+  auto numbers = device_memory(sizeof(float) * n);
+  auto* const values = static_cast<float*>(numbers.get());
+  table().raw.normal(values, {1, 0, 0, id}, n);
+  if (scale != 1) table().raw.scale_into(values, scale, n);
+  if (t == DType::F32) return numbers;
+  auto half = device_memory(sizeof(bf16) * n);
+  table().b16.from_f32(static_cast<bf16*>(half.get()), values, n);
+  synchronize();
+  return half;
+}
+
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec) {
   Plan* const plan = plans_only() ? nullptr : &plan_of(spec);
   const auto run = [name, spec, plan](const graph::Run& r) {
-    for (const void* p : {r.in<void>(0), r.in<void>(1), static_cast<const void*>(r.out<void>(0))})
+    const void* const out = r.out<void>(0);
+    const void* const auxiliary = spec.epilogue == graph::Epilogue::GeluKeep       ? r.out<void>(1)
+                                  : spec.epilogue == graph::Epilogue::GeluBackward ? r.in<void>(3)
+                                                                                   : nullptr;
+    for (const void* p : {r.in<void>(0), r.in<void>(1), out, has_auxiliary(spec) ? auxiliary : out})
       if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
         throw Error("ERR_INTERNAL", std::string(name) + ": an operand is missing or not aligned");
     if (!plan) return;
     const auto product = [&](const void* vector) {
       plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), vector, r.out<void>(0),
-                spec.accumulate || r.adds ? 1.0f : 0.0f);
+                spec.accumulate || r.adds ? 1.0f : 0.0f, auxiliary);
     };
     // The library overwrites the sums also where it adds to the product.
     if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
@@ -263,7 +298,7 @@ std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec
 
 std::vector<double> time_algorithms(const graph::MatmulSpec& s,
                                     const std::function<double(const std::function<void()>&)>& time) {
-  if (plans_only()) return {};
+  if (plans_only() || (s.epilogue != graph::Epilogue::None && !has_algorithm(s))) return {};
   Plan& plan = plan_of(s);
   const Operands operands(s);
   std::vector<double> seconds;

@@ -82,10 +82,11 @@ describe('a worker of another host', () => {
 
 test('only these variables travel: what all workers must have alike, and what is about the network of GPUs', () => {
   const environment = {
-    ...{ ORCHESTRATOR_ISA: 'avx2', NCCL_SOCKET_IFNAME: 'eth0', HOME: '/root', AWS_SECRET_ACCESS_KEY: 'x' },
+    ...{ HOME: '/root', AWS_SECRET_ACCESS_KEY: 'x', ORCHESTRATOR_CUDA: '/lib/cuda.so' },
     ...{ ORCHESTRATOR_TOKEN: 'x', ORCHESTRATOR_ISABEL: 'x', LD_PRELOAD: 'x', PATH: '/bin' },
   };
-  expect(travelling(environment)).toEqual({ ORCHESTRATOR_ISA: 'avx2', NCCL_SOCKET_IFNAME: 'eth0' });
+  const alike = { ORCHESTRATOR_ISA: 'avx2', ORCHESTRATOR_CUDA_GELU: 'separate', NCCL_SOCKET_IFNAME: 'eth0' };
+  expect(travelling({ ...environment, ...alike })).toEqual(alike);
 });
 
 test("the command of a checkout starts a worker with the launcher's options of Node.js", () => {

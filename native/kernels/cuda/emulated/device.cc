@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "../../../core/elementary.h"
 #include "../../../core/error.h"
 #include "../context.h"
 #include "emulated_device.h"
@@ -79,8 +80,19 @@ std::vector<float> transposed(const std::vector<float>& from, int64_t rows, int6
   return x;
 }
 
+/// The epilogues by definition, in double precision: x sigmoid(2u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
+double gelu_sigmoid(double x) {
+  return 1 / (1 + elementary::exp(-1.5957691216057308 * (x + 0.044715 * x * x * x)));
+}
+float gelu(float x) { return static_cast<float>(x * gelu_sigmoid(x)); }
+float gelu_slope(float x) {
+  const double s = gelu_sigmoid(x);
+  return static_cast<float>(s + x * s * (1 - s) * 1.5957691216057308 * (1 + 3 * 0.044715 * x * x));
+}
+
+/// auxiliary: what GELU is applied to, written or read.
 void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const void* bias_, void* c,
-              float* sums) {
+              float* sums, bf16* auxiliary) {
   const auto a = widen(a_, s.a, s.m * s.k);
   auto b = widen(b_, s.b, s.k * s.n);
   if (s.transpose_b) b = transposed(b, s.n, s.k);
@@ -97,7 +109,12 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
       for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
     }
     for (int64_t j = 0; j < s.n; ++j) {
-      const float y = row[j] + bias[j];
+      float y = row[j] + bias[j];
+      if (s.epilogue == graph::Epilogue::GeluKeep) auxiliary[i * s.n + j] = to_bf16(y);
+      if (s.epilogue == graph::Epilogue::GeluBackward)
+        y *= gelu_slope(to_float(auxiliary[i * s.n + j]));
+      else if (s.epilogue != graph::Epilogue::None)
+        y = gelu(y);
       if (s.c == DType::BF16) {
         bf16& to = static_cast<bf16*>(c)[i * s.n + j];
         to = to_bf16(s.accumulate ? to_float(to) + y : y);
@@ -122,13 +139,20 @@ class EmulatedDevice final : public TableDevice {
   }
   DType bias_type(const graph::MatmulSpec& spec) const override { return spec.c; }
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
+  bool fuses(const graph::MatmulSpec& spec) const override {
+    return spec.a == DType::BF16 && spec.c == DType::BF16 && gelu_choice() != "separate";
+  }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     const auto run = [spec](const graph::Run& r) {
       const auto product = [&](float* sums) {
         graph::MatmulSpec s = spec;
         s.accumulate = spec.accumulate || r.adds;
-        submit([s, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0), sums] {
-          multiply(s, a, b, bias, c, sums);
+        bf16* const auxiliary = s.epilogue == graph::Epilogue::GeluKeep ? r.out<bf16>(1)
+                                : s.epilogue == graph::Epilogue::GeluBackward
+                                    ? const_cast<bf16*>(r.in<bf16>(3))
+                                    : nullptr;
+        submit([=, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0)] {
+          multiply(s, a, b, bias, c, sums, auxiliary);
         });
       };
       if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
@@ -140,9 +164,9 @@ class EmulatedDevice final : public TableDevice {
   }
   std::vector<double> matmul_times(const graph::MatmulSpec& s) override {
     const std::vector<float> a(s.m * s.k), b(s.k * s.n), bias(s.m + s.n);
-    std::vector<float> c(s.m * s.n), sums(s.m);
-    const void* pointers[] = {a.data(), b.data(), bias.data(), c.data(), sums.data()};
-    const graph::Ref inputs[] = {{0}, {1}, {2}}, outputs[] = {{3}, {4}};
+    std::vector<float> c(s.m * s.n), sums(s.m), auxiliary(s.m * s.n);
+    const void* pointers[] = {a.data(), b.data(), bias.data(), c.data(), sums.data(), auxiliary.data()};
+    const graph::Ref inputs[] = {{0}, {1}, {2}, {5}}, outputs[] = {{3}, {s.sums ? 4 : 5}};
     const graph::Run run{
         const_cast<void* const*>(pointers), inputs, outputs, nullptr, nullptr, 0, 1, table()};
     return {time([&] { matmul("matmul", s)->run(run); })};

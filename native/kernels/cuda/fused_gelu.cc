@@ -1,0 +1,138 @@
+#include "fused_gelu.h"
+
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <map>
+
+#include "../../core/error.h"
+#include "device.h"
+#include "matmul.h"
+#include "queue.h"
+
+namespace orch::kernels::cuda {
+namespace {
+
+using graph::Epilogue;
+using Memory = std::shared_ptr<void>;
+
+/// The largest difference from a product and a pass, relative to the L2 norm. Both round to bf16 (2^-9), the
+/// latter also before GELU.
+constexpr double kMostDifference = 1e-2;
+
+bool is_hopper_or_newer() {
+  int ordinal = 0, major = 0;
+  check(cudaGetDevice(&ordinal), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal), "cudaDeviceGetAttribute");
+  return fused_by_default(major);
+}
+
+/// Computes products of given random operands.
+class Trial {
+ public:
+  explicit Trial(const graph::MatmulSpec& s)
+      : spec_(s),
+        n_(s.m * s.n),
+        a_(random_numbers(s.m * s.k, s.a, 1)),
+        // Sums of N(0, 1), where GELU is neither 0 nor the identity.
+        b_(random_numbers(s.k * s.n, s.b, 2, 1 / std::sqrt(static_cast<float>(s.k)))),
+        bias_(random_numbers(s.n, s.bias_type, 3)),
+        before_(random_numbers(n_, s.c, 4)) {}
+
+  /// C, and what GELU was applied to.
+  struct Result {
+    Memory c, before;
+  };
+  Result fused() const {
+    const Result r = product(spec_);
+    if (spec_.epilogue == Epilogue::GeluBackward) return {r.c, before_};
+    return r;
+  }
+  Result separate() const {
+    graph::MatmulSpec plain = spec_;
+    plain.epilogue = Epilogue::None;
+    const Memory sum = product(plain).c, c = device_memory(sizeof(bf16) * n_);
+    const auto& k = table().b16;
+    if (spec_.epilogue == Epilogue::GeluBackward) {
+      k.gelu_backward(numbers(c), numbers(sum), numbers(before_), n_);
+      return {c, before_};
+    }
+    k.gelu(numbers(c), numbers(sum), n_);
+    return {c, sum};
+  }
+  /// The L2 norm of a - b over that of b.
+  double difference(const Memory& a, const Memory& b) const {
+    constexpr int64_t kPiece = int64_t{1} << 24;
+    const int64_t most = std::min(n_, kPiece);
+    const Memory x = device_memory(sizeof(float) * most), y = device_memory(sizeof(float) * most),
+                 sums = device_memory(2 * sizeof(double));
+    double* const sum = static_cast<double*>(sums.get());
+    check(cudaMemsetAsync(sum, 0, 2 * sizeof(double), compute_stream()), "cudaMemsetAsync");
+    for (int64_t at = 0; at < n_; at += kPiece) {
+      const int64_t n = std::min(kPiece, n_ - at);
+      float *const u = static_cast<float*>(x.get()), *const v = static_cast<float*>(y.get());
+      table().b16.to_f32(u, numbers(a) + at, n);
+      table().b16.to_f32(v, numbers(b) + at, n);
+      table().raw.add_squares(sum + 1, v, n);
+      table().raw.scale_into(v, -1, n);
+      table().f32.add(u, u, v, n);
+      table().raw.add_squares(sum, u, n);
+    }
+    double squares[2];
+    download(squares, sum, sizeof squares);
+    return std::sqrt(squares[0] / squares[1]);
+  }
+
+ private:
+  static bf16* numbers(const Memory& m) { return static_cast<bf16*>(m.get()); }
+  Result product(const graph::MatmulSpec& s) const {
+    const bool keeps = s.epilogue == Epilogue::GeluKeep;
+    const Result r{device_memory(sizeof(bf16) * n_), keeps ? device_memory(sizeof(bf16) * n_) : nullptr};
+    void* const pointers[] = {a_.get(), b_.get(), bias_.get(), before_.get(), r.c.get(), r.before.get()};
+    const graph::Ref inputs[] = {{0}, {1}, s.bias ? graph::Ref{2} : graph::Ref{}, {3}},
+                     outputs[] = {{4}, keeps ? graph::Ref{5} : graph::Ref{}};
+    make_matmul("a trial of GELU", s)
+        ->run({pointers, inputs, outputs, nullptr, nullptr, 0, 1, table(), false});
+    return r;
+  }
+
+  const graph::MatmulSpec spec_;
+  const int64_t n_;
+  const Memory a_, b_, bias_, before_;
+};
+
+/// Why the library's product with the epilogue cannot serve, or "".
+std::string problem_of(const graph::MatmulSpec& spec) {
+  if (!has_algorithm(spec)) return "cuBLASLt has no algorithm";
+  const Trial trial(spec);
+  const auto first = trial.fused(), second = trial.fused(), want = trial.separate();
+  const auto differs = [&](const Memory& a, const Memory& b, double most) {
+    return a && b && !(trial.difference(a, b) <= most);  // NaN differs
+  };
+  if (differs(second.c, first.c, 0) || differs(second.before, first.before, 0))
+    return "its bits differ from run to run";
+  if (differs(first.c, want.c, kMostDifference) || differs(first.before, want.before, kMostDifference))
+    return "its results differ from those of the own kernel";
+  return "";
+}
+
+}  // namespace
+
+bool fuses_gelu(const graph::MatmulSpec& spec) {
+  const std::string choice = gelu_choice();
+  if (spec.a != DType::BF16 || spec.c != DType::BF16 || choice == "separate") return false;
+  if (plans_only()) return true;
+  if (choice.empty()) {
+    const auto line = noted(spec);
+    if (line ? *line == "separate" : !is_hopper_or_newer()) return false;
+  }
+  static auto& problems = *new std::map<std::string, std::string>;
+  const std::string key = graph::key_of(spec);
+  const auto [it, fresh] = problems.try_emplace(key);
+  if (fresh) it->second = problem_of(spec);
+  if (choice == "fused" && !it->second.empty())
+    throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_GELU=fused: ", key, ": ", it->second);
+  return it->second.empty();
+}
+
+}  // namespace orch::kernels::cuda
