@@ -34,8 +34,10 @@ class Backend {
   virtual DType bias_type(const MatmulSpec&) const { return DType::F32; }
   /// Whether matmul() supports a product with sums.
   virtual bool sums_with(const MatmulSpec&) const { return false; }
-  /// An operation with inputs A, B and the bias (or none), and outputs C and the sums (if the spec asks for
-  /// them).
+  /// Why matmul() supports no operands of 8-bit floats, or an empty string.
+  virtual std::string float8_problem() const { return "the CPU has no matmuls of 8-bit floats"; }
+  /// An operation with inputs A, B, the bias (or none) and, of 8-bit floats, the scales of A and B, one fp32
+  /// number each; and outputs C and the sums (if the spec asks for them).
   virtual std::unique_ptr<Op> matmul(const char* name, const MatmulSpec& spec) const = 0;
 };
 

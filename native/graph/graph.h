@@ -156,6 +156,8 @@ class Graph {
   void recompute_by(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs, int level) {
     substitutes_.push_back({std::move(op), std::move(inputs), std::move(outputs), level});
   }
+  /// The node just appended is recomputed from the level on from which its input is.
+  void recompute_with(Ref input);
   /// Registers the backward rule of the node just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
   /// Appends the backward rules in reverse order. Rules append nodes and register no rules.

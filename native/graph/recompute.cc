@@ -1,4 +1,5 @@
 // Activation checkpointing, as a rewriting of the node list.
+#include <algorithm>
 #include <set>
 #include <unordered_map>
 
@@ -75,6 +76,16 @@ class Rewriter {
 };
 
 }  // namespace
+
+void Graph::recompute_with(Ref input) {
+  Node& last = nodes_.back();
+  last.recompute_level = 0;
+  for (const auto* list : {&nodes_, &substitutes_})
+    for (const Node& n : *list)
+      if (n.recompute_level > 0 && std::find(n.outputs.begin(), n.outputs.end(), input) != n.outputs.end() &&
+          (last.recompute_level == 0 || n.recompute_level < last.recompute_level))
+        last.recompute_level = n.recompute_level;
+}
 
 void Graph::recompute(int level) {
   if (level <= 0) return;

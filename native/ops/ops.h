@@ -23,6 +23,9 @@ struct Chunk {
 
 /// y = x W^T + b, stored in type `out`; x [rows, in], y [rows, out].
 Ref linear(Graph& g, Ref x, const Linear& w, DType out);
+/// The same with operands in 8-bit floats (linear_float8.cc): bf16 x, weights and y; devices only. Both
+/// widths are multiples of 16. Without `trains` there is no backward rule.
+Ref linear_float8(Graph& g, Ref x, const Linear& w, bool trains);
 /// x + gate * y in x's type; x, y [B * tokens, h].
 Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples);
 /// adaLN, after a gated residual connection or alone. The first result is out = gate_residual(x, y), or x

@@ -50,7 +50,8 @@ TEST("device: launches of every model fit the GPU") {
          {std::pair{DType::BF16, DType::BF16}, {DType::F32, DType::BF16}, {DType::F32, DType::F32}}) {
       const std::string at = text(p.name, ", residual ", name_of(residual), ", ", name_of(t));
       const ParameterTable table(p.model);
-      auto built = build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, *device});
+      auto built =
+          build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, false, *device});
       const auto& g = built->graph;
       device->take_launches();
       const auto allocate = [device](size_t bytes) { return device->allocate(bytes).data(); };

@@ -50,7 +50,19 @@ void* library_workspace() {
 }
 
 cudaDataType_t type_of(DType t) {
-  return t == DType::F32 ? CUDA_R_32F : t == DType::BF16 ? CUDA_R_16BF : CUDA_R_16F;
+  switch (t) {
+    case DType::F32:
+      return CUDA_R_32F;
+    case DType::BF16:
+      return CUDA_R_16BF;
+    case DType::F16:
+      return CUDA_R_16F;
+    case DType::E4M3:
+      return CUDA_R_8F_E4M3;
+    case DType::E5M2:
+      return CUDA_R_8F_E5M2;
+  }
+  throw Error("ERR_INTERNAL", "type_of: an unknown type");
 }
 
 /// A product as the library describes it, with its algorithms.
@@ -73,6 +85,12 @@ struct Plan {
     require(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDesc");
   }
 
+  /// Pointers to the scales of our A and B.
+  void set_scales(const void* left, const void* right) {
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, right);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, left);
+  }
+
   /// The library's A is our B; its columns are our rows.
   bool describe(const graph::MatmulSpec& s) {
     require(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
@@ -82,6 +100,8 @@ struct Plan {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.bias_type));
     }
+    // Sums of 8-bit products are kept in fp32: CUBLASLT_MATMUL_DESC_FAST_ACCUM is 0 by default.
+    if (is_float8(s.a)) set_scales(library_workspace(), library_workspace());  // the heuristic looks for them
     const auto layout = [](cublasLtMatrixLayout_t& l, DType t, int64_t rows, int64_t columns) {
       require(cublasLtMatrixLayoutCreate(&l, type_of(t), static_cast<uint64_t>(rows),
                                          static_cast<uint64_t>(columns), rows),
@@ -157,6 +177,7 @@ size_t tuned(const std::string& key) {
 Plan* find_plan(const graph::MatmulSpec& s) {
   // Never destroyed: a thread may still compute while the process exits.
   static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
+  if (is_float8(s.a) && (s.transpose_a || !s.transpose_b || s.k % 16 != 0 || s.n % 16 != 0)) return nullptr;
   const std::string key = graph::key_of(s);
   const auto [it, fresh] = plans.try_emplace(key);
   if (!fresh) return it->second.get();
@@ -176,23 +197,32 @@ Plan& plan_of(const graph::MatmulSpec& s) {
 /// Random operands of a product: zeros would be faster than real values.
 struct Operands {
   explicit Operands(const graph::MatmulSpec& s)
-      : a(random(s.m * s.k, s.a, 1)),
-        b(random(s.k * s.n, s.b, 2)),
-        c(random(s.m * s.n, s.c, 3)),
-        vector(random(std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)) {}
-  static std::shared_ptr<void> random(int64_t n, DType t, uint64_t id) {
+      : scale(device_memory(sizeof(float))),
+        a(random(s.m, s.k, s.a, 1)),
+        b(random(s.n, s.k, s.b, 2)),
+        c(random(s.m, s.n, s.c, 3)),
+        vector(random(1, std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)) {}
+  std::shared_ptr<void> random(int64_t rows, int64_t width, DType t, uint64_t id) const {
+    const int64_t n = rows * width;
     auto numbers = device_memory(sizeof(float) * n);
     table().raw.normal(static_cast<float*>(numbers.get()), {1, 0, 0, id}, n);
     if (t == DType::F32) return numbers;
     auto half = device_memory(sizeof(bf16) * n);
     table().b16.from_f32(static_cast<bf16*>(half.get()), static_cast<const float*>(numbers.get()), n);
     synchronize();
-    return half;
+    if (!is_float8(t)) return half;
+    auto bytes = device_memory(n);
+    table().raw.quantize({static_cast<uint8_t*>(bytes.get()), nullptr, static_cast<float*>(scale.get())},
+                         nullptr, static_cast<const bf16*>(half.get()), rows, width, t);
+    synchronize();
+    return bytes;
   }
   void run(Plan& plan, const graph::MatmulSpec& s, size_t algorithm) const {
+    if (is_float8(s.a)) plan.set_scales(scale.get(), scale.get());
     plan.run(algorithm, a.get(), b.get(), s.bias || s.sums ? vector.get() : nullptr, c.get(),
              s.accumulate ? 1.0f : 0.0f);
   }
+  const std::shared_ptr<void> scale;  ///< of A and B, if they have one
   const std::shared_ptr<void> a, b, c, vector;
 };
 
@@ -228,7 +258,7 @@ DType bias_type(graph::MatmulSpec spec) {
   // NVIDIA's table of supported types has the bias in the type of the product.
   spec.bias_type = spec.c;
   if (plans_only() || find_plan(spec)) return spec.bias_type;
-  spec.bias_type = spec.c == DType::F32 ? spec.a : DType::F32;
+  spec.bias_type = spec.c != DType::F32 ? DType::F32 : is_float8(spec.a) ? DType::BF16 : spec.a;
   return spec.bias_type;
 }
 
@@ -248,6 +278,7 @@ std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec
       if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
         throw Error("ERR_INTERNAL", std::string(name) + ": an operand is missing or not aligned");
     if (!plan) return;
+    if (is_float8(spec.a)) plan->set_scales(r.in<void>(3), r.in<void>(4));
     const auto product = [&](const void* vector) {
       plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), vector, r.out<void>(0),
                 spec.accumulate || r.adds ? 1.0f : 0.0f);

@@ -162,7 +162,7 @@ describe('errors of a configuration', () => {
       ],
       [
         'precision: bf16',
-        'precision: expected a mapping with compute, residual, received "bf16"; did you mean precision.compute: bf16',
+        'precision: expected a mapping with compute, residual, linear, received "bf16"; did you mean precision.compute: bf16',
       ],
       [
         'schedule: steps:10',

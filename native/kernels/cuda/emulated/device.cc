@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "../../../core/error.h"
+#include "../../../core/float8.h"
 #include "../context.h"
 #include "emulated_device.h"
 #include "transport.h"
@@ -65,10 +66,21 @@ void reject_during_capture(const char* what) {
   if (recording) throw Error("ERR_INTERNAL", what, " cannot be captured");
 }
 
-std::vector<float> widen(const void* from, DType t, int64_t n) {
+float widen(const void* from, DType t, int64_t i) {
+  switch (t) {
+    case DType::F32:
+      return static_cast<const float*>(from)[i];
+    case DType::E4M3:
+      return float8::to_float<E4M3>(static_cast<const uint8_t*>(from)[i]);
+    case DType::E5M2:
+      return float8::to_float<E5M2>(static_cast<const uint8_t*>(from)[i]);
+    default:
+      return to_float(static_cast<const bf16*>(from)[i]);
+  }
+}
+std::vector<float> widen_all(const void* from, DType t, int64_t n) {
   std::vector<float> x(n);
-  for (int64_t i = 0; i < n; ++i)
-    x[i] = t == DType::F32 ? static_cast<const float*>(from)[i] : to_float(static_cast<const bf16*>(from)[i]);
+  for (int64_t i = 0; i < n; ++i) x[i] = widen(from, t, i);
   return x;
 }
 
@@ -79,12 +91,16 @@ std::vector<float> transposed(const std::vector<float>& from, int64_t rows, int6
   return x;
 }
 
-void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const void* bias_, void* c,
-              float* sums) {
-  const auto a = widen(a_, s.a, s.m * s.k);
-  auto b = widen(b_, s.b, s.k * s.n);
+struct Factors {
+  const float *a, *b;
+};
+void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const void* bias_, Factors factors,
+              void* c, float* sums) {
+  const auto a = widen_all(a_, s.a, s.m * s.k);
+  auto b = widen_all(b_, s.b, s.k * s.n);
+  const float factor = factors.a ? *factors.a * *factors.b : 1.0f;
   if (s.transpose_b) b = transposed(b, s.n, s.k);
-  const auto bias = s.bias ? widen(bias_, s.bias_type, s.n) : std::vector<float>(s.n);
+  const auto bias = s.bias ? widen_all(bias_, s.bias_type, s.n) : std::vector<float>(s.n);
   std::vector<float> row(s.n);
   for (int64_t i = 0; s.sums && i < s.m; ++i) {
     sums[i] = 0;
@@ -97,7 +113,7 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
       for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
     }
     for (int64_t j = 0; j < s.n; ++j) {
-      const float y = row[j] + bias[j];
+      const float y = factor * row[j] + bias[j];
       if (s.c == DType::BF16) {
         bf16& to = static_cast<bf16*>(c)[i * s.n + j];
         to = to_bf16(s.accumulate ? to_float(to) + y : y);
@@ -122,14 +138,16 @@ class EmulatedDevice final : public TableDevice {
   }
   DType bias_type(const graph::MatmulSpec& spec) const override { return spec.c; }
   bool sums_with(const graph::MatmulSpec&) const override { return true; }
+  std::string float8_problem() const override { return ""; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     const auto run = [spec](const graph::Run& r) {
       const auto product = [&](float* sums) {
         graph::MatmulSpec s = spec;
         s.accumulate = spec.accumulate || r.adds;
-        submit([s, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0), sums] {
-          multiply(s, a, b, bias, c, sums);
-        });
+        const Factors factors =
+            is_float8(s.a) ? Factors{r.in<float>(3), r.in<float>(4)} : Factors{nullptr, nullptr};
+        submit([s, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), factors, c = r.out<void>(0),
+                sums] { multiply(s, a, b, bias, factors, c, sums); });
       };
       if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
       product(nullptr);

@@ -1,0 +1,78 @@
+// A linear layer whose matmuls read 8-bit floats: x and the weights in E4M3, the gradient of y in E5M2, each
+// with one scale, which is found when the tensor is quantized. So there is no state, and a slot's bits depend
+// on the slot alone. The matmuls sum in fp32; y and the gradient of x are bf16, those of weights fp32.
+//
+// A matmul of 8-bit floats reads both operands along the dimension that is summed, so each tensor is also
+// stored transposed for the backward pass, which reads x in one byte in place of two.
+#include "../core/error.h"
+#include "ops.h"
+#include "run.h"
+
+namespace orch::ops {
+namespace {
+
+using graph::MatmulSpec;
+
+struct Float8 {
+  Ref values, transposed, inverse;
+};
+
+/// @param transposed whether that copy is needed
+/// @param sums where the sums over rows are written: a gradient, or none
+Float8 quantize(Graph& g, Ref x, DType format, bool transposed, Ref sums = {}) {
+  const int64_t rows = g[x].shape[0], width = graph::elements(g[x].shape) / rows;
+  if (width % 16 != 0 || g[x].dtype != DType::BF16)
+    throw Error("ERR_INTERNAL", "quantize: " + g[x].name + " is not bf16, or its width no multiple of 16");
+  const std::string name = g[x].name + " " + name_of(format);
+  const Float8 q{
+      g.activation(name, format, {rows, width}),
+      transposed ? g.activation(name + " transposed", format, {width, (rows + 15) / 16 * 16}) : Ref{},
+      g.activation(name + " scale", DType::F32, {1})};
+  const auto run = [=](const Run& r) {
+    const kernels::Quantized to{r.out<uint8_t>(0), r.out<uint8_t>(1), r.out<float>(2)};
+    const auto compute = [&](float* column_sums) {
+      r.table.raw.quantize(to, column_sums, r.in<bf16>(0), rows, width, format);
+    };
+    r.outputs[3] ? graph::write_gradient(r, r.out<float>(3), width, compute) : compute(nullptr);
+  };
+  g.append("quantize", {x}, {q.values, q.transposed, q.inverse, sums}, run,
+           {.scratch_bytes = sums ? sizeof(float) * static_cast<size_t>(width) : 0});
+  return q;
+}
+
+/// to [m, n] = a b^T (+ bias)
+void multiply(Graph& g, const char* name, Ref a, Ref a_scale, Ref b, Ref b_scale, Ref to, Ref bias = {}) {
+  const auto &as = g[a].shape, &bs = g[b].shape;
+  MatmulSpec product{as[0],       bs[0], as[1], g[a].dtype, g[b].dtype,
+                     g[to].dtype, false, true,  bool(bias), false};
+  if (bias) product.bias_type = g.backend().bias_type(product);
+  if (product.bias_type != DType::F32)
+    bias = g.parameter(g[bias].name, product.bias_type, g[bias].shape, g[bias].offset);
+  g.append(g.backend().matmul(name, product), {a, b, bias, a_scale, b_scale}, {to});
+}
+
+}  // namespace
+
+Ref linear_float8(Graph& g, Ref x, const Linear& w, bool trains) {
+  const int64_t rows = g[x].shape[0], width = g[w.weight].shape[0];
+  const Float8 xq = quantize(g, x, DType::E4M3, trains);
+  g.recompute_with(x);  // which costs as much as reading x once more
+  const Float8 wq = quantize(g, w.weight, DType::E4M3, trains);
+  Ref y = g.activation(g[w.weight].name + " y", DType::BF16, {rows, width});
+  multiply(g, "linear fp8", xq.values, xq.inverse, wq.values, wq.inverse, y, w.bias);
+  if (!trains) return y;
+  g.on_reverse([=, &g](graph::Reverse& d) {
+    Ref dy = d.of(y);
+    if (!dy) return;
+    const Float8 q = quantize(g, dy, DType::E5M2, true, w.bias ? g.gradient(g[w.bias]) : Ref{});
+    multiply(g, "linear fp8 dW", q.transposed, q.inverse, xq.transposed, xq.inverse, g.gradient(g[w.weight]));
+    if (!d.wanted(x)) return;
+    if (d.of(x)) throw Error("ERR_INTERNAL", "linear_float8: " + g[x].name + " has another use");
+    Ref dx = d.create(x, DType::BF16);
+    multiply(g, "linear fp8 dX", q.values, q.inverse, wq.transposed, wq.inverse, dx);
+    d.set(x, dx);
+  });
+  return y;
+}
+
+}  // namespace orch::ops
