@@ -156,8 +156,6 @@ class Graph {
   void recompute_by(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs, int level) {
     substitutes_.push_back({std::move(op), std::move(inputs), std::move(outputs), level});
   }
-  /// The node just appended is recomputed from the level on from which its input is.
-  void recompute_with(Ref input);
   /// Registers the backward rule of the node just appended.
   void on_reverse(std::function<void(Reverse&)> rule) { tape_.push_back(std::move(rule)); }
   /// Appends the backward rules in reverse order. Rules append nodes and register no rules.
@@ -168,6 +166,9 @@ class Graph {
   void recompute(int level);
   /// Sets the recompute_level of the nodes appended from now on.
   void set_recompute_level(int level) { recompute_level_ = level; }
+  int recompute_level() const { return recompute_level_; }
+  /// The level from which a value is recomputed; 0: never.
+  int recompute_level(Ref value) const;
 
   Value& operator[](Ref r) { return values_[r.index]; }
   const Value& operator[](Ref r) const { return values_[r.index]; }

@@ -77,14 +77,14 @@ class Rewriter {
 
 }  // namespace
 
-void Graph::recompute_with(Ref input) {
-  Node& last = nodes_.back();
-  last.recompute_level = 0;
+int Graph::recompute_level(Ref value) const {
+  int level = 0;
   for (const auto* list : {&nodes_, &substitutes_})
     for (const Node& n : *list)
-      if (n.recompute_level > 0 && std::find(n.outputs.begin(), n.outputs.end(), input) != n.outputs.end() &&
-          (last.recompute_level == 0 || n.recompute_level < last.recompute_level))
-        last.recompute_level = n.recompute_level;
+      if (n.recompute_level > 0 && std::find(n.outputs.begin(), n.outputs.end(), value) != n.outputs.end() &&
+          (level == 0 || n.recompute_level < level))
+        level = n.recompute_level;
+  return level;
 }
 
 void Graph::recompute(int level) {

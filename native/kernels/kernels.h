@@ -240,10 +240,12 @@ struct Untyped {
   /// Fletcher's checksum, the same on every instruction set; null on devices. Its sums show each flip of one
   /// or two bits. It is 64 bits mixed from them: random damage does not show in about one case of 2^64.
   uint64_t (*checksum)(const void* bytes, int64_t n);
-  /// x [rows, width] in E4M3 or E5M2, with the scale of float8::scale_for; width is a multiple of 16. Also
-  /// (if not null) the sums of x over rows, fp32 [width]. Null in the CPU's table.
-  void (*quantize)(const Quantized& to, float* column_sums, const bf16* x, int64_t rows, int64_t width,
+  /// x [rows, width] in E4M3 or E5M2, with the scale of float8::scale_for; width is a multiple of 16. With
+  /// sums (not null) also the sums of x over rows, fp32 [width]. Null in the CPU's table, as the next one.
+  void (*quantize)(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width,
                    DType format);
+  /// gelu(x), rounded to bf16 as by Typed::gelu, in E4M3.
+  void (*quantize_gelu)(const Quantized& to, const bf16* x, int64_t rows, int64_t width);
   optim::UpdateKernel update[optim::All::kCount];               ///< by Optimizer::index
   optim::LoggedUpdateKernel logged_update[optim::All::kCount];  ///< null on devices
 };

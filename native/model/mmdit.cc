@@ -125,6 +125,18 @@ struct Builder {
                            : ops::linear(g_, x, linear(name), t_);
   }
 
+  /// The same on gelu(x), which is recomputed as the norms are.
+  Ref gelu_layer(const std::string& name, Ref x) {
+    if (!options_.float8) {
+      recompute_from(Recompute::Norms);
+      x = ops::gelu(g_, x);
+    }
+    recompute_from(Recompute::Block);
+    return options_.float8 ? ops::gelu_linear_float8(g_, x, linear(name), options_.backward,
+                                                     static_cast<int>(Recompute::Norms))
+                           : layer(name, x);
+  }
+
   /// The nodes appended from now on are recomputed from this level on.
   void recompute_from(Recompute level) { g_.set_recompute_level(static_cast<int>(level)); }
 
@@ -173,10 +185,7 @@ struct Builder {
     Ref y = norm(x, mod, 3);
     recompute_from(Recompute::Mlp);
     y = layer(of + ".mlp.fc1", y);
-    recompute_from(Recompute::Norms);
-    y = ops::gelu(g_, y);
-    recompute_from(Recompute::Block);
-    y = layer(of + ".mlp.fc2", y);
+    y = gelu_layer(of + ".mlp.fc2", y);
     add(x, y, {mod, 5});
     if (options_.recompute != Recompute::Block) return;
     // With the norm of the next block, the backward pass would recompute y, and with it this block, too

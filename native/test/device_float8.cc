@@ -1,8 +1,8 @@
 // 8-bit floats: the conversion of every bf16 number, quantized tensors, products, and training, each against
 // a plain definition.
-#include <cstring>
-#include <map>
+#include <array>
 #include <random>
+#include <tuple>
 
 #include "core/float8.h"
 #include "devices.h"
@@ -19,50 +19,47 @@ namespace {
 struct Format {
   const char* name;
   DType type;
-  int exponent_bits, mantissa_bits, bias;
-  bool infinities;
   uint8_t (*from_float)(float);
   float (*to_float)(uint8_t);
+  std::array<double, 256> values;  ///< by code
+  double most = 0;                 ///< the largest finite number
 
-  double value(int code) const {
-    const int exponent = code >> mantissa_bits & ((1 << exponent_bits) - 1),
-              mantissa = code & ((1 << mantissa_bits) - 1);
-    const bool top = exponent == (1 << exponent_bits) - 1, full = mantissa == (1 << mantissa_bits) - 1;
-    if (top && (infinities ? mantissa != 0 : full)) return NAN;
-    if (top && infinities) return code & 0x80 ? -INFINITY : INFINITY;
-    const double magnitude =
-        exponent == 0 ? std::ldexp(mantissa, 1 - bias - mantissa_bits)
-                      : std::ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
-    return code & 0x80 ? -magnitude : magnitude;
-  }
-  double most() const {
-    double most = 0;
-    for (int code = 0; code < 128; ++code)
-      if (std::isfinite(value(code))) most = std::max(most, value(code));
-    return most;
+  Format(const char* name_, DType type_, int exponent_bits, int bias, bool infinities, uint8_t (*from)(float),
+         float (*to)(uint8_t))
+      : name(name_), type(type_), from_float(from), to_float(to) {
+    const int mantissa_bits = 7 - exponent_bits, top = (1 << exponent_bits) - 1,
+              full = (1 << mantissa_bits) - 1;
+    for (int code = 0; code < 256; ++code) {
+      const int exponent = code >> mantissa_bits & top, mantissa = code & full;
+      double x = exponent == 0 ? std::ldexp(mantissa, 1 - bias - mantissa_bits)
+                               : std::ldexp(mantissa + full + 1, exponent - bias - mantissa_bits);
+      if (exponent == top && (infinities || mantissa == full))
+        x = infinities && mantissa == 0 ? INFINITY : NAN;
+      values[code] = code & 0x80 ? -x : x;
+      if (std::isfinite(x)) most = std::max(most, x);
+    }
   }
   /// The nearest finite number's code; of two, the even one.
   uint8_t nearest(double x) const {
     if (std::isnan(x)) return 0x7f;
+    const double magnitude = std::min(std::abs(x), most);
     int best = 0;
     for (int code = 0; code < 128; ++code) {
-      if (!std::isfinite(value(code))) continue;
-      const double now = std::abs(value(code) - std::min(std::abs(x), most())),
-                   before = std::abs(value(best) - std::min(std::abs(x), most()));
+      const double now = std::abs(values[code] - magnitude), before = std::abs(values[best] - magnitude);
       if (now < before || (now == before && code % 2 == 0)) best = code;
     }
     return static_cast<uint8_t>(best | (std::signbit(x) ? 0x80 : 0));
   }
-  /// The largest power of two that brings `amax` to no more than most().
+  /// The largest power of two that brings `amax` to no more than `most`.
   double scale(double amax) const {
     double s = std::ldexp(1.0, 126);
-    while (amax * s > most()) s /= 2;
+    while (amax * s > most) s /= 2;
     return s;
   }
 };
 const Format kFormats[] = {
-    {"E4M3", DType::E4M3, 4, 3, 7, false, float8::from_float<E4M3>, float8::to_float<E4M3>},
-    {"E5M2", DType::E5M2, 5, 2, 15, true, float8::from_float<E5M2>, float8::to_float<E5M2>},
+    {"E4M3", DType::E4M3, 4, 7, false, float8::from_float<E4M3>, float8::to_float<E4M3>},
+    {"E5M2", DType::E5M2, 5, 15, true, float8::from_float<E5M2>, float8::to_float<E5M2>},
 };
 const Format& format_of(DType t) { return kFormats[t == DType::E5M2]; }
 
@@ -79,11 +76,11 @@ TEST("float8: every bf16 number is rounded by the definition of the format, and 
       CHECK(f.from_float(x) == f.nearest(x), f.name, ": ", x);
     }
     for (int code = 0; code < 256; ++code) {
-      const double want = f.value(code), got = f.to_float(static_cast<uint8_t>(code));
+      const double want = f.values[code], got = f.to_float(static_cast<uint8_t>(code));
       CHECK(std::isnan(want) ? std::isnan(got) : got == want, f.name, ": ", code);
     }
   }
-  CHECK(kFormats[0].most() == 448 && kFormats[1].most() == 57344);
+  CHECK(kFormats[0].most == 448 && kFormats[1].most == 57344);
 }
 
 struct Memory {
@@ -146,16 +143,13 @@ void check_quantized(graph::Device& device, const Format& f, const std::vector<f
   const double scale = f.scale(amax_of(x));
   const int64_t stride = (rows + 15) / 16 * 16;
   CHECK(got.inverse == 1 / scale, at, ": the scale is ", got.inverse, ", not ", 1 / scale);
-  std::map<float, uint8_t> known;
   int64_t wrong = 0, wrong_transposed = 0;
   for (int64_t r = 0; r < stride; ++r)
     for (int64_t c = 0; c < width; ++c) {
       uint8_t want = 0;
       if (r < rows) {
         const float e = x[r * width + c];
-        const auto [it, fresh] = known.try_emplace(e);
-        if (fresh) it->second = f.nearest(e * scale);
-        want = e == 0 ? (std::signbit(e) ? 0x80 : 0) : it->second;
+        want = f.nearest(e * scale);
         wrong += got.values[r * width + c] != want;
       }
       wrong_transposed += got.transposed[c * stride + r] != want;
@@ -178,7 +172,7 @@ TEST("device: quantized tensors have the bytes of the definition") {
       std::vector<float> all;
       for (uint32_t bits = 0; bits < 0x10000; ++bits) {
         const float x = to_float(bf16{static_cast<uint16_t>(bits)});
-        if (std::abs(x) <= f.most()) all.push_back(x);
+        if (std::abs(x) <= f.most) all.push_back(x);
       }
       all.resize((all.size() + 63) / 64 * 64);
       check_quantized(d.device, f, all, static_cast<int64_t>(all.size()) / 64, 64,
@@ -211,71 +205,118 @@ std::vector<double> rounded(const std::vector<float>& x, DType type) {
   const Format& f = format_of(type);
   const double scale = f.scale(amax_of(x));
   std::vector<double> y;
-  for (float e : x) y.push_back(f.value(f.nearest(e * scale)) / scale);
+  for (float e : x) y.push_back(f.values[f.nearest(e * scale)] / scale);
   return y;
+}
+
+/// A layer with random operands, and its results; `adds`: those of a second run, which adds its gradients.
+struct LayerRun {
+  std::vector<float> x, dy, weights;  ///< exact in bf16; the weights [out, in], then the bias
+  std::vector<float> y, dx, gradient, added;
+};
+LayerRun run_layer(graph::Device& device, int64_t rows, int64_t in, int64_t out, bool gelu) {
+  graph::Graph g(device);
+  const graph::Ref x = g.input("x", DType::BF16, {rows, in}, 0, true);
+  const ops::Linear w{g.parameter("w", DType::BF16, {out, in}, 0),
+                      g.parameter("b", DType::F32, {out}, out * in)};
+  const graph::Ref y = gelu ? ops::gelu_linear_float8(g, x, w, true, 0) : ops::linear_float8(g, x, w, true);
+  g[y].keep = true;
+  g.reverse().set(y, g.input("dy", DType::BF16, {rows, out}, 1));
+  g.differentiate();
+  const graph::Ref dx = g.reverse().of(x);
+  g[dx].keep = true;
+  g.plan();
+  LayerRun l{normal(rows * in, 1, 1),
+             normal(rows * out, 2, 1e-6f),
+             normal(out * in + out, 3, 0.05f),
+             {},
+             {},
+             {},
+             {}};
+  Memory memory{device};
+  graph::Executor e(g, 1, device);
+  e.bind_input(0, memory.put(narrowed(l.x)));
+  e.bind_input(1, memory.put(narrowed(l.dy)));
+  float* const gradient = memory.put(std::vector<float>(l.weights.size(), NAN));
+  const auto run = [&](bool adds) {
+    e.bind_flat(memory.put(l.weights), memory.put(narrowed(l.weights)), gradient, adds);
+    e.run();
+    return memory.get<float>(gradient, static_cast<int64_t>(l.weights.size()));
+  };
+  l.gradient = run(false);
+  l.added = run(true);
+  l.y = widened(memory.get<bf16>(e.data(y), rows * out));
+  l.dx = widened(memory.get<bf16>(e.data(dx), rows * in));
+  return l;
+}
+
+/// gelu(x) as the device's own kernel computes it, and its derivative.
+std::vector<float> gelu_of(graph::Device& device, const std::vector<float>& x) {
+  Memory memory{device};
+  bf16* const y = memory.put(narrowed(x));
+  device.kernels().b16.gelu(y, memory.put(narrowed(x)), static_cast<int64_t>(x.size()));
+  return widened(memory.get<bf16>(y, static_cast<int64_t>(x.size())));
+}
+double gelu_slope(double x) {
+  const double a = std::sqrt(2 / M_PI), t = std::tanh(a * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * a * (1 + 3 * 0.044715 * x * x);
 }
 
 TEST("device: a linear layer of 8-bit floats and its gradients are the products of the rounded operands") {
   for (const TestedDevice& d : devices())
-    for (auto [rows, in, out] :
-         {std::array<int64_t, 3>{21, 64, 48}, {154, 128, 192}, {d.large ? 2464 : 160, 64, 64}}) {
-      const std::string at = text(d.name, ", ", rows, "x", in, "x", out);
-      graph::Graph g(d.device);
-      const graph::Ref x = g.input("x", DType::BF16, {rows, in}, 0, true);
-      const graph::Ref w = g.parameter("w", DType::BF16, {out, in}, 0),
-                       b = g.parameter("b", DType::F32, {out}, out * in);
-      const graph::Ref y = ops::linear_float8(g, x, {w, b}, true);
-      g[y].keep = true;
-      g.reverse().set(y, g.input("dy", DType::BF16, {rows, out}, 1));
-      g.differentiate();
-      const graph::Ref dx = g.reverse().of(x);
-      g[dx].keep = true;
-      g.plan();
-      const auto xs = normal(rows * in, 1, 1), dys = normal(rows * out, 2, 1e-6f),
-                 weights = normal(out * in + out, 3, 0.05f);
-      Memory memory{d.device};
-      graph::Executor e(g, 1, d.device);
-      e.bind_input(0, memory.put(narrowed(xs)));
-      e.bind_input(1, memory.put(narrowed(dys)));
-      float* const gradient = memory.put(std::vector<float>(weights.size(), NAN));
-      const auto run = [&](bool adds) {
-        e.bind_flat(memory.put(weights), memory.put(narrowed(weights)), gradient, adds);
-        e.run();
-        return memory.get<float>(gradient, static_cast<int64_t>(weights.size()));
-      };
-      const auto once = run(false), twice = run(true);
-
-      const std::vector<float> ws(weights.begin(), weights.begin() + out * in);
-      const auto xq = rounded(xs, DType::E4M3), wq = rounded(ws, DType::E4M3),
-                 dyq = rounded(dys, DType::E5M2);
-      std::vector<double> want_y(rows * out), want_dx(rows * in), want_dw(out * in), want_db(out);
+    for (auto [rows, in, out, gelu] : {std::tuple<int64_t, int64_t, int64_t, bool>{21, 64, 48, false},
+                                       {154, 128, 80, true},
+                                       {d.large ? 2464 : 160, 64, 64, false}}) {
+      const std::string at = text(d.name, ", ", rows, "x", in, "x", out, gelu ? ", gelu" : "");
+      const LayerRun got = run_layer(d.device, rows, in, out, gelu);
+      const auto x = gelu ? gelu_of(d.device, got.x) : got.x;
+      const auto xq = rounded(x, DType::E4M3), dyq = rounded(got.dy, DType::E5M2),
+                 wq = rounded({got.weights.begin(), got.weights.begin() + out * in}, DType::E4M3);
+      std::vector<double> y(rows * out), dx(rows * in), dw(out * in), db(out);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t o = 0; o < out; ++o) {
-          double sum = weights[out * in + o];
           const double dye = dyq[r * out + o];
+          y[r * out + o] = got.weights[out * in + o];
           for (int64_t i = 0; i < in; ++i) {
-            sum += xq[r * in + i] * wq[o * in + i];
-            want_dx[r * in + i] += dye * wq[o * in + i];
-            want_dw[o * in + i] += dye * xq[r * in + i];
+            y[r * out + o] += xq[r * in + i] * wq[o * in + i];
+            dx[r * in + i] += dye * wq[o * in + i];
+            dw[o * in + i] += dye * xq[r * in + i];
           }
-          want_y[r * out + o] = sum;
-          want_db[o] += dys[r * out + o];
+          db[o] += got.dy[r * out + o];
         }
-      const auto close = [&](const auto& got, const std::vector<double>& want, double bound,
-                             const char* what) {
-        CHECK_CLOSE(relative_error(got, want, static_cast<int64_t>(want.size())), bound, at, ", ", what);
+      for (int64_t i = 0; gelu && i < rows * in; ++i) dx[i] *= gelu_slope(got.x[i]);
+      const auto close = [&](const auto& a, const std::vector<double>& want, double bound, const char* what) {
+        CHECK_CLOSE(relative_error(a, want, static_cast<int64_t>(want.size())), bound, at, ", ", what);
       };
-      // y and dx are rounded to bf16. The tensor cores keep fewer bits of a sum than fp32.
-      close(widened(memory.get<bf16>(e.data(y), rows * out)), want_y, 3e-3, "y");
-      close(widened(memory.get<bf16>(e.data(dx), rows * in)), want_dx, 3e-3, "dx");
-      close(once, want_dw, d.real ? 1e-3 : 1e-6, "dW");
-      close(std::vector<float>(once.begin() + out * in, once.end()), want_db, 1e-5, "db");
-      for (size_t i = 0; i < once.size(); ++i)
-        CHECK(twice[i] == 2 * once[i], at, ": the second micro-batch is not added");
-      // Far from the products that were not rounded: the operands are 8-bit floats.
-      CHECK(relative_error(xq, xs, rows * in) > 0.01 && relative_error(xq, xs, rows * in) < 0.04, at);
-      CHECK(relative_error(dyq, dys, rows * out) > 0.02 && relative_error(dyq, dys, rows * out) < 0.08, at);
+      // y and dx are rounded to bf16, dx before GELU twice. Tensor cores keep fewer bits of a sum than fp32.
+      close(got.y, y, 3e-3, "y");
+      close(got.dx, dx, gelu ? 5e-3 : 3e-3, "dx");
+      close(got.gradient, dw, d.real ? 1e-3 : 1e-6, "dW");
+      close(std::vector<float>(got.gradient.begin() + out * in, got.gradient.end()), db, 1e-5, "db");
+      for (size_t i = 0; i < got.added.size(); ++i)
+        CHECK(got.added[i] == 2 * got.gradient[i], at, ": the second micro-batch is not added");
+      // The operands are far from those that were not rounded.
+      CHECK(relative_error(xq, x, rows * in) > 0.01 && relative_error(xq, x, rows * in) < 0.04, at);
+      CHECK(relative_error(dyq, got.dy, rows * out) > 0.02 && relative_error(dyq, got.dy, rows * out) < 0.08,
+            at);
     }
+}
+
+TEST("device: GELU within the quantization has the bytes of GELU before it") {
+  for (const TestedDevice& d : devices()) {
+    const int64_t rows = 150, width = 80, stride = 160;
+    const auto x = normal(rows * width, 4, 2);
+    const Tensor want = quantize(d.device, narrowed(gelu_of(d.device, x)), rows, width, DType::E4M3);
+    Memory memory{d.device};
+    const kernels::Quantized q{memory.put(std::vector<uint8_t>(rows * width)),
+                               memory.put(std::vector<uint8_t>(stride * width)),
+                               memory.put(std::vector<float>(1))};
+    d.device.kernels().raw.quantize_gelu(q, memory.put(narrowed(x)), rows, width);
+    CHECK(memory.get<uint8_t>(q.values, rows * width) == want.values &&
+              memory.get<uint8_t>(q.transposed, stride * width) == want.transposed &&
+              memory.get<float>(q.inverse, 1)[0] == want.inverse,
+          d.name);
+  }
 }
 
 struct Series {

@@ -49,6 +49,13 @@ void* library_workspace() {
   return memory;
 }
 
+/// ORCHESTRATOR_CUDA_FP8_SUMS=fast: the tensor cores of Hopper sum products of 8-bit floats with fewer bits
+/// than fp32 has; otherwise partial sums are added in fp32.
+bool fast_sums() {
+  const char* sums = std::getenv("ORCHESTRATOR_CUDA_FP8_SUMS");
+  return sums && std::string(sums) == "fast";
+}
+
 cudaDataType_t type_of(DType t) {
   switch (t) {
     case DType::F32:
@@ -100,8 +107,10 @@ struct Plan {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.bias_type));
     }
-    // Sums of 8-bit products are kept in fp32: CUBLASLT_MATMUL_DESC_FAST_ACCUM is 0 by default.
-    if (is_float8(s.a)) set_scales(library_workspace(), library_workspace());  // the heuristic looks for them
+    if (is_float8(s.a)) {
+      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(fast_sums()));
+      set_scales(library_workspace(), library_workspace());  // the heuristic looks for them
+    }
     const auto layout = [](cublasLtMatrixLayout_t& l, DType t, int64_t rows, int64_t columns) {
       require(cublasLtMatrixLayoutCreate(&l, type_of(t), static_cast<uint64_t>(rows),
                                          static_cast<uint64_t>(columns), rows),
@@ -251,7 +260,8 @@ bool sums_are_right(Plan& plan, const graph::MatmulSpec& s) {
 
 std::string matmul_version() {
   const size_t v = cublasLtGetVersion();
-  return std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100);
+  return std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100) +
+         (fast_sums() ? " (fast sums of fp8)" : "");
 }
 
 DType bias_type(graph::MatmulSpec spec) {

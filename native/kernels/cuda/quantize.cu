@@ -35,22 +35,40 @@ GPU_INLINE uint32_t most_of_block(uint32_t most, uint32_t* shared) {
   return most;
 }
 
+/// What is quantized: x itself, or gelu(x), rounded to bf16.
+template <bool Gelu>
+GPU_INLINE void apply(Pack<bf16>& pack) {
+  if constexpr (Gelu) {
+    float e[8];
+    pack.widen(e);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) e[j] = gelu_of<bf16>(e[j]);
+    pack.narrow(e);
+  }
+}
+
 /// partial[block]: the largest magnitude of the block's share of `count` vectors of eight elements.
+template <bool Gelu>
 __global__ void __launch_bounds__(kThreads) find_most(uint32_t* partial, const bf16* x, int64_t count) {
   GPU_SHARED(memory);
+  // From the end to the start: the next kernel begins with what was read last, which still is in the L2
+  // cache, as is what the kernel before has written last.
+  const uint4* const last = reinterpret_cast<const uint4*>(x) + count - 1;
   uint32_t low = 0, high = 0;  // of the elements in the lower and the upper halves of words
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += kLoads * stride) {
-    uint4 v[kLoads];
+    Pack<bf16> pack[kLoads];
 #pragma unroll
     for (int l = 0; l < kLoads; ++l)
-      v[l] = i + l * stride < count ? reinterpret_cast<const uint4*>(x)[i + l * stride] : uint4{0, 0, 0, 0};
+      pack[l].v = i + l * stride < count ? last[-(i + l * stride)] : uint4{0, 0, 0, 0};
 #pragma unroll
-    for (int l = 0; l < kLoads; ++l)
-      for (const uint32_t word : {v[l].x, v[l].y, v[l].z, v[l].w}) {
+    for (int l = 0; l < kLoads; ++l) {
+      apply<Gelu>(pack[l]);
+      for (const uint32_t word : {pack[l].v.x, pack[l].v.y, pack[l].v.z, pack[l].v.w}) {
         low = larger(low, word & 0x7fffu);
         high = larger(high, word & 0x7fff0000u);
       }
+    }
   }
   const uint32_t most = most_of_block(larger(low << 16, high), reinterpret_cast<uint32_t*>(memory));
   if (threadIdx.x == 0) partial[blockIdx.x] = most;
@@ -107,7 +125,7 @@ struct Matrix {
 };
 
 /// One tile. Rows after the last one are zeros. `sums`: by tile, the sums of its columns in fp32.
-template <class F, bool Sums>
+template <class F, bool Gelu, bool Sums>
 __global__ void __launch_bounds__(kThreads)
     quantize_tile(Quantized to, float* sums, Matrix m, const uint32_t* partial, int parts) {
   GPU_SHARED(memory);
@@ -133,6 +151,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int l = 0; l < kLoads; ++l) {
     const int row = first + l * kRowStep;
     float e[8];
+    apply<Gelu>(pack[l]);
     pack[l].widen(e);
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
@@ -174,29 +193,31 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <class F>
-void quantize_to(const Quantized& to, float* column_sums, const bf16* x, int64_t rows, int64_t width) {
+template <class F, bool Gelu, bool Sums>
+void quantize(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width) {
   const int64_t vectors = rows * width / 8, tiles = (rows + kTileRows - 1) / kTileRows;
   const unsigned wanted = blocks(vectors, kThreads * kLoads), parts = wanted < kMostParts ? wanted : kMostParts;
-  float* const sums = workspace<float>(kMostParts + (column_sums ? tiles * width : 0)) + kMostParts;
-  uint32_t* const partial = reinterpret_cast<uint32_t*>(sums) - kMostParts;
-  launch(find_most, parts, kThreads, kMostBytes, partial, x, vectors);
-  const dim3 grid(blocks(width, kTileColumns), static_cast<unsigned>(tiles));
-  const Matrix m{x, rows, width, (rows + 15) / 16 * 16};
-  if (!column_sums)
-    return launch(quantize_tile<F, false>, grid, kThreads, kTileBytes + kMostBytes, to, nullptr, m, partial,
-                  static_cast<int>(parts));
-  launch(quantize_tile<F, true>, grid, kThreads, kTileBytes + kMostBytes + kSumsBytes, to, sums, m, partial,
-         static_cast<int>(parts));
-  sum_chunks(column_sums, nullptr, sums, 1, tiles, width, width);
+  float* const of_tiles = workspace<float>(kMostParts + (Sums ? tiles * width : 0)) + kMostParts;
+  uint32_t* const partial = reinterpret_cast<uint32_t*>(of_tiles) - kMostParts;
+  launch(find_most<Gelu>, parts, kThreads, kMostBytes, partial, x, vectors);
+  launch(quantize_tile<F, Gelu, Sums>, dim3(blocks(width, kTileColumns), static_cast<unsigned>(tiles)), kThreads,
+         kTileBytes + kMostBytes + (Sums ? kSumsBytes : 0), to, of_tiles,
+         Matrix{x, rows, width, (rows + 15) / 16 * 16}, partial, static_cast<int>(parts));
+  if (Sums) sum_chunks(sums, nullptr, of_tiles, 1, tiles, width, width);
+}
+template <class F>
+void quantize_to(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width) {
+  (sums ? quantize<F, false, true> : quantize<F, false, false>)(to, sums, x, rows, width);
 }
 
 }  // namespace
 
 void fill_quantize(Table& t) {
-  t.raw.quantize = [](const Quantized& to, float* column_sums, const bf16* x, int64_t rows, int64_t width,
-                      DType format) {
-    (format == DType::E4M3 ? quantize_to<E4M3> : quantize_to<E5M2>)(to, column_sums, x, rows, width);
+  t.raw.quantize = [](const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width, DType format) {
+    (format == DType::E4M3 ? quantize_to<E4M3> : quantize_to<E5M2>)(to, sums, x, rows, width);
+  };
+  t.raw.quantize_gelu = [](const Quantized& to, const bf16* x, int64_t rows, int64_t width) {
+    quantize<E4M3, true, false>(to, nullptr, x, rows, width);
   };
 }
 
