@@ -203,7 +203,7 @@ void quantize(const Quantized& to, float* sums, const bf16* x, int64_t rows, int
   launch(quantize_tile<F, Gelu, Sums>, dim3(blocks(width, kTileColumns), static_cast<unsigned>(tiles)), kThreads,
          kTileBytes + kMostBytes + (Sums ? kSumsBytes : 0), to, of_tiles,
          Matrix{x, rows, width, (rows + 15) / 16 * 16}, partial, static_cast<int>(parts));
-  if (Sums) sum_chunks(sums, nullptr, of_tiles, 1, tiles, width, width);
+  if (Sums) sum_chunks({{{sums, width}}}, 1, of_tiles, 1, tiles, width);
 }
 template <class F>
 void quantize_to(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width) {

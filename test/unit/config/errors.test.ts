@@ -321,6 +321,14 @@ describe('rules between keys', () => {
       'model.dual_attention: expected indices below model.depth (2), received 2',
     ],
     [
+      'precision: {linear: fp8}',
+      'precision.linear: expected compute, because device is cpu and fp8 matmuls are computed by GPUs, received fp8',
+    ],
+    [
+      'device: cuda\nprecision: {compute: fp32, linear: fp8}',
+      'precision.linear: expected compute, because precision.compute is fp32 and fp8 needs bf16, received fp8',
+    ],
+    [
       'checkpoint: {every: 200, keep_every: 300}',
       'checkpoint.keep_every: expected a multiple of checkpoint.every (200), received 300',
     ],
