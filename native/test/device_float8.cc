@@ -342,13 +342,13 @@ Series train(const EngineSpec& spec, graph::Device& device, const TrainingSet& s
   });
 }
 
-TEST("device: fp8 training is close to bf16, and has the same bits twice and with less memory") {
+TEST("device: fp8 training is close to bf16, and has the same bits again, whatever is recomputed") {
   const TrainingSet set(4 * 8 * 6);
   EngineSpec spec{{2, 2, 2, 4, 48, 32, 8, true, {0}}, {2, 8, 6, 5}, DType::BF16, DType::BF16, 1, true, true};
   for (const TestedDevice& d : devices()) {
-    const Series half = train(spec, d.device, set, 3);
+    const Series half = train(spec, d.device, set, 2);
     spec.float8 = true;
-    const Series got = train(spec, d.device, set, 3);
+    const Series got = train(spec, d.device, set, 2);
     const double error = relative_error(got.losses, half.losses, static_cast<int64_t>(half.losses.size()));
     CHECK(error > 0, d.name, ": no layer is in fp8");
     CHECK_CLOSE(error, 0.02, d.name, ", losses");
@@ -356,9 +356,9 @@ TEST("device: fp8 training is close to bf16, and has the same bits twice and wit
                 0.02, d.name, ", validation");
     CHECK_CLOSE(relative_error(got.weights, half.weights, static_cast<int64_t>(half.weights.size())), 0.05,
                 d.name, ", weights");
-    for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
+    for (Recompute level : {Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
       spec.recompute = level;
-      const Series again = train(spec, d.device, set, 3);
+      const Series again = train(spec, d.device, set, 2);
       CHECK(again.losses == got.losses && again.weights == got.weights && again.predicted == got.predicted,
             d.name, ": recomputation at level ", static_cast<int>(level), " changes bits");
     }
