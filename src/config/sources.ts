@@ -47,6 +47,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'CUDA',
   'CUDA_ALGORITHMS',
   'CUDA_ATTENTION',
+  'CUDA_FP8_SUMS',
   'EMULATED_GPUS',
   'EMULATED_HANG',
   'FAULT',

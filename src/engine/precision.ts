@@ -29,6 +29,8 @@ export function resolvePrecision(
 /** "bf16 (auto: cuda multiplies bf16 at full speed), qkv, proj, fc1 and fc2 of all blocks in fp8" */
 export function describePrecision({ compute, reason, name }: ResolvedPrecision): string {
   const layers =
-    name === compute ? '' : ', the linear layers qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)';
+    name === compute
+      ? ''
+      : ', the linear layers qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)';
   return `${compute} (${reason})${layers}`;
 }

@@ -173,7 +173,9 @@ test('fp8: one and two workers have the same bits, which are not those of bf16; 
   const fp8 = [...half, '--set', 'precision.linear=fp8'];
   const [alone, pair, plain] = ['alone', 'pair', 'plain'].map((name) => join(folder, `fp8-${name}`));
   const { output } = await ends(launch(alone!, 1, ...fp8), 0);
-  expect(output).toContain('the linear layers qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)');
+  expect(output).toContain(
+    'the linear layers qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)',
+  );
   await ends(launch(pair!, 2, ...fp8), 0);
   await ends(launch(plain!, 1, ...half), 0);
   expect(fingerprint(pair!, 2)).toEqual(fingerprint(alone!, 2));
