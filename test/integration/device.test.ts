@@ -168,22 +168,15 @@ test('bf16, attention by a library: one and two workers have the same bits, with
   expect({ ...plain, blockNorms: measured!.blockNorms }).toEqual(measured);
 });
 
-test('fp8: one and two workers have the same bits, which are not those of bf16; memory as estimated', async () => {
-  const half = [...TINY, ...CUDA, '--set', 'schedule.steps=2'];
-  const fp8 = [...half, '--set', 'precision.linear=fp8'];
-  const [alone, pair, plain] = ['alone', 'pair', 'plain'].map((name) => join(folder, `fp8-${name}`));
-  const { output } = await ends(launch(alone!, 1, ...fp8), 0);
-  expect(output).toContain(
-    'the linear layers qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)',
-  );
-  await ends(launch(pair!, 2, ...fp8), 0);
-  await ends(launch(plain!, 1, ...half), 0);
+test('fp8: one and two workers have the same bits, and the memory is as estimated', async () => {
+  const sets = ['schedule.steps=2', 'validation.every=0', 'precision.linear=fp8'];
+  const parameters = [...TINY, ...CUDA, ...sets.flatMap((set) => ['--set', set])];
+  const [alone, pair] = ['alone', 'pair'].map((name) => join(folder, `fp8-${name}`));
+  const { output } = await ends(launch(alone!, 1, ...parameters), 0);
+  expect(output).toContain('qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)');
+  await ends(launch(pair!, 2, ...parameters), 0);
   expect(fingerprint(pair!, 2)).toEqual(fingerprint(alone!, 2));
-  expect(fingerprint(plain!, 2)).not.toEqual(fingerprint(alone!, 2));
-  for (const [i, [loss]] of series(plain!).entries()) {
-    expect(Math.abs(series(alone!)[i]![0]! / loss! - 1)).toBeLessThan(0.02);
-  }
-  expectEstimated(alone!, fp8);
+  expectEstimated(alone!, parameters);
   const manifest = JSON.parse(readFileSync(join(step2(alone!), 'manifest.json'), 'utf8'));
   expect(manifest.versions.precision).toBe('bf16 with fp8 linear layers');
 });
