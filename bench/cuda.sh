@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests and measures the CUDA backend on a machine with an NVIDIA GPU; Node.js is not needed.
-#   bench/cuda.sh test|sanitize|bench|tune|gelu|compare|compare-large|all [RESULTS]
+#   bench/cuda.sh test|sanitize|bench|tune|gelu|fp8|compare|compare-large|all [RESULTS]
 #   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM for a machine where nothing can be installed:
 #                                 TO is its build folder
 # Attention is cuDNN's where it is there, with ORCHESTRATOR_CUDA_ATTENTION=own our own; with
@@ -66,6 +66,9 @@ sanitize() {
     part timeout 60 $check --tool synccheck "$build/orch_test" "device: operations"
     part timeout 60 $check --tool initcheck "$build/orch_test" "device: operations"
     part timeout 100 $check --tool memcheck "$build/orch_test" "device: MM-DiT"
+    for tool in memcheck racecheck initcheck; do
+      part timeout 60 $check --tool $tool "$build/orch_test" "device: quantized"
+    done
   }
   unset ORCHESTRATOR_TEST_SMALL
 }
@@ -85,6 +88,20 @@ gelu() {
     done
   done
 }
+steps() {
+  echo "${SECONDS_EACH:-3}" | "$build/orch_bench" --cuda steps "$1"
+}
+fp8() {
+  # Alternating, because the clock may change.
+  for shape in 24,256,32 24,512,8 24,1024,2; do
+    for _ in 1 2; do
+      part steps $shape
+      part steps $shape,nothing,fp8
+      ORCHESTRATOR_CUDA_FP8_SUMS=fast part steps $shape,nothing,fp8
+    done
+    part "$build/orch_bench" --cuda profile $shape,nothing,fp8
+  done
+}
 compare() {
   part $python bench/cuda_compare.py "$build/orch_bench" "${SECONDS_EACH:-3}" "$@"
 }
@@ -95,10 +112,11 @@ case $what in
   bench) bench ;;
   tune) tune ;;
   gelu) gelu ;;
+  fp8) fp8 ;;
   compare) compare 24,256,32 24,512,8 24,1024,2 ;;
   compare-large) compare 38,512,1,block ;;
   all) tests; sanitize; bench; compare 24,256,32 24,512,8 24,1024,2 ;;
-  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|gelu|compare|compare-large|all [RESULTS]"; exit 2 ;;
+  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|gelu|fp8|compare|compare-large|all [RESULTS]"; exit 2 ;;
 esac
 [ $failed -eq 0 ] && echo "--- everything passed" || echo "--- something failed"
 exit $failed

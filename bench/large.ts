@@ -45,6 +45,7 @@ async function write(path: string, threads: number): Promise<string> {
     microBatch: 1,
     precision: 'fp32',
     residual: 'fp32',
+    linear: 'compute',
     recompute: 'nothing',
     threads,
     threadsPerSlot: threads,

@@ -69,7 +69,7 @@ if (shapes.length === 0) refuse(`--shapes: none of the shapes' names contains "$
 const threads = availableParallelism();
 
 const host = native().host();
-const precision = resolvePrecision(asked, host).compute;
+const precision = resolvePrecision({ compute: asked, linear: 'compute' }, host).compute;
 print(
   `${new Date().toISOString().slice(0, 10)}, ${cpus()[0]?.model.trim()}, ${threads} threads, ${mebibytes(totalmem())}`,
 );

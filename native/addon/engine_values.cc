@@ -49,6 +49,7 @@ EngineSpec spec_of(const Napi::Object& o) {
                                    {"mlp", Recompute::Mlp},
                                    {"block", Recompute::Block}});
   s.residual = precision(o.Get("residual"), "residual") == DType::BF16 ? s.compute : DType::F32;
+  s.float8 = one_of<bool>(o.Get("linear"), "linear", {{"compute", false}, {"fp8", true}});
   s.threads = static_cast<int>(integer(o, "threads", 1, kMostThreads));
   s.threads_per_slot = static_cast<int>(integer(o, "threadsPerSlot", 1, kMostThreads));
   s.training = boolean(o, "training");

@@ -4,7 +4,7 @@
 //   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls, and GELU in their epilogue
 //                            against a pass of its own; appends the fastest to FILE
 //   --cuda steps SHAPE       for every line "SECONDS" of standard input: trains that long, prints JSON
-// SHAPE: depth,pixels,samples[,nothing|norms|mlp|block], such as 24,512,16
+// SHAPE: depth,pixels,samples[,nothing|norms|mlp|block[,fp8]], such as 24,512,16 or 24,512,16,nothing,fp8
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -26,24 +26,26 @@ constexpr double kDatasheetPeak = 989e12;  ///< FLOP/s, dense bf16, H100 and H20
 
 EngineSpec parse_shape(const char* text) {
   long long depth = 0, pixels = 0, samples = 0;
-  char level[16] = "nothing";
-  if (std::sscanf(text, "%lld,%lld,%lld,%15s", &depth, &pixels, &samples, level) < 3 || depth < 1 ||
-      pixels < 16 || pixels % 16 || samples < 1)
+  char level[16] = "nothing", linear[8] = "";
+  if (std::sscanf(text, "%lld,%lld,%lld,%15[a-z],%7s", &depth, &pixels, &samples, level, linear) < 3 ||
+      depth < 1 || pixels < 16 || pixels % 16 || samples < 1 || (*linear && std::strcmp(linear, "fp8") != 0))
     throw Error("ERR_NATIVE_ARGUMENT",
-                std::string("A shape is depth,pixels,samples[,recompute], not ") + text);
+                std::string("A shape is depth,pixels,samples[,recompute[,fp8]], not ") + text);
   const std::string l = level;
   const Recompute recompute = l == "norms"   ? Recompute::Norms
                               : l == "mlp"   ? Recompute::Mlp
                               : l == "block" ? Recompute::Block
                                              : Recompute::Nothing;
-  return {{depth, depth, 2, 16, 4096, 2048, 192, true, {}},
-          {samples, pixels / 8, pixels / 8, kTextTokens},
-          DType::BF16,
-          DType::BF16,
-          1,
-          true,
-          false,
-          recompute};
+  EngineSpec spec{{depth, depth, 2, 16, 4096, 2048, 192, true, {}},
+                  {samples, pixels / 8, pixels / 8, kTextTokens},
+                  DType::BF16,
+                  DType::BF16,
+                  1,
+                  true,
+                  false,
+                  recompute};
+  spec.float8 = *linear != '\0';
+  return spec;
 }
 
 double median(std::vector<double> v) {
@@ -116,6 +118,7 @@ class Noting final : public graph::Backend {
     return device_.matmul(name, spec);
   }
   DType bias_type(const graph::MatmulSpec& spec) const override { return device_.bias_type(spec); }
+  std::string float8_problem() const override { return device_.float8_problem(); }
   bool sums_with(const graph::MatmulSpec& spec) const override { return device_.sums_with(spec); }
   bool fuses(const graph::MatmulSpec& spec) const override {
     auto& row = with_epilogue[graph::key_of(spec)];
@@ -183,7 +186,7 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
   double before = 0, after = 0;
   const Noting noting(device);
   build_model(spec.model, ParameterTable(spec.model), spec.shape,
-              {spec.compute, spec.residual, true, false, spec.recompute, noting});
+              {spec.compute, spec.residual, true, false, spec.recompute, spec.float8, noting});
   for (const auto& [name, row] : noting.seen) {
     const auto& [product, count] = row;
     const auto times = device.matmul_times(product);

@@ -6,10 +6,15 @@
 
 namespace orch {
 
-enum class DType : uint8_t { F32, BF16, F16 };
+/// E4M3 and E5M2 are the formats of float8.h.
+enum class DType : uint8_t { F32, BF16, F16, E4M3, E5M2 };
 
-inline size_t size_of(DType t) { return t == DType::F32 ? 4 : 2; }
-inline const char* name_of(DType t) { return t == DType::F32 ? "F32" : t == DType::BF16 ? "BF16" : "F16"; }
+inline bool is_float8(DType t) { return t == DType::E4M3 || t == DType::E5M2; }
+inline size_t size_of(DType t) { return t == DType::F32 ? 4 : is_float8(t) ? 1 : 2; }
+inline const char* name_of(DType t) {
+  constexpr const char* kNames[] = {"F32", "BF16", "F16", "E4M3", "E5M2"};
+  return kNames[static_cast<size_t>(t)];
+}
 
 /// bfloat16: the upper half of an IEEE binary32. A storage type; arithmetic happens in fp32.
 struct bf16 {

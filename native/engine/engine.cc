@@ -19,13 +19,26 @@ std::vector<std::string> moments_of(const EngineSpec& spec) {
   return spec.training ? optimizer.moments : std::vector<std::string>{};
 }
 
+namespace {
+
+const EngineSpec& checked(const EngineSpec& spec, const graph::Device& device) {
+  if (!spec.float8) return spec;
+  const std::string problem =
+      spec.compute == DType::BF16 ? device.float8_problem() : "the other activations have to be bf16";
+  if (!problem.empty()) throw Error("ERR_MODEL_SPEC", "Linear layers in fp8: ", problem);
+  return spec;
+}
+
+}  // namespace
+
 Engine::Engine(const EngineSpec& spec, graph::Device& device)
     : device_(device),
-      spec_(spec),
+      spec_(checked(spec, device)),
       table_(spec.model),
       optimizer_(optim::named(spec.optimizer)),
-      graph_(build_model(spec.model, table_, spec.shape,
-                         {spec.compute, spec.residual, spec.training, false, spec.recompute, device})),
+      graph_(build_model(
+          spec.model, table_, spec.shape,
+          {spec.compute, spec.residual, spec.training, false, spec.recompute, spec.float8, device})),
       positions_(static_cast<size_t>(position_elements()) * sizeof(float)),
       pool_(std::max(1, spec.threads)) {
   states_.push_back(State::Master);

@@ -47,6 +47,7 @@ struct EngineSpec {
   /// CUDA device ordinal, as visible to the process; none: the CPU.
   std::optional<int> device = std::nullopt;
   std::string optimizer = "adamw";  ///< optim::named()
+  bool float8 = false;              ///< GraphOptions::float8; on devices only
 };
 
 /// Names of the states that the optimizer keeps; none where the engine does not train.

@@ -13,8 +13,9 @@ void Engine::forward(int64_t count, State weights,
   const InStage now_at(cpu ? Stage::Compute : Stage::Device);
   bf16* const weights16 = prepare(weights);
   if (!forward_graph_)
-    forward_graph_ = build_model(spec_.model, table_, spec_.shape,
-                                 {spec_.compute, spec_.residual, false, false, Recompute::Nothing, device_});
+    forward_graph_ =
+        build_model(spec_.model, table_, spec_.shape,
+                    {spec_.compute, spec_.residual, false, false, Recompute::Nothing, spec_.float8, device_});
   const int64_t size = spec_.shape.samples;
   each_slot((count + size - 1) / size, forward_lanes_, *forward_graph_, [&](int64_t call, Lane& lane) {
     pass(lane, weights16, call * size, std::min(size, count - call * size));
@@ -76,9 +77,9 @@ CaseResult Engine::evaluate_case(const RawBatch& batch, const std::vector<float>
   if (batch.count() != samples || target.size() != batch.z.size())
     throw Error("ERR_TENSOR_SHAPE", "A case must have exactly ", samples,
                 " samples and a target of the latent's shape");
-  const auto built =
-      build_model(spec_.model, table_, spec_.shape,
-                  {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, device_});
+  const auto built = build_model(
+      spec_.model, table_, spec_.shape,
+      {spec_.compute, spec_.residual, gradients, gradients, spec_.recompute, spec_.float8, device_});
   Lane lane(device_, *built, spec_, cropped_.as<float>());
   // A read of memory that was not written shows as NaN.
   device_.fill(lane.executor.arena().data(), 0xff, lane.executor.arena().bytes());

@@ -92,7 +92,7 @@ PlanFigures plan_figures(const EngineSpec& spec) {
   PlanFigures f{table.count, table.length, moments_of(spec), 0, {}, {}, {}};
   for (Recompute level : {Recompute::Nothing, Recompute::Norms, Recompute::Mlp, Recompute::Block}) {
     auto built = build_model(spec.model, table, spec.shape,
-                             {spec.compute, spec.residual, spec.training, false, level});
+                             {spec.compute, spec.residual, spec.training, false, level, spec.float8});
     f.flops = (spec.training ? 3 : 1) * built->forward_flops;
     f.arena_bytes.push_back(built->graph.arena_bytes() + built->graph.scratch_bytes());
     double flops = 0, bytes = 0;
@@ -108,8 +108,9 @@ PlanFigures plan_figures(const EngineSpec& spec) {
 
 std::vector<ProfileRow> plan_operations(const EngineSpec& spec) {
   const ParameterTable table(spec.model);
-  const auto built = build_model(spec.model, table, spec.shape,
-                                 {spec.compute, spec.residual, spec.training, false, spec.recompute});
+  const auto built =
+      build_model(spec.model, table, spec.shape,
+                  {spec.compute, spec.residual, spec.training, false, spec.recompute, spec.float8});
   std::vector<size_t> row_of;
   return profile_rows(built->graph, row_of);
 }

@@ -166,6 +166,9 @@ class Graph {
   void recompute(int level);
   /// Sets the recompute_level of the nodes appended from now on.
   void set_recompute_level(int level) { recompute_level_ = level; }
+  int recompute_level() const { return recompute_level_; }
+  /// The level from which a value is recomputed; 0: never.
+  int recompute_level(Ref value) const;
 
   Value& operator[](Ref r) { return values_[r.index]; }
   const Value& operator[](Ref r) const { return values_[r.index]; }

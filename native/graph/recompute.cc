@@ -1,4 +1,5 @@
 // Activation checkpointing, as a rewriting of the node list.
+#include <algorithm>
 #include <set>
 #include <unordered_map>
 
@@ -75,6 +76,16 @@ class Rewriter {
 };
 
 }  // namespace
+
+int Graph::recompute_level(Ref value) const {
+  int level = 0;
+  for (const auto* list : {&nodes_, &substitutes_})
+    for (const Node& n : *list)
+      if (n.recompute_level > 0 && std::find(n.outputs.begin(), n.outputs.end(), value) != n.outputs.end() &&
+          (level == 0 || n.recompute_level < level))
+        level = n.recompute_level;
+  return level;
+}
 
 void Graph::recompute(int level) {
   if (level <= 0) return;

@@ -116,7 +116,8 @@ enum class Epilogue : uint8_t {
   GeluBackward,  ///< C = sum * gelu'(x), where x [m, n] is a further input of C's type
 };
 
-/// C [m, n] = op(A) op(B) (+ bias over n) (+ C). Sizes are at least 1.
+/// C [m, n] = op(A) op(B) (+ bias over n) (+ C). Sizes are at least 1. Operands of 8-bit floats, on devices
+/// only, are multiplied by a scale each; k and n must be multiples of 16, A not transposed and B transposed.
 struct MatmulSpec {
   int64_t m, n, k;
   DType a, b, c;
@@ -221,6 +222,13 @@ struct Typed : Residual<T, T> {
 constexpr int kWaves = 128;
 void timestep_waves(float* out, float t);
 
+/// A matrix in an 8-bit floating-point format: element times *inverse is the number. `transposed` (or null)
+/// is [width, rows rounded up to a multiple of 16], with zeros at the end of its rows.
+struct Quantized {
+  uint8_t *values, *transposed;
+  float* inverse;
+};
+
 struct Untyped {
   /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0; n elements per sample. `mixes`, one per sample, is
   /// in the same memory as x0 (host or device).
@@ -241,6 +249,12 @@ struct Untyped {
   /// Fletcher's checksum, the same on every instruction set; null on devices. Its sums show each flip of one
   /// or two bits. It is 64 bits mixed from them: random damage does not show in about one case of 2^64.
   uint64_t (*checksum)(const void* bytes, int64_t n);
+  /// x [rows, width] in E4M3 or E5M2, with the scale of float8::scale_for; width is a multiple of 16. With
+  /// sums (not null) also the sums of x over rows, fp32 [width]. Null in the CPU's table, as the next one.
+  void (*quantize)(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width,
+                   DType format);
+  /// gelu(x), rounded to bf16 as by Typed::gelu, in E4M3.
+  void (*quantize_gelu)(const Quantized& to, const bf16* x, int64_t rows, int64_t width);
   optim::UpdateKernel update[optim::All::kCount];               ///< by Optimizer::index
   optim::LoggedUpdateKernel logged_update[optim::All::kCount];  ///< null on devices
 };

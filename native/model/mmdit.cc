@@ -119,6 +119,25 @@ struct Builder {
     return {parameter(name + ".weight", t_), parameter(name + ".bias", DType::F32)};
   }
 
+  /// A linear layer of a block on the tokens of a stream.
+  Ref layer(const std::string& name, Ref x) {
+    return options_.float8 ? ops::linear_float8(g_, x, linear(name), options_.backward)
+                           : ops::linear(g_, x, linear(name), t_);
+  }
+
+  /// fc2(gelu(fc1(x))), of which GELU is recomputed as the norms are.
+  Ref mlp(const std::string& name, Ref x) {
+    constexpr int kGeluLevel = static_cast<int>(Recompute::Norms);
+    if (options_.float8) {
+      x = layer(name + ".fc1", x);
+      recompute_from(Recompute::Block);
+      return ops::gelu_linear_float8(g_, x, linear(name + ".fc2"), options_.backward, kGeluLevel);
+    }
+    const auto hidden = ops::linear_gelu(g_, x, linear(name + ".fc1"), options_.backward, kGeluLevel);
+    recompute_from(Recompute::Block);
+    return ops::linear(g_, hidden, linear(name + ".fc2"), t_);
+  }
+
   /// The nodes appended from now on are recomputed from this level on.
   void recompute_from(Recompute level) { g_.set_recompute_level(static_cast<int>(level)); }
 
@@ -151,7 +170,7 @@ struct Builder {
     return ops::linear(g_, conditioning_, linear(of + ".adaLN_modulation.1"), DType::F32);
   }
   ops::AttentionStream heads(const std::string& attention, Ref x, int64_t tokens) {
-    ops::AttentionStream s{ops::linear(g_, x, linear(attention + ".qkv"), t_), tokens, {}, {}};
+    ops::AttentionStream s{layer(attention + ".qkv", x), tokens, {}, {}};
     if (spec_.qk_norm) {
       s.norm_q = parameter(attention + ".ln_q.weight", DType::F32);
       s.norm_k = parameter(attention + ".ln_k.weight", DType::F32);
@@ -160,16 +179,13 @@ struct Builder {
   }
   /// x + gate * proj(attention)
   void attention_output(const std::string& attention, Stream& x, Ref attended, const Chunk& gate) {
-    add(x, ops::linear(g_, attended, linear(attention + ".proj"), t_), gate);
+    add(x, layer(attention + ".proj", attended), gate);
   }
   /// x + gate * mlp(modulate(norm(x)))
   void feed_forward(const std::string& of, Stream& x, Ref mod) {
     Ref y = norm(x, mod, 3);
     recompute_from(Recompute::Mlp);
-    const auto hidden = ops::linear_gelu(g_, y, linear(of + ".mlp.fc1"), options_.backward,
-                                         static_cast<int>(Recompute::Norms));
-    recompute_from(Recompute::Block);
-    y = ops::linear(g_, hidden, linear(of + ".mlp.fc2"), t_);
+    y = mlp(of + ".mlp", y);
     add(x, y, {mod, 5});
     if (options_.recompute != Recompute::Block) return;
     // With the norm of the next block, the backward pass would recompute y, and with it this block, too

@@ -79,6 +79,8 @@ struct GraphOptions {
   bool backward;
   bool input_gradients = false;
   Recompute recompute = Recompute::Nothing;
+  /// The linear layers of the blocks, without those of the modulation, read 8-bit floats; compute is BF16.
+  bool float8 = false;
   const graph::Backend& backend = graph::cpu_backend();
 };
 

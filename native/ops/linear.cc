@@ -12,6 +12,12 @@ class CpuBackend final : public graph::Backend {
  public:
   const kernels::Table& kernels() const override { return kernels::cpu(); }
   std::unique_ptr<graph::Op> matmul(const char* name, const MatmulSpec& s) const override {
+    if (is_float8(s.a)) {  // planned for a device, not run
+      const auto refuse = [name = std::string(name)](const Run&) {
+        throw Error("ERR_INTERNAL", name, ": the CPU has no matmuls of 8-bit floats");
+      };
+      return graph::make_op(name, refuse, {.flops = s.flops()});
+    }
     if (s.a != s.b || s.a == DType::F16 || s.c == DType::F16 || (s.accumulate && s.c != DType::F32))
       throw Error("ERR_INTERNAL", "matmul: no kernel for ", graph::key_of(s));
     const kernels::Matmul& m = kernels().matmul_of(s.a);

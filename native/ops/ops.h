@@ -34,6 +34,11 @@ Activated linear_gelu(Graph& g, Ref x, const Linear& w, bool backward, int gelu_
 /// linear() of x.y, which must have no other use: where the backend fuses them, the product that computes its
 /// gradient is followed by GELU's derivative.
 Ref linear(Graph& g, const Activated& x, const Linear& w, DType out);
+/// The same with operands in 8-bit floats (linear_float8.cc): bf16 x, weights and y; devices only. Both
+/// widths are multiples of 16. Without `trains` there is no backward rule.
+Ref linear_float8(Graph& g, Ref x, const Linear& w, bool trains);
+/// The same of gelu(x), which is not stored in bf16, and is recomputed from `gelu_level` on.
+Ref gelu_linear_float8(Graph& g, Ref x, const Linear& w, bool trains, int gelu_level);
 /// x + gate * y in x's type; x, y [B * tokens, h].
 Ref gate_residual(Graph& g, Ref x, Ref y, const Chunk& gate, int64_t samples);
 /// adaLN, after a gated residual connection or alone. The first result is out = gate_residual(x, y), or x

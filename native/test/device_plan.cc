@@ -1,6 +1,8 @@
 // The launches of a training step of every supported model and shape, on a device that plans and launches
 // nothing: grids, blocks, shared memory and alignment are within the limits of every GPU from compute
 // capability 8.0 on, and the memory is as expected.
+#include <tuple>
+
 #include "devices.h"
 #include "engine/engine.h"
 #include "graph/executor.h"
@@ -46,11 +48,15 @@ TEST("device: launches of every model fit the GPU") {
       {"the demo's", tiny, {32, 8, 8, 8}, Recompute::Nothing, 1},
   };
   for (const Plan& p : plans)
-    for (auto [residual, t] :
-         {std::pair{DType::BF16, DType::BF16}, {DType::F32, DType::BF16}, {DType::F32, DType::F32}}) {
-      const std::string at = text(p.name, ", residual ", name_of(residual), ", ", name_of(t));
+    for (auto [residual, t, float8] : {std::tuple{DType::BF16, DType::BF16, false},
+                                       {DType::BF16, DType::BF16, true},
+                                       {DType::F32, DType::BF16, false},
+                                       {DType::F32, DType::F32, false}}) {
+      const std::string at =
+          text(p.name, ", residual ", name_of(residual), ", ", name_of(t), float8 ? ", fp8" : "");
       const ParameterTable table(p.model);
-      auto built = build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, *device});
+      auto built =
+          build_model(p.model, table, p.shape, {t, residual, true, false, p.recompute, float8, *device});
       const auto& g = built->graph;
       device->take_launches();
       const auto allocate = [device](size_t bytes) { return device->allocate(bytes).data(); };

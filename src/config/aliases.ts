@@ -117,6 +117,7 @@ export const ALIASES: readonly Alias[] = [
     'mixed_precision dtype torch_dtype weight_dtype amp fp16 bf16 use_bf16',
     'auto, fp32 or bf16; there is no fp16',
   ),
+  alias('precision.linear', 'fp8 use_fp8 enable_fp8 fp8_training float8', 'compute or fp8'),
   alias(
     'activation_checkpointing',
     'gradient_checkpointing use_gradient_checkpointing grad_checkpointing activation_checkpoint remat',
@@ -168,6 +169,7 @@ export const VALUE_ALIASES: Readonly<Record<string, Readonly<Record<string, stri
     ...{ bfloat16: 'bf16', fp16: 'bf16', float16: 'bf16', half: 'bf16', mixed: 'auto' },
     ...{ float32: 'fp32', single: 'fp32', full: 'fp32', '32': 'fp32', no: 'fp32', none: 'fp32' },
   },
+  'precision.linear': { float8: 'fp8', hybrid: 'fp8', bf16: 'compute', auto: 'compute' },
   'precision.residual': { bfloat16: 'bf16', float32: 'fp32' },
   activation_checkpointing: { true: 'block', full: 'block', false: 'nothing', none: 'nothing' },
   'model.qk_norm': { rms_norm: 'rms', rmsnorm: 'rms', true: 'rms', false: 'none' },

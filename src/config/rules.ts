@@ -84,6 +84,14 @@ export const RULES: readonly Rule[] = [
       ? null
       : `expected null, because device is ${device} and computes whole slots, received ${threads_per_slot}`,
   ),
+  rule('precision.linear', ['device', 'precision.compute'], ({ device, precision: { compute, linear } }) => {
+    if (linear !== 'fp8') return null;
+    if (device !== 'cuda')
+      return `expected compute, because device is ${device} and fp8 matmuls are computed by GPUs, received fp8`;
+    return compute === 'fp32'
+      ? 'expected compute, because precision.compute is fp32 and fp8 needs bf16, received fp8'
+      : null;
+  }),
   rule('exchange', ['device'], ({ device, exchange }) => {
     if (device === 'cuda' && exchange === 'shared')
       return `expected auto, nccl or grpc, because device is cuda and GPUs cannot share memory, received shared`;

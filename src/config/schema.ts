@@ -188,6 +188,9 @@ const precision = z.strictObject({
     'Precision of matmuls; auto = bf16 if the processor or GPU has fast bf16, otherwise fp32.',
   ),
   residual: choice(['fp32', 'bf16'], 'bf16').describe('Storage of the residual stream if compute is bf16.'),
+  linear: choice(['compute', 'fp8'], 'compute').describe(
+    'Operands of the linear layers qkv, proj, fc1 and fc2 of the blocks; compute = as all others; fp8 = E4M3, output gradients in E5M2, with a scale per tensor (GPUs from compute capability 8.9 on, and compute bf16).',
+  ),
 });
 
 const validation = z.strictObject({

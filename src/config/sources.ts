@@ -48,6 +48,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'CUDA_ALGORITHMS',
   'CUDA_ATTENTION',
   'CUDA_GELU',
+  'CUDA_FP8_SUMS',
   'EMULATED_GPUS',
   'EMULATED_HANG',
   'FAULT',

@@ -1,6 +1,6 @@
 /** Checks that the native addon exists and can be loaded, and what it reports about the machine. */
 import { existsSync } from 'node:fs';
-import { resolvePrecision } from '../engine/precision.js';
+import { describePrecision, resolvePrecision } from '../engine/precision.js';
 import type { HostInfo } from '../native/contract.js';
 import { addonPath } from '../native/load.js';
 import { type Check, failed, ok, type Probe, probe } from './check.js';
@@ -14,11 +14,11 @@ export function checkAddon(path = addonPath()): Check[] {
   const found = probe(PROBE, path);
   if (found.status !== 0) return [diagnose(found)];
   const host = JSON.parse(found.stdout) as HostInfo;
-  const precision = resolvePrecision('auto', host);
+  const precision = resolvePrecision({ compute: 'auto', linear: 'compute' }, host);
   return [
     ok('addon', 'loads'),
     ok('isa', EMULATED.includes(host.isa) ? `${host.isa}, tested under emulation only` : host.isa),
-    ok('precision', `${precision.compute} (${precision.reason})`),
+    ok('precision', describePrecision(precision)),
   ];
 }
 

@@ -153,7 +153,10 @@ async function specFor(
     );
   }
   const device = options.device === 'cuda' ? (await findGpu(native())).ordinal : null;
-  const { compute } = resolvePrecision(options.precision, device === null ? native().host() : GPU);
+  const { compute } = resolvePrecision(
+    { compute: options.precision, linear: 'compute' },
+    device === null ? native().host() : GPU,
+  );
   const threads = options.threads ?? hostOf(native()).processors;
   const { microBatch, slots = threads } = options;
   const threadsPerSlot = device === null ? Math.max(1, Math.floor(threads / slots)) : 1;

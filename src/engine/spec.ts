@@ -95,7 +95,7 @@ export function trainingEngine(
   together = workers,
 ) {
   const gpu = config.device === 'cuda';
-  const precision = resolvePrecision(config.precision.compute, gpu ? GPU : host);
+  const precision = resolvePrecision(config.precision, gpu ? GPU : host);
   const [, latentHeight, latentWidth] = dataset.latent;
   const threads = threadsOf(config, host, together);
   const spec: EngineSpec = {
@@ -106,6 +106,7 @@ export function trainingEngine(
     microBatch: config.batch.micro,
     precision: precision.compute,
     residual: config.precision.residual,
+    linear: config.precision.linear,
     recompute: config.activation_checkpointing,
     threads,
     threadsPerSlot: gpu ? 1 : threadsPerSlot(config, threads, workers),
@@ -134,6 +135,7 @@ export function inferenceSpec(shape: InferenceShape, other: Partial<EngineSpec> 
     ...shape,
     precision,
     residual: precision,
+    linear: 'compute',
     recompute: 'nothing',
     threads: 1,
     threadsPerSlot: 1,

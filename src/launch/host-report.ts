@@ -118,7 +118,8 @@ async function arithmeticOf(
   if (broken !== undefined) throw new Error(`its ${broken.name} ${broken.detail}: ${broken.fix}`);
   const { isa, kernels } = native().host();
   const isas = possibleIsas(native());
-  const { compute } = resolvePrecision(config?.precision.compute ?? 'auto', hostOf(native()));
+  const wanted = config?.precision ?? { compute: 'auto', linear: 'compute' };
+  const { compute } = resolvePrecision(wanted, hostOf(native()));
   const onGpus = config?.device === 'cuda' && workers > 0;
   const gpus = onGpus ? await findGpus(native(), workers) : [];
   return {

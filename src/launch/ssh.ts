@@ -22,7 +22,7 @@ const OPTIONS = [
 /** The exit code of ssh itself, and of a process that a signal has ended. */
 const SSH_FAILED = 255;
 /** Variables that every worker must have alike, or that are about the network of GPUs. */
-const TRAVELS = /^(ORCHESTRATOR_(ISA|CUDA_ALGORITHMS|CUDA_ATTENTION|CUDA_GELU)|NCCL_\w+)$/;
+const TRAVELS = /^(ORCHESTRATOR_(ISA|CUDA_ALGORITHMS|CUDA_ATTENTION|CUDA_GELU|CUDA_FP8_SUMS)|NCCL_\w+)$/;
 
 /** The variables of this process's environment that workers of other hosts get. */
 export function travelling(environment: NodeJS.ProcessEnv): Record<string, string> {

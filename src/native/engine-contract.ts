@@ -14,6 +14,8 @@ export interface EngineSpec {
   precision: 'fp32' | 'bf16';
   /** Storage of the residual stream in bf16 mode. */
   residual: 'fp32' | 'bf16';
+  /** Operands of the linear layers of the blocks: as the others, or 8-bit floats (in bf16 mode on a GPU). */
+  linear: 'compute' | 'fp8';
   /**
    * Activation checkpointing: what the backward pass recomputes instead of keeping. Changes memory and time,
    * but no bit.

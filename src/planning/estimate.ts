@@ -1,6 +1,7 @@
 /** Estimates a run without running it: parameters, memory, FLOPs and time. */
 import { wantedExchange } from '../config/derived.js';
 import { type Config, slotCount } from '../config/schema.js';
+import { describePrecision } from '../engine/precision.js';
 import { trainingEngine } from '../engine/spec.js';
 import { totalBytes } from '../memory/parts.js';
 import { frozenNames } from '../model/freeze.js';
@@ -81,7 +82,7 @@ export function estimateFor(
   const weights = config.ema === null ? 1 : 2;
   return {
     spec,
-    precision: `${precision.compute} (${precision.reason})`,
+    precision: describePrecision(precision),
     shapes,
     workers,
     parameters: training.parameters,

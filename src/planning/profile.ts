@@ -1,5 +1,6 @@
 /** The time of each operation of a slot's forward and backward pass, compared with the machine's roofline. */
 import type { Config } from '../config/schema.js';
+import { describePrecision } from '../engine/precision.js';
 import { trainingEngine } from '../engine/spec.js';
 import type { EngineSpec, NativeAddon, ProfileRow } from '../native/contract.js';
 import { findGpu } from '../native/cuda.js';
@@ -50,7 +51,7 @@ export async function profile(addon: NativeAddon, config: Config, repeats: numbe
       spec,
       /** Name of the GPU; null on the CPU. */
       gpu: gpu?.name ?? null,
-      precision: `${precision.compute} (${precision.reason})`,
+      precision: describePrecision(precision),
       /** What computes the attention; null on the CPU. */
       attention: await engine.attentionBy(),
       /** What a large matmul and a large copy reach on one thread or the GPU. */

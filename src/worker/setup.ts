@@ -8,6 +8,7 @@ import type { Config } from '../config/schema.js';
 import { openDataset } from '../data/dataset.js';
 import { requirePatches } from '../data/fit.js';
 import { loadInto } from '../engine/load.js';
+import { describePrecision } from '../engine/precision.js';
 import { type TrainingEngine, trainingEngine } from '../engine/spec.js';
 import { startFrom } from '../engine/start.js';
 import { OrchestratorError } from '../errors.js';
@@ -177,7 +178,7 @@ export async function readiness(setup: WorkerSetup, step: number) {
   const { config, dataset, engine, gpu, training, validation, matmulPeak } = setup;
   const layout = engine.layout();
   const attention = await engine.attentionBy();
-  const precision = `${training.precision.compute} (${training.precision.reason})`;
+  const precision = describePrecision(training.precision);
   return {
     step,
     configHash: canonicalHash(config),
@@ -197,7 +198,7 @@ export function arithmetic({ precision }: TrainingEngine, gpu: Gpu | null): Reco
   const { isa, kernels } = native().host();
   const device =
     gpu === null ? { device: 'cpu', isa, kernels } : { device: gpu.name, libraries: gpu.libraries };
-  return { ...device, precision: precision.compute };
+  return { ...device, precision: precision.name };
 }
 
 /**

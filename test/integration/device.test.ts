@@ -81,6 +81,17 @@ function expectClose(got: number[][], wanted: number[][]): void {
       expect(Math.abs(got[i]![j]! / value - 1), `step ${i + 1}: ${got[i]} and ${values}`).toBeLessThan(BOUND);
 }
 
+/** The memory that rank 0's device holds is that of the estimate. */
+function expectEstimated(runDir: string, parameters: string[]): void {
+  const estimate = JSON.parse(run('estimate', TRAINING, '--json', ...parameters));
+  // The emulator multiplies without a workspace.
+  const parts = (estimate.gpu_memory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
+  const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
+  const held = lastWorker(runDir).device_bytes as number;
+  expect(estimated / held).toBeGreaterThan(0.9);
+  expect(estimated / held).toBeLessThan(1.1);
+}
+
 test("losses, gradient norms and validation are the CPU's", () => {
   expectClose(series(one), series(host));
   const means = (runDir: string) =>
@@ -157,6 +168,19 @@ test('bf16, attention by a library: one and two workers have the same bits, with
   expect({ ...plain, blockNorms: measured!.blockNorms }).toEqual(measured);
 });
 
+test('fp8: one and two workers have the same bits, and the memory is as estimated', async () => {
+  const sets = ['schedule.steps=2', 'validation.every=0', 'precision.linear=fp8'];
+  const parameters = [...TINY, ...CUDA, ...sets.flatMap((set) => ['--set', set])];
+  const [alone, pair] = ['alone', 'pair'].map((name) => join(folder, `fp8-${name}`));
+  const { output } = await ends(launch(alone!, 1, ...parameters), 0);
+  expect(output).toContain('qkv, proj, fc1 and fc2 of all blocks in fp8 (E4M3; gradients E5M2)');
+  await ends(launch(pair!, 2, ...parameters), 0);
+  expect(fingerprint(pair!, 2)).toEqual(fingerprint(alone!, 2));
+  expectEstimated(alone!, parameters);
+  const manifest = JSON.parse(readFileSync(join(step2(alone!), 'manifest.json'), 'utf8'));
+  expect(manifest.versions.precision).toBe('bf16 with fp8 linear layers');
+});
+
 test('slots of two micro-batches: the same bits of two workers, and the numbers of the CPU', async () => {
   const accumulated = [...FP32, '--set', 'batch={global: 4, micro: 1, accumulate: 2}'];
   const two = ['--set', 'schedule.steps=2'];
@@ -183,12 +207,7 @@ test('checkpoints go on from the CPU to the device, and back', async () => {
 test('what a run records of its device: name and memory, as estimated', () => {
   const worker = lastWorker(one);
   expect(worker.device).toBe(`${NAME}, GPU 0 of 1`);
-  const estimate = JSON.parse(run('estimate', TRAINING, '--json', ...FP32, ...CUDA));
-  // The emulator multiplies without a workspace.
-  const parts = (estimate.gpu_memory as MemoryPart[]).filter(({ name }) => !name.startsWith('workspace'));
-  const estimated = parts.reduce((sum, { bytes }) => sum + bytes, 0);
-  expect(estimated / (worker.device_bytes as number)).toBeGreaterThan(0.9);
-  expect(estimated / (worker.device_bytes as number)).toBeLessThan(1.1);
+  expectEstimated(one, [...FP32, ...CUDA]);
   expect(lastWorker(host)).not.toHaveProperty('device');
   const manifest = JSON.parse(readFileSync(join(step2(one), 'manifest.json'), 'utf8'));
   expect(manifest.versions).toMatchObject({ device: NAME, precision: 'fp32' });

@@ -113,6 +113,7 @@ describe('what cannot be is refused', () => {
     expect(planned({ model: { ...SMALL, qkNorm: 'layer' } })).toThrow(wrong('qkNorm', 'none or rms'));
     expect(planned({ precision: 'fp16' })).toThrow(wrong('precision', 'fp32 or bf16'));
     expect(planned({ residual: 32 })).toThrow(wrong('residual', 'fp32 or bf16'));
+    expect(planned({ linear: 'int8' })).toThrow(wrong('linear', 'compute or fp8'));
     expect(planned({ recompute: 'all' })).toThrow(wrong('recompute', 'nothing or norms or mlp or block'));
     const column = {
       role: 'latent',

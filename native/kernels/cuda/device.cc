@@ -211,6 +211,15 @@ class CudaDevice final : public TableDevice {
     enter();
     return fuses_gelu(spec);
   }
+  std::string float8_problem() const override {
+    enter();
+    if (context.plan_only) return "";
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
+    if (10 * properties.major + properties.minor >= 89) return "";
+    return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) +
+           "." + std::to_string(properties.minor) + ", and 8-bit floats need 8.9 (Ada, Hopper or newer)";
+  }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     enter();
     return make_matmul(name, spec);

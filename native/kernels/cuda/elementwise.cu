@@ -30,12 +30,9 @@ void run(int64_t n, Y* y, const A* a, const B* b = nullptr, const C* c = nullptr
   launch(map<f, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, 0, y, a, b, c, n);
 }
 
-// GELU, tanh approximation: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
-constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
-
 template <class T>
 GPU_INLINE float gelu(float x, float, float) {
-  return x * Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
+  return gelu_of<T>(x);
 }
 template <class T>
 GPU_INLINE float gelu_backward(float dy, float x, float) {

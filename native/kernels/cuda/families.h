@@ -10,7 +10,7 @@ namespace orch::kernels::cuda {
 /// that return a number.
 const Table& table();
 
-#define ORCH_CUDA_FAMILIES(EACH) ORCH_KERNEL_FAMILIES(EACH) EACH(gate)
+#define ORCH_CUDA_FAMILIES(EACH) ORCH_KERNEL_FAMILIES(EACH) EACH(gate) EACH(quantize)
 ORCH_CUDA_FAMILIES(ORCH_DECLARE_FAMILY)
 
 /// The backward pass sums a sample's tokens in chunks of so many rows, in which they are added one after the

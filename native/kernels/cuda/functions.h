@@ -91,4 +91,11 @@ struct Math {
   static GPU_INLINE float sigmoid(float x) { return divide(1.0f, 1.0f + exponential(-x)); }
 };
 
+// GELU, tanh approximation: x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+constexpr float kTwoU = 1.59576912f, kTwoUCubic = 1.59576912f * 0.044715f;
+template <class T>
+GPU_INLINE float gelu_of(float x) {
+  return x * Math<T>::sigmoid(x * (kTwoU + kTwoUCubic * x * x));
+}
+
 }  // namespace orch::kernels::cuda

@@ -49,8 +49,27 @@ void* library_workspace() {
   return memory;
 }
 
+/// ORCHESTRATOR_CUDA_FP8_SUMS=fast: the tensor cores of Hopper sum products of 8-bit floats with fewer bits
+/// than fp32 has; otherwise partial sums are added in fp32.
+bool fast_sums() {
+  const char* sums = std::getenv("ORCHESTRATOR_CUDA_FP8_SUMS");
+  return sums && std::string(sums) == "fast";
+}
+
 cudaDataType_t type_of(DType t) {
-  return t == DType::F32 ? CUDA_R_32F : t == DType::BF16 ? CUDA_R_16BF : CUDA_R_16F;
+  switch (t) {
+    case DType::F32:
+      return CUDA_R_32F;
+    case DType::BF16:
+      return CUDA_R_16BF;
+    case DType::F16:
+      return CUDA_R_16F;
+    case DType::E4M3:
+      return CUDA_R_8F_E4M3;
+    case DType::E5M2:
+      return CUDA_R_8F_E5M2;
+  }
+  throw Error("ERR_INTERNAL", "type_of: an unknown type");
 }
 
 cublasLtEpilogue_t epilogue_of(const graph::MatmulSpec& s) {
@@ -90,6 +109,12 @@ struct Plan {
     require(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "cublasLtMatmulDesc");
   }
 
+  /// Pointers to the scales of our A and B.
+  void set_scales(const void* left, const void* right) {
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, right);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, left);
+  }
+
   /// The library's A is our B; its columns are our rows.
   bool describe(const graph::MatmulSpec& s) {
     require(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
@@ -103,6 +128,10 @@ struct Plan {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s.n);
       // The library takes the alignment that it may assume from an address, which it does not read here.
       set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, library_workspace());
+    }
+    if (is_float8(s.a)) {
+      set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, static_cast<int8_t>(fast_sums()));
+      set_scales(library_workspace(), library_workspace());  // the heuristic looks for them
     }
     const auto layout = [](cublasLtMatrixLayout_t& l, DType t, int64_t rows, int64_t columns) {
       require(cublasLtMatrixLayoutCreate(&l, type_of(t), static_cast<uint64_t>(rows),
@@ -181,6 +210,7 @@ size_t tuned(const std::string& key) {
 Plan* find_plan(const graph::MatmulSpec& s) {
   // Never destroyed: a thread may still compute while the process exits.
   static auto& plans = *new std::map<std::string, std::unique_ptr<Plan>>;
+  if (is_float8(s.a) && (s.transpose_a || !s.transpose_b || s.k % 16 != 0 || s.n % 16 != 0)) return nullptr;
   const std::string key = graph::key_of(s);
   const auto [it, fresh] = plans.try_emplace(key);
   if (!fresh) return it->second.get();
@@ -200,15 +230,28 @@ Plan& plan_of(const graph::MatmulSpec& s) {
 /// Random operands of a product: zeros would be faster than real values.
 struct Operands {
   explicit Operands(const graph::MatmulSpec& s)
-      : a(random_numbers(s.m * s.k, s.a, 1)),
-        b(random_numbers(s.k * s.n, s.b, 2)),
-        c(random_numbers(s.m * s.n, s.c, 3)),
-        vector(random_numbers(std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)),
-        auxiliary(has_auxiliary(s) ? random_numbers(s.m * s.n, s.c, 5) : nullptr) {}
+      : scale(device_memory(sizeof(float))),
+        a(random(s.m, s.k, s.a, 1)),
+        b(random(s.n, s.k, s.b, 2)),
+        c(random(s.m, s.n, s.c, 3)),
+        vector(random(1, std::max(s.m, s.n), s.sums ? DType::F32 : s.bias_type, 4)),
+        auxiliary(has_auxiliary(s) ? random(s.m, s.n, s.c, 5) : nullptr) {}
+  std::shared_ptr<void> random(int64_t rows, int64_t width, DType t, uint64_t id) const {
+    const int64_t n = rows * width;
+    if (!is_float8(t)) return random_numbers(n, t, id);
+    const auto half = random_numbers(n, DType::BF16, id);
+    auto bytes = device_memory(n);
+    table().raw.quantize({static_cast<uint8_t*>(bytes.get()), nullptr, static_cast<float*>(scale.get())},
+                         nullptr, static_cast<const bf16*>(half.get()), rows, width, t);
+    synchronize();
+    return bytes;
+  }
   void run(Plan& plan, const graph::MatmulSpec& s, size_t algorithm) const {
+    if (is_float8(s.a)) plan.set_scales(scale.get(), scale.get());
     plan.run(algorithm, a.get(), b.get(), s.bias || s.sums ? vector.get() : nullptr, c.get(),
              s.accumulate ? 1.0f : 0.0f, auxiliary.get());
   }
+  const std::shared_ptr<void> scale;  ///< of A and B, if they have one
   const std::shared_ptr<void> a, b, c, vector, auxiliary;
 };
 
@@ -237,14 +280,15 @@ bool sums_are_right(Plan& plan, const graph::MatmulSpec& s) {
 
 std::string matmul_version() {
   const size_t v = cublasLtGetVersion();
-  return std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100);
+  return std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100) +
+         (fast_sums() ? " (fast sums of fp8)" : "");
 }
 
 DType bias_type(graph::MatmulSpec spec) {
   // NVIDIA's table of supported types has the bias in the type of the product.
   spec.bias_type = spec.c;
   if (plans_only() || find_plan(spec)) return spec.bias_type;
-  spec.bias_type = spec.c == DType::F32 ? spec.a : DType::F32;
+  spec.bias_type = spec.c != DType::F32 ? DType::F32 : is_float8(spec.a) ? DType::BF16 : spec.a;
   return spec.bias_type;
 }
 
@@ -283,6 +327,7 @@ std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec
       if (p == nullptr || reinterpret_cast<uintptr_t>(p) % 16 != 0)
         throw Error("ERR_INTERNAL", std::string(name) + ": an operand is missing or not aligned");
     if (!plan) return;
+    if (is_float8(spec.a)) plan->set_scales(r.in<void>(3), r.in<void>(4));
     const auto product = [&](const void* vector) {
       plan->run(plan->chosen, r.in<void>(0), r.in<void>(1), vector, r.out<void>(0),
                 spec.accumulate || r.adds ? 1.0f : 0.0f, auxiliary);

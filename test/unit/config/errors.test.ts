@@ -162,7 +162,7 @@ describe('errors of a configuration', () => {
       ],
       [
         'precision: bf16',
-        'precision: expected a mapping with compute, residual, received "bf16"; did you mean precision.compute: bf16',
+        'precision: expected a mapping with compute, residual, linear, received "bf16"; did you mean precision.compute: bf16',
       ],
       [
         'schedule: steps:10',
@@ -319,6 +319,14 @@ describe('rules between keys', () => {
       // The blocks that do not exist are not looked up.
       'model: {depth: 2, dual_attention: [0, 2]}\nfreeze: ["joint_blocks.0.x_block.attn2.*"]',
       'model.dual_attention: expected indices below model.depth (2), received 2',
+    ],
+    [
+      'precision: {linear: fp8}',
+      'precision.linear: expected compute, because device is cpu and fp8 matmuls are computed by GPUs, received fp8',
+    ],
+    [
+      'device: cuda\nprecision: {compute: fp32, linear: fp8}',
+      'precision.linear: expected compute, because precision.compute is fp32 and fp8 needs bf16, received fp8',
     ],
     [
       'checkpoint: {every: 200, keep_every: 300}',

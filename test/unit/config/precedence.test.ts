@@ -125,7 +125,7 @@ describe('precedence', () => {
         .map((entry) => join(entry.parentPath, entry.name)),
     );
     const names = files.flatMap(
-      (file) => readFileSync(file, 'utf8').match(/\bORCHESTRATOR_[A-Z][A-Z_]*/g) ?? [],
+      (file) => readFileSync(file, 'utf8').match(/\bORCHESTRATOR_[A-Z][A-Z\d_]*/g) ?? [],
     );
     expect(new Set(names)).toContain('ORCHESTRATOR_TEST_SMALL');
     // The first is the word for any key in the reference page.

@@ -167,8 +167,10 @@ describe('CUDA', () => {
 
 describe('precision', () => {
   test('auto follows the machine, other values do not', () => {
-    expect(resolvePrecision('auto', { isa: 'avx512bf16', fastBf16: true }).compute).toBe('bf16');
-    expect(resolvePrecision('fp32', { isa: 'avx512bf16', fastBf16: true }).compute).toBe('fp32');
-    expect(resolvePrecision('bf16', { isa: 'avx2', fastBf16: false }).compute).toBe('bf16');
+    const resolved = (compute: 'auto' | 'fp32' | 'bf16', isa: string, fastBf16: boolean) =>
+      resolvePrecision({ compute, linear: 'compute' }, { isa, fastBf16 }).compute;
+    expect(resolved('auto', 'avx512bf16', true)).toBe('bf16');
+    expect(resolved('fp32', 'avx512bf16', true)).toBe('fp32');
+    expect(resolved('bf16', 'avx2', false)).toBe('bf16');
   });
 });

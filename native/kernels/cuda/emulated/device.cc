@@ -10,6 +10,7 @@
 
 #include "../../../core/elementary.h"
 #include "../../../core/error.h"
+#include "../../../core/float8.h"
 #include "../context.h"
 #include "emulated_device.h"
 #include "transport.h"
@@ -66,10 +67,21 @@ void reject_during_capture(const char* what) {
   if (recording) throw Error("ERR_INTERNAL", what, " cannot be captured");
 }
 
-std::vector<float> widen(const void* from, DType t, int64_t n) {
+float widen(const void* from, DType t, int64_t i) {
+  switch (t) {
+    case DType::F32:
+      return static_cast<const float*>(from)[i];
+    case DType::E4M3:
+      return float8::to_float<E4M3>(static_cast<const uint8_t*>(from)[i]);
+    case DType::E5M2:
+      return float8::to_float<E5M2>(static_cast<const uint8_t*>(from)[i]);
+    default:
+      return to_float(static_cast<const bf16*>(from)[i]);
+  }
+}
+std::vector<float> widen_all(const void* from, DType t, int64_t n) {
   std::vector<float> x(n);
-  for (int64_t i = 0; i < n; ++i)
-    x[i] = t == DType::F32 ? static_cast<const float*>(from)[i] : to_float(static_cast<const bf16*>(from)[i]);
+  for (int64_t i = 0; i < n; ++i) x[i] = widen(from, t, i);
   return x;
 }
 
@@ -90,13 +102,17 @@ float gelu_slope(float x) {
   return static_cast<float>(s + x * s * (1 - s) * 1.5957691216057308 * (1 + 3 * 0.044715 * x * x));
 }
 
+struct Factors {
+  const float *a, *b;
+};
 /// auxiliary: what GELU is applied to, written or read.
-void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const void* bias_, void* c,
-              float* sums, bf16* auxiliary) {
-  const auto a = widen(a_, s.a, s.m * s.k);
-  auto b = widen(b_, s.b, s.k * s.n);
+void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const void* bias_, Factors factors,
+              void* c, float* sums, bf16* auxiliary) {
+  const auto a = widen_all(a_, s.a, s.m * s.k);
+  auto b = widen_all(b_, s.b, s.k * s.n);
+  const float factor = factors.a ? *factors.a * *factors.b : 1.0f;
   if (s.transpose_b) b = transposed(b, s.n, s.k);
-  const auto bias = s.bias ? widen(bias_, s.bias_type, s.n) : std::vector<float>(s.n);
+  const auto bias = s.bias ? widen_all(bias_, s.bias_type, s.n) : std::vector<float>(s.n);
   std::vector<float> row(s.n);
   for (int64_t i = 0; s.sums && i < s.m; ++i) {
     sums[i] = 0;
@@ -109,7 +125,7 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
       for (int64_t j = 0; j < s.n; ++j) row[j] += x * b[p * s.n + j];
     }
     for (int64_t j = 0; j < s.n; ++j) {
-      float y = row[j] + bias[j];
+      float y = factor * row[j] + bias[j];
       if (s.epilogue == graph::Epilogue::GeluKeep) auxiliary[i * s.n + j] = to_bf16(y);
       if (s.epilogue == graph::Epilogue::GeluBackward)
         y *= gelu_slope(to_float(auxiliary[i * s.n + j]));
@@ -142,6 +158,7 @@ class EmulatedDevice final : public TableDevice {
   bool fuses(const graph::MatmulSpec& spec) const override {
     return spec.a == DType::BF16 && spec.c == DType::BF16 && gelu_choice() != "separate";
   }
+  std::string float8_problem() const override { return ""; }
   std::unique_ptr<graph::Op> matmul(const char* name, const graph::MatmulSpec& spec) const override {
     const auto run = [spec](const graph::Run& r) {
       const auto product = [&](float* sums) {
@@ -151,8 +168,10 @@ class EmulatedDevice final : public TableDevice {
                                 : s.epilogue == graph::Epilogue::GeluBackward
                                     ? const_cast<bf16*>(r.in<bf16>(3))
                                     : nullptr;
+        const Factors factors =
+            is_float8(s.a) ? Factors{r.in<float>(3), r.in<float>(4)} : Factors{nullptr, nullptr};
         submit([=, a = r.in<void>(0), b = r.in<void>(1), bias = r.in<void>(2), c = r.out<void>(0)] {
-          multiply(s, a, b, bias, c, sums, auxiliary);
+          multiply(s, a, b, bias, factors, c, sums, auxiliary);
         });
       };
       if (spec.sums) return graph::write_gradient(r, r.out<float>(1), spec.m, product);
