@@ -42,8 +42,8 @@ class Backend {
   virtual bool fuses(const MatmulSpec&) const { return false; }
   /// Why matmul() supports no operands of 8-bit floats, or an empty string.
   virtual std::string float8_problem() const { return "the CPU has no matmuls of 8-bit floats"; }
-  /// An operation with inputs A, B, the bias (or none), and x of Epilogue::GeluBackward or, of 8-bit floats, the
-  /// scales of A and B (one fp32 number each); and outputs C and the sums, or the second output of
+  /// An operation with inputs A, B, the bias (or none), and x of Epilogue::GeluBackward or, of 8-bit floats,
+  /// the scales of A and B (one fp32 number each); and outputs C and the sums, or the second output of
   /// Epilogue::GeluKeep.
   virtual std::unique_ptr<Op> matmul(const char* name, const MatmulSpec& spec) const = 0;
 };

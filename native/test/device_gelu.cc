@@ -128,7 +128,7 @@ Step step(graph::Device& device, const char* choice, bool backward, Recompute le
           DType t = DType::BF16) {
   const Choice chosen(choice);
   const ParameterTable table(kModel);
-  auto built = build_model(kModel, table, kShape, {t, t, backward, false, level, device});
+  auto built = build_model(kModel, table, kShape, {t, t, backward, false, level, false, device});
   graph::Executor e(built->graph, 1, device);
   Memory memory(device);
   device.fill(e.arena().data(), 0xff, e.arena().bytes());
