@@ -170,7 +170,7 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
 }  // namespace
 
 int64_t gradient_rows(const StreamDims& d) {
-  constexpr int64_t kBlocks = 640, kLeast = 4, kMost = 32;
+  constexpr int64_t kBlocks = 512, kLeast = 4, kMost = 32;
   int64_t rows = kLeast;
   while (rows < kMost && d.samples * blocks(d.tokens, 2 * rows) >= kBlocks) rows *= 2;
   return rows;
