@@ -1,4 +1,5 @@
-"""Whole training steps on a GPU beside PyTorch, interleaved: ours, PyTorch's, ours, PyTorch's.
+"""Whole training steps on a GPU beside PyTorch, interleaved: ours, PyTorch's, ours, PyTorch's; or one program after
+the other, if the GPU's memory does not hold both.
 
 Usage: cuda_compare.py ORCH_BENCH SECONDS SHAPE... where SHAPE is depth,pixels,samples[,recompute], such as 24,512,8
 Each shape runs twice: against torch.compile with the default attention, and with cuDNN's. Prints a table in Markdown.
@@ -54,35 +55,46 @@ def compare(bench, seconds, shape, attention):
     }
     peer_file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers", "mmdit_torch_cuda.py")
     ours = Program([bench, "--cuda", "steps", shape])
-    try:
-        peer = Program([sys.executable, peer_file, json.dumps(spec), "blocks", attention])
-    except Exception as error:  # such as: not enough memory beside ours
-        print(f"| {shape} | {attention} | PyTorch did not start: {error} |", flush=True)
-        peer = None
+    command = [sys.executable, peer_file, json.dumps(spec), "blocks", attention]
     times = {"ours": [], "peer": []}
     memory = {"ours": 0, "peer": 0}
     slots, statistics_share = [], []
-    for _ in range(ROUNDS):
+
+    def run_ours():
         r = ours.run(seconds)
         times["ours"].append(r["seconds"] / r["steps"])
         slots.append(r["slotSeconds"])
         statistics_share.append(r["withStatistics"] / r["slotSeconds"] - 1)
         memory["ours"] = max(memory["ours"], r["bytes"])
-        if peer:
-            r = peer.run(seconds)
-            times["peer"].append(r["seconds"] / r["steps"])
-            memory["peer"] = max(memory["peer"], r["peakBytes"])
+
+    def run_peer():
+        r = peer.run(seconds)
+        times["peer"].append(r["seconds"] / r["steps"])
+        memory["peer"] = max(memory["peer"], r["peakBytes"])
+
+    try:
+        peer = Program(command)
+        together = True
+    except Exception:  # such as: not enough memory beside ours
+        together = False
+    for _ in range(ROUNDS):
+        run_ours()
+        if together:
+            run_peer()
+    ours.close()
+    if not together:
+        peer = Program(command)
+        for _ in range(ROUNDS):
+            run_peer()
+    peer.close()
     flops = ours.ready["flops"]
-    warm = f"{peer.ready['torch']}, cuDNN {peer.ready['cudnn']}" if peer else ""
-    for program in (ours, peer):
-        if program:
-            program.close()
+    about = f"{peer.ready['torch']}, cuDNN {peer.ready['cudnn']}" + ("" if together else ", one after the other")
     step, slot = statistics.median(times["ours"]), statistics.median(slots)
-    other = statistics.median(times["peer"]) if times["peer"] else float("nan")
+    other = statistics.median(times["peer"])
     print(
         f"| {shape} | {attention} | {step * 1e3:.1f} | {flops / step * 1e-12:.0f} | {100 * flops / step / DATASHEET_PEAK:.1f} % "
         f"| {slot * 1e3:.1f} | {100 * statistics.median(statistics_share):.1f} % | {memory['ours'] / 2**30:.1f} | {other * 1e3:.1f} | {flops / other * 1e-12:.0f} "
-        f"| {memory['peer'] / 2**30:.1f} | {other / step:.3f} | {warm} |",
+        f"| {memory['peer'] / 2**30:.1f} | {other / step:.3f} | {about} |",
         flush=True,
     )
 
