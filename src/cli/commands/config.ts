@@ -29,7 +29,7 @@ import { alignedRows, wrapped } from '../../text/columns.js';
 import { nearest } from '../../text/nearest.js';
 import { shellText } from '../../text/shell.js';
 import { configArgument } from '../options.js';
-import { printPage, printResult } from '../output.js';
+import { printNote, printPage, printResult } from '../output.js';
 
 interface ShowFlags {
   set: string[];
@@ -120,7 +120,7 @@ function problemOf(text: string): string | null {
 
 async function writeNewConfig(flags: { data: string; init?: string; name?: string; out?: string }) {
   const { text, notes } = await newConfig(flags);
-  for (const note of notes) process.stderr.write(`note: ${note}\n`);
+  for (const note of notes) printNote(`note: ${note}`);
   if (flags.out === undefined) {
     process.stdout.write(text);
     return;

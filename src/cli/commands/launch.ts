@@ -29,7 +29,7 @@ import {
 } from '../arguments.js';
 import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../launch-hosts.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
-import { ignoreOutputErrors, printResult } from '../output.js';
+import { ignoreOutputErrors, printNote, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
@@ -199,7 +199,7 @@ export function register(program: Command): void {
         printResult(dryRunData(options, launcher, found, time), flags.json, () =>
           renderDryRun(options, launcher, found, time),
         );
-      } else for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
+      } else for (const warning of found.warnings) printNote(`warn ${warning}`);
       refuse(found.problems);
       if (dry) return;
       const environment = isRemote ? await refuseUnfit(options, found) : options.environment;
