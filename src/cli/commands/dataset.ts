@@ -83,7 +83,7 @@ export function register(program: Command): void {
   dataset
     .command('shapes')
     .description(
-      'generate a data set of the shapes world: pictures of one to three objects, with two captions each',
+      'generate the demo data (the shapes world): pictures of one to three objects, with two captions each',
     )
     .requiredOption('--out <dir>', 'folder to create')
     .requiredOption('--count <n>', 'number of pictures', positiveInteger)

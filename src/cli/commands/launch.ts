@@ -45,6 +45,7 @@ interface LaunchFlags extends HostFlags {
   runDir?: string;
   set: string[];
   memory?: number;
+  quiet?: true;
   dryRun?: true;
   json?: true;
   cache: boolean;
@@ -122,6 +123,7 @@ export function register(program: Command): void {
       "write the address of /metrics into this file, for Prometheus' file-based discovery; runs may share it",
       targetsFile,
     )
+    .option('--quiet', 'show only warnings and errors, and at the end how the run ended')
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .option('--json', 'with --dry-run: print JSON')
     .action(async (configPath: string, flags: LaunchFlags) => {
@@ -167,6 +169,7 @@ export function register(program: Command): void {
         overrides,
         network,
         prometheusTargets: flags.prometheusTargets ?? null,
+        quiet: flags.quiet === true,
       };
       const launcher = isRemote ? LAUNCHERS.ssh : LAUNCHERS.local;
       const { memory = null, dryRun: dry = false } = flags;
@@ -177,7 +180,7 @@ export function register(program: Command): void {
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
         progress: (done: number, total: number) => {
-          if (total >= LONG_READING_BYTES) reading.update(done, total);
+          if (total >= LONG_READING_BYTES && !flags.quiet) reading.update(done, total);
         },
       };
       const found = await preflight(native(), loaded, {

@@ -70,7 +70,7 @@ export function register(program: Command): void {
   const command = program
     .command('sample')
     .description(
-      'draw pictures of prompts with a model of the shapes world, or latents for rows of any data set',
+      'draw pictures of prompts with a model of the demo data (the shapes world), or latents for rows of any data set',
     )
     .addOption(
       new Option('--prompt <text...>', 'what to draw (shapes world); accepts several').default([], 'none'),
