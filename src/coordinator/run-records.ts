@@ -189,7 +189,7 @@ export class RunRecords {
       steps: config.schedule.steps,
       attentionEvery: config.telemetry.attention_every,
       validateEvery: validationEvery(config),
-      validationPasses: this.#validationSlots / (slotCount(config) * config.batch.accumulate),
+      validationPasses: this.#validationPasses(places),
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
@@ -294,6 +294,12 @@ export class RunRecords {
   /** Slots of a validation, with all its weights. */
   get #validationSlots(): number {
     return (this.#ready[0]?.validation.length ?? 0) * validatedWeights(this.#resolved.config).length;
+  }
+
+  /** Forward passes of a validation over those of a step, by the worker that has the most of each. */
+  #validationPasses(places: readonly Place[]): number {
+    const most = Math.max(...places.map(({ firstSlot, endSlot }) => endSlot - firstSlot));
+    return Math.ceil(this.#validationSlots / places.length) / (most * this.#resolved.config.batch.accumulate);
   }
 
   validation({ step, parts }: ActionOf<'validation'>): void {
