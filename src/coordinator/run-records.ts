@@ -254,7 +254,7 @@ export class RunRecords {
     this.#lastStep = step;
     this.#validationProgress.committed(validate);
     const seconds = this.#stepSeconds;
-    this.#pace?.add(step, seconds, forwardShare(prepared));
+    this.#pace?.add(step, seconds, forwardShare(prepared, seconds));
     this.#countSkipped(skippedRows(prepared));
     const { config } = this.#resolved;
     const { steps } = config.schedule;

@@ -75,8 +75,8 @@ function lastOfOnePace(seconds: readonly number[]): number[] {
 
 /** The same, but none longer than so many medians. */
 function limited(seconds: readonly number[], medians: number): number[] {
-  const median = seconds.toSorted((a, b) => a - b)[Math.floor(seconds.length / 2)]!;
-  return seconds.map((value) => Math.min(value, median * medians));
+  const most = median(seconds) * medians;
+  return seconds.map((value) => Math.min(value, most));
 }
 
 /** The means of equal parts of the steps, the newest ones first; none of too few steps. */
@@ -102,4 +102,9 @@ export function pushBounded(values: number[], value: number, most: number): void
 
 export function mean(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0) / values.length;
+}
+
+/** The middle one of some values, the larger of two. */
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }

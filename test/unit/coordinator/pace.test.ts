@@ -12,9 +12,6 @@ const ON_BUSY_MACHINE = [
   ...[223, 257, 281, 315, 305, 264, 199, 223, 298, 219, 432, 421, 371, 255, 358, 288, 233, 390, 295, 249],
 ];
 
-/** A validation is so much shorter than the share of forward passes says. */
-const FORWARD_ALONE = 0.92;
-
 const plain: PaceOptions = {
   firstStep: 1,
   steps: 2600,
@@ -85,7 +82,7 @@ describe('the remaining time', () => {
     const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationPasses: 15 });
     run(pace, 1, 10, () => 1);
     // Ten validations are ahead, one of them of step 10.
-    expect(pace.remaining(10)?.seconds).toBeCloseTo(90 + 10 * 5 * FORWARD_ALONE, 6);
+    expect(pace.remaining(10)?.seconds).toBeCloseTo(90 + 10 * 15 * 0.28, 6);
     pace.validated(2);
     pace.add(11, 1);
     expect(pace.remaining(11)?.seconds).toBeCloseTo(89 + 9 * 2, 6);
@@ -186,7 +183,7 @@ describe('the remaining time', () => {
   test('times steps that are each followed by a validation, too', () => {
     const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationPasses: 15 });
     run(pace, 1, 5, () => 2);
-    expect(pace.remaining(5)?.seconds).toBeCloseTo(5 * 2 + 6 * 10 * FORWARD_ALONE, 6);
+    expect(pace.remaining(5)?.seconds).toBeCloseTo(5 * 2 + 6 * 2 * 15 * 0.28, 6);
   });
 
   test('counts what checkpoints cost, apart from the pace of the other steps', () => {
