@@ -91,7 +91,7 @@ function partsOf(seconds: readonly number[]): number[] {
 function deviation(values: readonly number[]): number {
   if (values.length < 2) return 0;
   const average = mean(values);
-  const squares = values.reduce((total, value) => total + (value - average) ** 2, 0);
+  const squares = values.reduce((total, value) => total + (value - average) * (value - average), 0);
   return Math.sqrt(squares / (values.length - 1));
 }
 
