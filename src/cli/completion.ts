@@ -29,10 +29,7 @@ const flagsOf = (options: readonly Option[]) =>
   options.flatMap(({ short, long }) => [short, long].filter((flag) => flag !== undefined));
 const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/**
- * For bash, and for zsh by its bashcompinit. Names of folders are no words of `compgen -W`, which would carry out
- * what they have in `$(...)`.
- */
+/** Names of folders are no words of `compgen -W`, which would carry out what they have in `$(...)`. */
 function bash(program: Command): string {
   const all = [...completed(program, [])];
   const groups = all.filter(({ commands }) => commands.length > 0);
@@ -73,6 +70,61 @@ complete -o filenames -F _orchestrator orchestrator ./orchestrator
 `;
 }
 
+/** A word and what it means, as `_describe` reads them: "launch:start a run". */
+const described = (word: string, meaning: string) =>
+  quoted(`${word.replaceAll(':', '\\:')}:${meaning.replaceAll('\\', '\\\\')}`);
+
+/** `path` would be zsh's list of folders with programs. */
+function zsh(program: Command): string {
+  const all = [...completed(program, [])];
+  const groups = all.filter(({ commands }) => commands.length > 0);
+  const cases = all.map(({ path, commands, options, takesRun }) => {
+    const flags = options.flatMap(({ short, long, description }) =>
+      [short, long].filter((flag) => flag !== undefined).map((flag) => described(flag, description)),
+    );
+    const names = commands.map(({ name, description }) => described(name, description));
+    return `    ${quoted(path)})
+      runs=${takesRun ? 1 : 0}
+      commands=(${names.join(' ')})
+      options=(${flags.join(' ')}) ;;`;
+  });
+  const choices = all.flatMap(({ path, options }) =>
+    options.flatMap(({ long, argChoices }) =>
+      argChoices === undefined
+        ? []
+        : [`    ${quoted(`${path} ${long}`)}) compadd -- ${argChoices.map(quoted).join(' ')}; return ;;`],
+    ),
+  );
+  return `#compdef orchestrator
+_orchestrator() {
+  local command='' runs=0 i
+  local -a commands options
+  for ((i = 2; i < CURRENT; i++)); do
+    case "$command" in
+    ${groups.map(({ path }) => quoted(path)).join('|')}) [[ $words[i] == -* ]] || command="\${command:+$command }$words[i]" ;;
+    esac
+  done
+  case "$command $words[CURRENT-1]" in
+${choices.join('\n')}
+  esac
+  case "$command" in
+${cases.join('\n')}
+  esac
+  if [[ $PREFIX == -* ]]; then
+    _describe -o option options
+    return
+  fi
+  local found=1
+  (( $#commands )) && _describe command commands && found=0
+  (( runs )) && compadd -- runs/*(N/:t) && found=0
+  [[ -z $command ]] || { _files && found=0 }
+  return found
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+compdef _orchestrator orchestrator ./orchestrator
+`;
+}
+
 function fish(program: Command): string {
   const lines = [...completed(program, [])].flatMap(({ path, commands, options, takesRun }) => {
     const words = path === '' ? [] : path.split(' ');
@@ -101,6 +153,6 @@ function fish(program: Command): string {
 
 export const SHELLS = {
   bash,
-  zsh: (program: Command) => `autoload -U +X bashcompinit && bashcompinit\n${bash(program)}`,
+  zsh,
   fish,
 } satisfies Record<string, (program: Command) => string>;

@@ -1,4 +1,5 @@
 /** The options of `launch` that name hosts: what they mean, and whether the hosts are fit for the run. */
+
 import type { Config } from '../config/schema.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError, refuse } from '../errors.js';
@@ -11,6 +12,7 @@ import { type LaunchOptions, type RunHost, thisMachine } from '../launch/process
 import { native } from '../native/load.js';
 import { hostInAddress } from '../rpc/address.js';
 import { networkOf, workersPerNode } from './options.js';
+import { printNote } from './output.js';
 
 export interface HostFlags {
   nodes: { max: number };
@@ -108,7 +110,7 @@ export async function refuseUnfit(
     workerBytes: Math.max(...figures.rankLeast),
   };
   const { problems, warnings, isa } = judgeHosts(asked, needs);
-  for (const warning of warnings) process.stderr.write(`warn ${warning}\n`);
+  for (const warning of warnings) printNote(`warn ${warning}`);
   refuse(problems);
   return isa === null ? environment : { ...environment, ORCHESTRATOR_ISA: isa };
 }

@@ -21,6 +21,19 @@ export function printFields(line: string): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+/** Prints a note on stderr; on a terminal, no word of it is broken at the right edge. */
+export function printNote(text: string): void {
+  const { isTTY, columns } = process.stderr;
+  process.stderr.write(`${isTTY && columns > 0 ? foldedPage(text, columns) : text}\n`);
+}
+
+/** Prints a line of fields on stderr; on a terminal that is narrower, in several. */
+export function printNoteFields(line: string): void {
+  const { isTTY, columns } = process.stderr;
+  const lines = isTTY && columns > 0 ? fieldLines(line, columns) : [line];
+  process.stderr.write(`${lines.join('\n')}\n`);
+}
+
 /** Columns of a page that goes into a file or a pipe. */
 const PAGE_COLUMNS = 160;
 

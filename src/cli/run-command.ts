@@ -1,6 +1,7 @@
 /** Runs one command of the command line, and turns an error into text and an exit code. */
 import { EXIT } from '../errors.js';
 import { argumentWithHome } from '../files/home.js';
+import { printNote } from './output.js';
 import { buildProgram } from './program.js';
 import { reportError } from './report.js';
 
@@ -15,6 +16,6 @@ try {
   await program.parseAsync(process.argv.map(argumentWithHome));
 } catch (error) {
   const { text, exitCode } = reportError(error, program.opts<{ debug?: boolean }>().debug === true);
-  process.stderr.write(text);
+  if (text !== '') printNote(text.trimEnd());
   process.exitCode = exitCode;
 }

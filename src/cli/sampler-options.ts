@@ -1,4 +1,5 @@
 /** What `sample` and `evaluate` share: their options, and opening a model. */
+
 import { type Command, Option } from 'commander';
 import type { DrawSettings } from '../engine/draw.js';
 import { UNTRAINED } from '../engine/stored-weights.js';
@@ -8,6 +9,7 @@ import { SOLVERS } from '../sampling/solvers.js';
 import { type OpenOptions, openShapesModel, type ShapesModel } from '../shapes/model.js';
 import { finite, parseSeed, positive, positiveInteger } from './arguments.js';
 import { choiceOption } from './options.js';
+import { printNote } from './output.js';
 import { countOf, Progress } from './progress.js';
 
 export interface SamplerOptions
@@ -77,8 +79,8 @@ export async function withModel(
   work: () => Promise<void>,
 ): Promise<void> {
   try {
-    for (const note of notes) process.stderr.write(`note: ${note}\n`);
-    if (untrained) process.stderr.write(`warn ${UNTRAINED}; --weights master uses them\n`);
+    for (const note of notes) printNote(`note: ${note}`);
+    if (untrained) printNote(`warn ${UNTRAINED}; --weights master uses them`);
     await work();
   } finally {
     await close();

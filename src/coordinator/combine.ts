@@ -24,11 +24,17 @@ export function skippedRows(prepared: readonly Prepared[]): number[] {
   return slotsOf(prepared).flatMap((slot) => slot.skipped);
 }
 
-/** The share of the workers' time that forward passes took; null where they are not timed apart. */
-export function forwardShare(prepared: readonly Prepared[]): number | null {
-  const total = (name: string) => prepared.reduce((sum, { numbers }) => sum + (numbers[name] ?? 0), 0);
-  const [forward, all] = [total('forward_seconds'), total('compute_seconds')];
-  return forward > 0 && all > 0 ? forward / all : null;
+/**
+ * The share of a step's time that forward passes took, by the worker that computed longest; null where they are not
+ * timed apart.
+ */
+export function forwardShare(prepared: readonly Prepared[], stepSeconds: number): number | null {
+  const all = (name: string) => prepared.map(({ numbers }) => numbers[name] ?? 0);
+  const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+  // These two are summed over threads, which may compute several slots at once.
+  const [forward, compute] = [sum(all('forward_seconds')), sum(all('compute_seconds'))];
+  if (forward <= 0 || compute <= 0 || stepSeconds <= 0) return null;
+  return (forward / compute) * Math.min(1, Math.max(...all('accumulate_seconds')) / stepSeconds);
 }
 
 /** Bins of t in which the training loss is counted. */

@@ -39,6 +39,8 @@ export class Membership {
   #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
   readonly #waiting = new Set<string>();
+  /** Those that were let go and have not ended yet, by id, as they are called. */
+  readonly #released = new Map<string, string>();
 
   constructor(settings: Settings, steps: Steps) {
     this.#settings = settings;
@@ -87,6 +89,7 @@ export class Membership {
       const message = `worker ${id} is one too many: all ${maxWorkers} workers have joined`;
       return [{ type: 'refuse', id, message }];
     }
+    this.#released.delete(id);
     this.members.join(member, now, newest);
     this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
@@ -240,10 +243,18 @@ export class Membership {
     const isFree = ({ id, holds }: { id: string; holds: boolean }) =>
       (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);
     return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
+      this.#released.set(id, this.name(id));
       this.members.leave(id);
       this.#waiting.delete(id);
       return this.send([id], { stop: { exitCode } });
     });
+  }
+
+  /** What a worker that was let go, and now has ended, is called; null: it is no such worker. */
+  takeReleased(id: string): string | null {
+    const name = this.#released.get(id) ?? null;
+    this.#released.delete(id);
+    return name;
   }
 
   /** A fault has ended the generation: what its members still say does not count. */

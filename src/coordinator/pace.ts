@@ -3,9 +3,9 @@
  * measured apart, and the configuration says how many of each are to come.
  */
 import { duration, timeSpan } from '../text/quantities.js';
-import { mean, pushBounded, StepTimes } from './step-times.js';
+import { mean, median, pushBounded, StepTimes } from './step-times.js';
 
-/** Steps whose forward passes, and checkpoints whose cost, are averaged. */
+/** Steps whose forward passes, and checkpoints whose cost, are looked at. */
 const WINDOW = 50;
 /** Validations whose mean is the time of one. */
 const VALIDATIONS = 10;
@@ -17,8 +17,8 @@ const WARM_UP = 2;
 const FEW = { steps: 5, most: 2 };
 /** The forecast needs timed steps of this many seconds or this share of all steps, and at least this many. */
 const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
-/** The share of a step that is its forward passes, where it is not measured. */
-const FORWARD_SHARE = 1 / 3;
+/** The share of a step that is its forward passes, where it is not measured: the rest is backward, exchange, update. */
+const FORWARD_SHARE = 0.28;
 /**
  * Before the first checkpoint: bytes per second that are hashed, written and read again, and the share of that time
  * by which the steps beside it are longer. The share is 0 with an idle processor, and up to 1 without.
@@ -173,7 +173,7 @@ export class Pace {
   /** From the commit of step `after` to the end of the run. */
   #total(after: number): Remaining {
     const { steps, validationPasses, checkpointEvery } = this.#options;
-    const forward = this.#forward.length > 0 ? mean(this.#forward) : FORWARD_SHARE;
+    const forward = this.#forward.length > 0 ? median(this.#forward) : FORWARD_SHARE;
     const isValidated = this.#validations.length > 0;
     const validation = isValidated
       ? mean(this.#validations)

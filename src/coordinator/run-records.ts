@@ -15,7 +15,7 @@ import { learningRate } from '../step/learning-rate.js';
 import { comparableFrom } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { CheckpointRecord, MissedCheckpoint, Recorder } from '../telemetry/record.js';
-import { counted, timeSpan } from '../text/quantities.js';
+import { counted } from '../text/quantities.js';
 import {
   attentionSummary,
   forwardShare,
@@ -31,6 +31,7 @@ import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
 import type { ResolvedRun } from './resolve-run.js';
 import { type KeptRecords, type RunDir, recordedStep } from './run-dir.js';
+import { describeStandstill, type Standstill } from './standstill.js';
 import { Stragglers } from './stragglers.js';
 import { ValidationProgress } from './validation-progress.js';
 
@@ -100,10 +101,12 @@ export class RunRecords {
     return (performance.now() - this.#startedAt) / 1000;
   }
 
-  /** The step goes on where it was, so the time is not its own. */
-  suspended(seconds: number): void {
-    this.#suspendedSeconds += seconds;
-    this.#recorder.note('info', `the run stood still for ${timeSpan(seconds)}, suspended`);
+  /** After a suspension the step goes on where it was, so the time is not its own. That of a slow machine is. */
+  stoodStill(standstill: Standstill): void {
+    const { seconds, cause } = standstill;
+    const isSuspension = cause === 'suspended' || cause === 'unknown';
+    if (isSuspension) this.#suspendedSeconds += seconds;
+    this.#recorder.note(isSuspension ? 'info' : 'warn', describeStandstill(standstill));
   }
 
   heartbeat({ id, heartbeat }: Extract<Event, { type: 'heartbeat' }>): void {
@@ -186,7 +189,7 @@ export class RunRecords {
       steps: config.schedule.steps,
       attentionEvery: config.telemetry.attention_every,
       validateEvery: validationEvery(config),
-      validationPasses: this.#validationSlots / (slotCount(config) * config.batch.accumulate),
+      validationPasses: this.#validationPasses(places),
       checkpointEvery: config.checkpoint.every,
       checkpointBytes: ready.parameters * 4 * (config.ema === null ? 3 : 4),
     });
@@ -251,7 +254,7 @@ export class RunRecords {
     this.#lastStep = step;
     this.#validationProgress.committed(validate);
     const seconds = this.#stepSeconds;
-    this.#pace?.add(step, seconds, forwardShare(prepared));
+    this.#pace?.add(step, seconds, forwardShare(prepared, seconds));
     this.#countSkipped(skippedRows(prepared));
     const { config } = this.#resolved;
     const { steps } = config.schedule;
@@ -291,6 +294,12 @@ export class RunRecords {
   /** Slots of a validation, with all its weights. */
   get #validationSlots(): number {
     return (this.#ready[0]?.validation.length ?? 0) * validatedWeights(this.#resolved.config).length;
+  }
+
+  /** Forward passes of a validation over those of a step, by the worker that has the most of each. */
+  #validationPasses(places: readonly Place[]): number {
+    const most = Math.max(...places.map(({ firstSlot, endSlot }) => endSlot - firstSlot));
+    return Math.ceil(this.#validationSlots / places.length) / (most * this.#resolved.config.batch.accumulate);
   }
 
   validation({ step, parts }: ActionOf<'validation'>): void {

@@ -33,11 +33,10 @@ import { Secrets } from './secrets.js';
 import { serveCheckpoint } from './serve-checkpoint.js';
 import { Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
+import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
 
 const TICK_MS = 250;
-/** Without an event for this long, despite the ticks, this process stood still: it was suspended. */
-const SUSPENDED_MS = 5_000;
 /** More do not join a run. */
 const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
@@ -149,7 +148,7 @@ export class Run {
   #phase = '';
   /** The final message has been recorded. */
   #over = false;
-  #lastEvent = performance.now();
+  readonly #standstills = new StandstillWatch(performance.now());
   readonly #publisher: Publisher;
   readonly #fetcher: StateFetcher;
   readonly #records: RunRecords;
@@ -272,8 +271,8 @@ export class Run {
 
   #handle(event: Event): void {
     const now = performance.now();
-    this.#noticeSuspension(now - this.#lastEvent);
-    this.#lastEvent = now;
+    const standstill = this.#standstills.event(now);
+    if (standstill !== null) this.#records.stoodStill(standstill);
     if (event.type === 'heartbeat') this.#records.heartbeat(event);
     if (event.type === 'prepared') faultPoint('computed', event.prepared.step);
     const actions = this.#state.handle(event, now);
@@ -287,10 +286,6 @@ export class Run {
       // A step that could not be recorded is not announced to the workers, and the run ends.
       this.#handle({ type: 'actionFailed', fault: faultOf(error) });
     }
-  }
-
-  #noticeSuspension(ms: number): void {
-    if (ms >= SUSPENDED_MS) this.#records.suspended(ms / 1000);
   }
 
   #act(action: Action): void {

@@ -44,6 +44,8 @@ export interface LaunchOptions {
   network: NetworkAddress | null;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
+  /** Only what goes wrong is shown, and how the run ends. */
+  quiet?: boolean;
 }
 
 /** One process of a run. What it reads from its standard input may be a secret, and is not part of it. */

@@ -11,8 +11,19 @@ import { resultsOf } from './results.js';
 /** Digits of a number in report.json. */
 const DIGITS = 6;
 
-function rounded(_: string, value: unknown): unknown {
-  return typeof value === 'number' ? Number(value.toPrecision(DIGITS)) : value;
+/** Keys of report.json that the code calls otherwise; names of data sets are keys, too. */
+const KEYS: Readonly<Record<string, string>> = {
+  coreSeconds: 'core_seconds',
+  epsilonError: 'epsilon_error',
+  scoringSeconds: 'scoring_seconds',
+  trainingSeconds: 'training_seconds',
+};
+
+/** For JSON.stringify. */
+function asReported(_: string, value: unknown): unknown {
+  if (typeof value === 'number') return Number(value.toPrecision(DIGITS));
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [KEYS[key] ?? key, inner]));
 }
 
 /** The hardware of this machine. */
@@ -40,7 +51,7 @@ export async function writeReport(dir: string, out: string, when = occasion()) {
   const write = async (name: string, text: string) => {
     await replaceFile(join(out, name), (temporary) => writeDurably(temporary, text));
   };
-  await write('report.json', `${JSON.stringify({ ...when, ...results }, rounded, 1)}\n`);
+  await write('report.json', `${JSON.stringify({ ...when, ...results }, asReported, 1)}\n`);
   await write('report.md', renderReport(results, when, figures, pictures));
   const all = results.variants.flatMap((variant) => variant.runs);
   return { runs: all.length, complete: all.filter(({ state }) => state === 'scored').length };

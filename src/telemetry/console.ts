@@ -24,6 +24,20 @@ export function plainConsole(write: (text: string) => void) {
   } satisfies Sink;
 }
 
+/** Only what went wrong, with its hints, and what is said when the run is over: how it ended, and the summary. */
+export function quietConsole(write: (text: string) => void) {
+  const { note } = plainConsole(write);
+  let isOver = false;
+  return {
+    phase: (phase) => {
+      isOver = ['DONE', 'STOPPED', 'FAILED'].includes(phase);
+    },
+    note: (level, message) => {
+      if (isOver || level !== 'info' || message.startsWith('hint: ')) note(level, message);
+    },
+  } satisfies Sink;
+}
+
 /** "2026-11-26 13:40:12", in the zone of this process. */
 export function timeOfDay(time: Date): string {
   const two = (n: number) => String(n).padStart(2, '0');

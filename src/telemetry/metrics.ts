@@ -225,6 +225,7 @@ export const METRICS: {
     metric(gauge('matmul_peak_ratio', 'Model FLOP/s of the last step over the matmul peak.'), (r) =>
       r.matmulPeak > 0 ? [[r.flops / r.seconds / r.matmulPeak]] : [],
     ),
+    metric(gauge('epoch', 'Passes over the rows that are trained on, since the first step.'), (r) => r.epoch),
     metric(counter('samples_total', 'Samples of the steps that this process committed.'), (r) => r.samples),
     metric(
       counter('loss_by_time_sum_total', 'Sum of the weighted losses of samples, by bin of t.'),

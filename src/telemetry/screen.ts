@@ -1,6 +1,6 @@
 /** What the launcher shows of a run: the coordinator's records, and lines of its processes. */
 import { readFileSync } from 'node:fs';
-import { plainConsole, wantsColour } from './console.js';
+import { plainConsole, quietConsole, wantsColour } from './console.js';
 import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
 import type { RunHeader, Sink } from './record.js';
 import { type RelayMessage, replay } from './relay.js';
@@ -12,12 +12,20 @@ export class Screen {
   readonly #errors: Output;
   readonly #environment: NodeJS.ProcessEnv;
   readonly #isTerminal: boolean;
+  readonly #isQuiet: boolean;
   /** Null before the first message. */
   #sink: Sink | null = null;
   /** Null where lines are printed. */
   #table: LiveTable | null = null;
 
-  constructor(stdout: StandardStream, stderr: StandardStream, environment: NodeJS.ProcessEnv) {
+  /** @param isQuiet Only what went wrong is shown, and how the run ended. */
+  constructor(
+    stdout: StandardStream,
+    stderr: StandardStream,
+    environment: NodeJS.ProcessEnv,
+    isQuiet = false,
+  ) {
+    this.#isQuiet = isQuiet;
     this.#stdout = stdout;
     this.#output = standardOutput(stdout);
     // On one terminal all text goes one way, so that no line breaks into the table.
@@ -35,7 +43,8 @@ export class Screen {
 
   /** Shows a line that is not one of the coordinator's records: on standard error, or above the table. */
   print(line: string): void {
-    if (this.#errors === this.#output && this.#sink !== null) this.#sink.note?.('info', line);
+    if (this.#errors === this.#output && this.#sink !== null && !this.#isQuiet)
+      this.#sink.note?.('info', line);
     else this.#errors.write(`${line}\n`);
   }
 
@@ -53,6 +62,7 @@ export class Screen {
 
   #open(header: RunHeader): Sink {
     const write = (text: string) => this.#output.write(text);
+    if (this.#isQuiet) return quietConsole(write);
     if (!this.#isTerminal) return plainConsole(write);
     const table = liveTable({
       header,

@@ -1,6 +1,7 @@
 /** Runs that outlive their workers: whichever die, and whenever, the bits are those of a run that nothing disturbed. */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
@@ -246,4 +247,6 @@ test('a worker that is drained leaves after the step, and is not started again',
   expect(generations(runDir).map(({ length }) => length)).toEqual([3, 2]);
   expect(orchestrator('drain', runDir, 'local-1').stderr).toContain(`Nothing runs in ${runDir}`);
   expect(run.output).not.toContain('started again');
+  expect(run.output).toContain(`worker local-0 (pid ${leaver} on ${hostname()}) has left`);
+  expect(run.output).not.toContain('ended with exit code');
 });

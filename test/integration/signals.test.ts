@@ -200,7 +200,7 @@ describe('Ctrl-Z', () => {
     send(launcher, 'SIGCONT');
     const { output } = await ends(run.outcome, 0);
     expect(output).toContain('the run is suspended; fg or bg goes on with it\n');
-    expect(output).toMatch(/^the run stood still for \d+ s, suspended$/m);
+    expect(output).toMatch(/^the run stood still for \d+ s: it was suspended, or waited for the disk$/m);
     expect(output).not.toMatch(/hangs|Lost/);
     expect(fingerprint(run.runDir, 60)).toEqual(fingerprint(reference, 60));
     // The suspension is in no step's time.

@@ -81,14 +81,14 @@ async function until(isSo: () => boolean): Promise<void> {
 
 /** A report without what differs between two runs of the same study: times, and the command. */
 function comparable(dir: string) {
-  const { command, coreSeconds, date, hardware, variants, ...rest } = JSON.parse(
+  const { command, core_seconds, date, hardware, variants, ...rest } = JSON.parse(
     readFileSync(join(folder, dir, 'report', 'report.json'), 'utf8'),
   );
   return {
     ...rest,
     variants: variants.map((variant: { runs: Record<string, unknown>[] }) => ({
       ...variant,
-      runs: variant.runs.map(({ trainingSeconds, scoringSeconds, ...run }) => run),
+      runs: variant.runs.map(({ training_seconds, scoring_seconds, ...run }) => run),
     })),
   };
 }
@@ -112,7 +112,7 @@ describe('study', () => {
         expect(frechet.interval.low).toBeLessThanOrEqual(frechet.mean);
         expect(frechet.interval.high).toBeGreaterThanOrEqual(frechet.mean);
       }
-      expect(losses.photos.epsilonError.mean).toBeGreaterThan(0);
+      expect(losses.photos.epsilon_error.mean).toBeGreaterThan(0);
       expect(own).toMatchObject([{ state: 'scored', best: { step: expect.any(Number) } }]);
     }
     for (const run of runs) {

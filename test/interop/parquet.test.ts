@@ -140,7 +140,7 @@ test('several files of one folder follow each other, and are converted by the co
     status: 0,
     stdout: expect.stringMatching(/18 rows in 2 files(.|\n)*latent +float16 4 x 2 x 6/),
   });
-  expect(done.stderr).toContain('warning: column "sample.words" (STRING) was not kept');
+  expect(done.stderr).toContain('warn column "sample.words" (STRING) was not kept');
   expect(orchestrator('dataset', 'verify', `${dir}-shards`).stdout).toContain('18 rows in 2 files');
   expect(orchestrator('dataset', 'convert', dir, '--out', `${dir}-shards`).stderr).toContain('is not empty');
 });

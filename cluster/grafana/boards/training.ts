@@ -190,10 +190,19 @@ export const training: Board = {
           title: 'Samples since the start',
           kind: 'line',
           unit: 'short',
-          width: 12,
+          width: 6,
           queries: [q.samples],
           description:
             "Samples of the steps that were committed since the run's command was started. It begins at 0 again when the run is resumed; if it rises more slowly than before, see the phases on Cluster.",
+        },
+        {
+          title: 'Epoch',
+          kind: 'line',
+          unit: 'none',
+          width: 6,
+          queries: [q.epoch],
+          description:
+            'Passes over the rows that are trained on, since the first step of the run. With many of them, watch the validation loss.',
         },
       ],
     },

@@ -52,6 +52,7 @@ export const training = {
     legend: '{{run}}',
   },
   samples: { expr: 'sum by (run) (orchestrator_samples_total{run=~"$run"})', legend: '{{run}}' },
+  epoch: { expr: 'max by (run) (orchestrator_epoch{run=~"$run"})', legend: '{{run}}' },
   flops: { expr: 'max by (run) (orchestrator_model_flops_per_second{run=~"$run"})', legend: '{{run}}' },
   peak: {
     expr: 'max by (run) (orchestrator_matmul_peak_flops_per_second{run=~"$run"})',

@@ -29,7 +29,7 @@ import { alignedRows, wrapped } from '../../text/columns.js';
 import { nearest } from '../../text/nearest.js';
 import { shellText } from '../../text/shell.js';
 import { configArgument } from '../options.js';
-import { printPage, printResult } from '../output.js';
+import { printNote, printPage, printResult, screenColumns } from '../output.js';
 
 interface ShowFlags {
   set: string[];
@@ -120,7 +120,7 @@ function problemOf(text: string): string | null {
 
 async function writeNewConfig(flags: { data: string; init?: string; name?: string; out?: string }) {
   const { text, notes } = await newConfig(flags);
-  for (const note of notes) process.stderr.write(`note: ${note}\n`);
+  for (const note of notes) printNote(`note: ${note}`);
   if (flags.out === undefined) {
     process.stdout.write(text);
     return;
@@ -166,10 +166,14 @@ function keysLike(wanted: string | null) {
     });
 }
 
+/** Longer lines of a text are read less easily. */
+const KEYS_COLUMNS = 100;
+
 function renderKeys(keys: ReturnType<typeof keysLike>): string {
+  const width = Math.min(KEYS_COLUMNS, screenColumns());
   const lines = keys.flatMap(({ key, expects, required, default: text, meaning }) => {
     const given = required ? '; required' : text === null ? '' : `; default ${text}`;
-    return [`${key}: ${expects}${given}`, ...wrapped(`    ${meaning}`, 100, '    ')];
+    return [`${key}: ${expects}${given}`, ...wrapped(`    ${meaning}`, width, '    ')];
   });
   return `${lines.join('\n')}\n`;
 }

@@ -23,7 +23,7 @@ import { alignedRows, fittedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { positiveInteger, wholeNumber } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { pageColumns, printResult } from '../output.js';
+import { pageColumns, printNote, printResult } from '../output.js';
 import { bytesOf, countOf, Progress } from '../progress.js';
 
 export function register(program: Command): void {
@@ -41,7 +41,7 @@ export function register(program: Command): void {
         progress.update(rows, source.rows),
       );
       if (column !== undefined && report.histogram === null) {
-        process.stderr.write(`note: all values of ${column} are equal, so it has no histogram\n`);
+        printNote(`note: all values of ${column} are equal, so it has no histogram`);
       }
       printResult(report, json, () => renderReport(report, source.format.title));
     });
@@ -83,7 +83,7 @@ export function register(program: Command): void {
   dataset
     .command('shapes')
     .description(
-      'generate a data set of the shapes world: pictures of one to three objects, with two captions each',
+      'generate the demo data (the shapes world): pictures of one to three objects, with two captions each',
     )
     .requiredOption('--out <dir>', 'folder to create')
     .requiredOption('--count <n>', 'number of pictures', positiveInteger)
@@ -117,8 +117,7 @@ async function convert(
       progress,
     });
     const columns = manifest.columns.map(({ name, type, shape }) => [name, `${type} ${shape.join(' x ')}`]);
-    for (const { name, type } of others)
-      process.stderr.write(`warning: column "${name}" (${type}) was not kept\n`);
+    for (const { name, type } of others) printNote(`warn column "${name}" (${type}) was not kept`);
     process.stdout.write(
       `${out}: ${describeFiles(manifest.rows, manifest.shards)}\n${alignedRows(columns, 'left').join('\n')}\n`,
     );
@@ -182,7 +181,7 @@ async function verify(source: DataSource, record: boolean, config: Config | null
   const isOpen = record && !check.hasRoles;
   const open = check.problems.map(({ message }) => `${message} (a run that reads this column ends with it)`);
   const warnings = [...check.warnings, ...(isOpen ? open : [])];
-  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+  for (const warning of warnings) printNote(`warn ${warning}`);
   if (!isOpen) refuse(check.problems);
   if (config !== null) requirePatches(await describeDataset(config.data), config);
   if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));

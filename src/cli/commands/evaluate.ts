@@ -16,7 +16,7 @@ export function register(program: Command): void {
   const command = program
     .command('evaluate')
     .description(
-      "score a trained model of the shapes world by GenEval's categories, and compare it with chance",
+      "score a model that was trained on the demo data (the shapes world) by GenEval's categories, and compare it with chance",
     )
     .option('--count <n>', 'pictures of each category', positiveInteger, 64)
     .option(

@@ -29,7 +29,7 @@ import {
 } from '../arguments.js';
 import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../launch-hosts.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
-import { ignoreOutputErrors, printResult } from '../output.js';
+import { ignoreOutputErrors, printNote, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
@@ -45,6 +45,7 @@ interface LaunchFlags extends HostFlags {
   runDir?: string;
   set: string[];
   memory?: number;
+  quiet?: true;
   dryRun?: true;
   json?: true;
   cache: boolean;
@@ -122,6 +123,7 @@ export function register(program: Command): void {
       "write the address of /metrics into this file, for Prometheus' file-based discovery; runs may share it",
       targetsFile,
     )
+    .option('--quiet', 'show only warnings and errors, and at the end how the run ended')
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .option('--json', 'with --dry-run: print JSON')
     .action(async (configPath: string, flags: LaunchFlags) => {
@@ -167,6 +169,7 @@ export function register(program: Command): void {
         overrides,
         network,
         prometheusTargets: flags.prometheusTargets ?? null,
+        quiet: flags.quiet === true,
       };
       const launcher = isRemote ? LAUNCHERS.ssh : LAUNCHERS.local;
       const { memory = null, dryRun: dry = false } = flags;
@@ -177,7 +180,7 @@ export function register(program: Command): void {
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
         progress: (done: number, total: number) => {
-          if (total >= LONG_READING_BYTES) reading.update(done, total);
+          if (total >= LONG_READING_BYTES && !flags.quiet) reading.update(done, total);
         },
       };
       const found = await preflight(native(), loaded, {
@@ -199,7 +202,7 @@ export function register(program: Command): void {
         printResult(dryRunData(options, launcher, found, time), flags.json, () =>
           renderDryRun(options, launcher, found, time),
         );
-      } else for (const warning of found.warnings) process.stderr.write(`warn ${warning}\n`);
+      } else for (const warning of found.warnings) printNote(`warn ${warning}`);
       refuse(found.problems);
       if (dry) return;
       const environment = isRemote ? await refuseUnfit(options, found) : options.environment;

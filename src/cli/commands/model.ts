@@ -26,7 +26,7 @@ import { namedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { shardSize } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { printPage, printResult } from '../output.js';
+import { printNote, printPage, printResult } from '../output.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
 interface EvalOptions {
@@ -123,8 +123,8 @@ async function evaluate(options: EvalOptions): Promise<void> {
     try {
       await loadWeights(engine, weights);
       for (const note of [...notesOn(source.stored), ...source.notes, ...weights.notes])
-        process.stderr.write(`note: ${note}\n`);
-      if (source.stored?.untrained) process.stderr.write(`warn ${UNTRAINED}\n`);
+        printNote(`note: ${note}`);
+      if (source.stored?.untrained) printNote(`warn ${UNTRAINED}`);
       const result = await engine.evaluateCase(input.batch, input.target, training);
       const tensors = resultTensors(engine.layout(), input, result);
       await replaceFile(options.out, (path) => writeSafetensors(path, tensors, { precision }));
@@ -259,12 +259,10 @@ async function transfer(
         `${weights.files.path}: expected ${expected} names, found ${tensors.format} names`,
       );
     }
-    if (stored?.untrained) process.stderr.write(`warn ${UNTRAINED}\n`);
-    for (const note of [...notes, ...weights.notes]) process.stderr.write(`note: ${note}\n`);
+    if (stored?.untrained) printNote(`warn ${UNTRAINED}`);
+    for (const note of [...notes, ...weights.notes]) printNote(`note: ${note}`);
     if (options.format === 'official' && !out.endsWith('.safetensors')) {
-      process.stderr.write(
-        `warn ${out} does not end in .safetensors, by which programs recognise the format\n`,
-      );
+      printNote(`warn ${out} does not end in .safetensors, by which programs recognise the format`);
     }
     const training = manifest === null ? await statedTraining(weights, path) : objectiveIn(manifest);
     const written = await writeWeights(weights, out, { ...options, training });

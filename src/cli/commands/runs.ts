@@ -5,10 +5,10 @@ import type { Command } from 'commander';
 import { type RecordedRun, recordedRun } from '../../coordinator/recorded-run.js';
 import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
-import { fittedRows } from '../../text/columns.js';
+import { screenRows } from '../../text/columns.js';
 import { allPrintable } from '../../text/printable.js';
 import { eta, rough } from '../../text/quantities.js';
-import { knownQuantity, pageColumns, printResult } from '../output.js';
+import { knownQuantity, printResult, screenColumns } from '../output.js';
 
 export function register(program: Command): void {
   program
@@ -64,6 +64,6 @@ function render(dir: string, rows: readonly Row[]): string {
   const heads = ['run', 'state', 'step', 'last', 'loss', 'best validation', 'checkpoint', 'img/s'];
   const problems = rows.flatMap(({ problem }) => problem ?? []);
   // Which runs there are is printed on any terminal.
-  const width = Math.max(pageColumns(), ...rows.map((row) => row.run_dir.length));
-  return `${[...fittedRows([heads, ...lines], width), ...problems].join('\n')}\n`;
+  const width = Math.max(screenColumns(), ...rows.map((row) => row.run_dir.length));
+  return `${[...screenRows([heads, ...lines], width), ...problems].join('\n')}\n`;
 }

@@ -31,7 +31,7 @@ import {
   samplesPath,
 } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { printFields, printResult } from '../output.js';
+import { printFields, printNoteFields, printResult } from '../output.js';
 import {
   drawSettings,
   type SamplerOptions,
@@ -70,7 +70,7 @@ export function register(program: Command): void {
   const command = program
     .command('sample')
     .description(
-      'draw pictures of prompts with a model of the shapes world, or latents for rows of any data set',
+      'draw pictures of prompts with a model of the demo data (the shapes world), or latents for rows of any data set',
     )
     .addOption(
       new Option('--prompt <text...>', 'what to draw (shapes world); accepts several').default([], 'none'),
@@ -126,7 +126,7 @@ async function sample(options: Options): Promise<void> {
   }
   await withShapesModel(options, async (model, settings) => {
     const { shift, steps, guidance } = settings;
-    process.stderr.write(`${model.path} | step ${model.step} | ${model.formulation} | shift ${shift}\n`);
+    printNoteFields(`${model.path} | step ${model.step} | ${model.formulation} | shift ${shift}`);
     const labels = repeated(prompts, options);
     const latents = await model.latents(labels, settings);
     const facts = { weights: model.path, step: model.step, shift, steps, guidance, seed: settings.seed };
@@ -160,7 +160,7 @@ async function sampleRows(rows: readonly number[], options: Options): Promise<vo
     const shape = [latentChannels, model.spec.latentHeight, model.spec.latentWidth] as const;
     const settings = drawSettings(options, objective.shift);
     const { shift, steps, seed } = settings;
-    process.stderr.write(`${model.path} | ${shape.join(' x ')} | shift ${shift}\n`);
+    printNoteFields(`${model.path} | ${shape.join(' x ')} | shift ${shift}`);
     const latents = await drawLatents(model, conditioning, objective, settings, batch);
     const ids = dataset.ids(drawn);
     await write(

@@ -22,7 +22,7 @@ import { nearest } from '../../text/nearest.js';
 import { counted, eta } from '../../text/quantities.js';
 import { shellText } from '../../text/shell.js';
 import { positiveInteger, timeLimit, workerCount } from '../arguments.js';
-import { ignoreOutputErrors, printResult } from '../output.js';
+import { ignoreOutputErrors, printNote, printResult } from '../output.js';
 import { fittedFields, Progress } from '../progress.js';
 
 interface RunFlags {
@@ -135,7 +135,7 @@ function stopOnSignals(study: Study, screen: Screen): () => StopSignal | null {
 function ignoreVariables(): void {
   for (const name of Object.keys(process.env)) {
     if (!name.startsWith('ORCHESTRATOR_') || OWN_VARIABLES.includes(name)) continue;
-    process.stderr.write(`warn ${name} is ignored: what a study trains is in its file\n`);
+    printNote(`warn ${name} is ignored: what a study trains is in its file`);
     delete process.env[name];
   }
 }
@@ -168,7 +168,7 @@ class Screen {
   line(text: string): void {
     if (this.#open) process.stderr.write('\r\x1b[K');
     this.#open = false;
-    process.stderr.write(`${text}\n`);
+    printNote(text);
   }
 
   progress({ done, total, running, seconds, remaining }: StudyProgress): void {
@@ -182,7 +182,7 @@ class Screen {
     const now = performance.now();
     if (state === this.#shown && now - this.#last < 60_000) return;
     [this.#shown, this.#last] = [state, now];
-    process.stderr.write(`${state} | ${time} | ${running.join(', ')}\n`);
+    printNote(`${state} | ${time} | ${running.join(', ')}`);
   }
 }
 

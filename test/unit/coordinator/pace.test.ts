@@ -82,7 +82,7 @@ describe('the remaining time', () => {
     const pace = new Pace({ ...plain, steps: 100, validateEvery: 10, validationPasses: 15 });
     run(pace, 1, 10, () => 1);
     // Ten validations are ahead, one of them of step 10.
-    expect(pace.remaining(10)?.seconds).toBeCloseTo(90 + 10 * 5, 6);
+    expect(pace.remaining(10)?.seconds).toBeCloseTo(90 + 10 * 15 * 0.28, 6);
     pace.validated(2);
     pace.add(11, 1);
     expect(pace.remaining(11)?.seconds).toBeCloseTo(89 + 9 * 2, 6);
@@ -143,6 +143,21 @@ describe('the remaining time', () => {
     expect(Math.max(...wrong)).toBeLessThan(0.1);
   });
 
+  test('forgets the first steps, where they are slower, before fifty are known', () => {
+    const pace = new Pace({ ...plain, steps: 600 });
+    run(pace, 1, 40, (step) => (step <= 16 ? 0.07 : 0.06));
+    expect(pace.remaining(40)?.seconds).toBeCloseTo(560 * 0.06, 1);
+  });
+
+  test.each([
+    [(step: number) => 0.2 + 0.1 * Math.sin(step / 30), true],
+    [(step: number) => 0.2 + 0.1 * Math.sin(7 * step), false],
+  ])('is rough where the pace drifts, and not where steps only differ', (seconds, isRough) => {
+    const pace = new Pace({ ...plain, steps: 1000 });
+    run(pace, 1, 150, seconds);
+    expect(pace.remaining(150)).toMatchObject({ isRough });
+  });
+
   test('a step that stood still is not expected again', () => {
     const pace = new Pace(plain);
     run(pace, 1, 10, (step) => (step === 6 ? 60 : 1));
@@ -168,7 +183,7 @@ describe('the remaining time', () => {
   test('times steps that are each followed by a validation, too', () => {
     const pace = new Pace({ ...plain, steps: 10, validateEvery: 1, validationPasses: 15 });
     run(pace, 1, 5, () => 2);
-    expect(pace.remaining(5)?.seconds).toBeCloseTo(5 * 2 + 6 * 10, 6);
+    expect(pace.remaining(5)?.seconds).toBeCloseTo(5 * 2 + 6 * 2 * 15 * 0.28, 6);
   });
 
   test('counts what checkpoints cost, apart from the pace of the other steps', () => {

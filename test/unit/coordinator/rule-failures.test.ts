@@ -10,6 +10,7 @@ import {
   ready,
   reason,
   Script,
+  sent,
   staged,
 } from '../../support/rule-script.js';
 
@@ -52,6 +53,20 @@ describe('failures', () => {
       const message = 'rank 1 (pid 101 on h) crashed with SIGSEGV at step 3; 1 worker goes on';
       expect(note).toEqual({ type: 'warn', message });
       expect(script.event(lost)).toEqual([]);
+    });
+
+    test.each([
+      [ended(143), 'note', 'worker b (pid 101 on h) has left'],
+      [killed('SIGTERM'), 'note', 'worker b (pid 101 on h) has left'],
+      [killed('SIGSEGV'), 'warn', 'worker b crashed with SIGSEGV'],
+    ])('is no warning where the worker was let go: %j', (exit, type, message) => {
+      const script = new Script({ maxWorkers: 3 }).running();
+      script.event({ type: 'leave', id: 'b', leave: { exitCode: 143 } });
+      expect(sent(script.step(1))).toContainEqual(expect.objectContaining({ to: ['b'] }));
+      const gone = (): Action[] => script.event({ type: 'exited', id: 'b', exit, again: false });
+      expect(gone()).toEqual([{ type, message }]);
+      // It is let go once: the end of another process of that name is not expected.
+      expect(gone()).toMatchObject([{ type: 'warn' }]);
     });
 
     test('is why a run ends that needs the worker, and has nothing to save', () => {

@@ -72,6 +72,15 @@ describe('the report of a recorded study', () => {
     expect(first.counts).toEqual({ runs: 8, complete: 8 });
   });
 
+  test('has its numbers under names in snake_case', async () => {
+    const { text, results } = await reported(folderOf());
+    const json = text('report.json');
+    expect([...json.matchAll(/"([a-z]+[A-Z]\w*)":/g)].map(([, key]) => key)).toEqual([]);
+    const { core_seconds } = JSON.parse(json) as { core_seconds: number };
+    expect(core_seconds).toBeGreaterThan(0);
+    expect(results.variants[0]!.runs[0]).toHaveProperty('training_seconds');
+  });
+
   test('has the ranks that peeling fronts gives, beside the published ones', async () => {
     const { results, markdown } = await reported(folderOf());
     const ranks = tableAfter(markdown, '## Ranks');

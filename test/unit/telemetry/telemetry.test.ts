@@ -6,7 +6,7 @@ import { SCRAPE } from '../../../bench/goals.js';
 import { LARGE_HEADER, largeStep } from '../../../bench/scrape.js';
 import type { Mapping } from '../../../src/files/json.js';
 import type { JsonlFile } from '../../../src/files/jsonl.js';
-import { painter, plainConsole, wantsColour } from '../../../src/telemetry/console.js';
+import { painter, plainConsole, quietConsole, wantsColour } from '../../../src/telemetry/console.js';
 import { stepLine } from '../../../src/telemetry/lines.js';
 import { workerNumbers } from '../../../src/telemetry/metrics.js';
 import { checkMetricsAddress } from '../../../src/telemetry/metrics-address.js';
@@ -14,6 +14,7 @@ import { metricsFile, stepObject } from '../../../src/telemetry/metrics-file.js'
 import { validationResults } from '../../../src/telemetry/metrics-reader.js';
 import { metricsLine } from '../../../src/telemetry/metrics-schema.js';
 import { type MetricsServer, serveMetrics } from '../../../src/telemetry/prometheus.js';
+import { recorderOf } from '../../../src/telemetry/record.js';
 import { raw as rawTo, request } from '../../support/raw-http.js';
 import { header, onGpu, record, worker } from '../../support/records.js';
 
@@ -28,6 +29,30 @@ test('the line of a step', () => {
 });
 
 describe('the terminal', () => {
+  test('quiet, only what goes wrong with its hints, and how the run ends', () => {
+    let text = '';
+    const sink = recorderOf([
+      quietConsole((line) => {
+        text += line;
+      }),
+    ]);
+    sink.phase('RUNNING');
+    sink.note('info', 'weights from seed 0');
+    sink.step(record);
+    sink.checkpoint({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.002, bytes: 3e9 });
+    sink.note('warn', 'ERR_DISK_FULL: no room');
+    sink.note('info', 'hint: delete something');
+    sink.phase('DONE');
+    sink.note('info', 'All 120 steps are done');
+    const messages = text.split('\n').map((line) => line.slice('2026-11-26 13:40:12 '.length));
+    expect(messages).toEqual([
+      'warn ERR_DISK_FULL: no room',
+      'hint: delete something',
+      'All 120 steps are done',
+      '',
+    ]);
+  });
+
   test('plain lines for validations, checkpoints and notes', () => {
     let text = '';
     const sink = plainConsole((line) => {
