@@ -81,6 +81,11 @@ export class Members {
       .map(({ member }) => member);
   }
 
+  /** Whether one has joined that was in a generation before, and has not said what it holds. */
+  get areReturning(): boolean {
+    return this.#all().some(({ standby, newest }) => !standby && newest > 0);
+  }
+
   /** Those that have asked to leave. */
   get leaving(): { id: string; exitCode: number; holds: boolean }[] {
     const all: { id: string; exitCode: number; holds: boolean }[] = [];
@@ -167,9 +172,10 @@ export class Members {
     return this.#joined.get(id)?.holds ?? false;
   }
 
-  /** These hold the state from now on. */
+  /** These hold the state from now on, and others an older one, if any. */
   hold(members: readonly Member[]): void {
-    for (const { id } of members) this.#joined.get(id)!.holds = true;
+    const ids = new Set(members.map(({ id }) => id));
+    for (const [id, joined] of this.#joined) joined.holds = ids.has(id);
   }
 
   wantsToLeave(id: string, exitCode: number): void {

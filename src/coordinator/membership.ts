@@ -27,6 +27,8 @@ export class Membership {
   #number: number;
   /** The newest generation that a worker has heard of, from this coordinator or the one before. */
   #newest = 0;
+  /** The last generation that has started, of this coordinator; 0: none has. */
+  #started = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
   /** The last generation whose members have reached each other. */
@@ -35,6 +37,8 @@ export class Membership {
   #generation: Generation | null = null;
   /** A fault has ended the generation, and the next one forms in a moment, with whoever is there then. */
   #gathering = false;
+  /** It would have formed, but waits for a worker that holds the state. */
+  #isHeldUp = false;
   /** When the members last connected again, because a link between two of them broke. */
   #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
@@ -57,6 +61,10 @@ export class Membership {
   /** The last one; where losses are gathered, it has ended. */
   get generation(): Generation | null {
     return this.#generation;
+  }
+
+  get isHeldUp(): boolean {
+    return this.#isHeldUp;
   }
 
   get gathering(): boolean {
@@ -98,12 +106,16 @@ export class Membership {
     if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic.forget();
     const why = this.#arithmetic.take(standby);
     if (why !== null) return this.#refuse(id, why, now);
-    const { withoutRunFolder, holds } = standby;
+    const { withoutRunFolder } = standby;
+    // What a worker holds that was away while others have gone on is an older state.
+    const holds = standby.holds && this.members.newestOf(id) >= this.#started;
     this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
     if (holds) this.#steps.recover();
     const generation = this.#generation;
+    const isLate = this.#isLate(id);
+    if (this.#isHeldUp && !isLate) return this.gathered(now);
     if (generation?.place(id)) return [];
-    if (this.#isLate(id)) return this.#tooLate(id, now);
+    if (isLate) return this.#tooLate(id, now);
     if (generation === null) return this.formIfFull(now);
     // It is there when the next generation forms.
     if (this.#gathering) return [];
@@ -148,15 +160,17 @@ export class Membership {
    * A worker is gone. The others form the next generation in a moment; if they are too few, others are waited for.
    *
    * @param message What has happened to it.
+   * @param mayLive Whether only its connection is known to have ended.
    */
-  depart(id: string, message: string, now: number): Action[] {
+  depart(id: string, message: string, now: number, { mayLive = false } = {}): Action[] {
     const generation = this.#generation;
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
+    const holds = mayLive && this.members.holds(id);
     this.members.leave(id);
     this.#waiting.delete(id);
-    this.rendezvous.lost(member);
+    this.rendezvous.lost(member, holds, now);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
@@ -174,6 +188,7 @@ export class Membership {
     }
     this.#generation = null;
     this.#gathering = false;
+    this.#isHeldUp = false;
     this.rendezvous.lose(id, fault);
     this.rendezvous.begin(now);
     if (this.stopping) return tell('; nobody is left who could save');
@@ -223,12 +238,11 @@ export class Membership {
   }
 
   /**
-   * The first worker that has asked to leave and is needed, because workers of the coordinator before this one have not
-   * returned in time; null: there is none.
+   * The first worker that has asked to leave and is needed, because too few others stay, and none is about to come
+   * again; null: there is none.
    */
   missed(now: number): { id: string; exitCode: number } | null {
-    if (this.#hasFormed || this.members.staying >= this.least || this.rendezvous.awaitsReturn(now))
-      return null;
+    if (this.members.staying >= this.least || this.rendezvous.awaitsRestart(now)) return null;
     return this.members.leaving[0] ?? null;
   }
 
@@ -253,13 +267,20 @@ export class Membership {
     return [{ type: 'gather' }];
   }
 
+  /** Whether steps would be lost that only a worker holds which is about to come back. */
+  awaitsHolder(now: number): boolean {
+    return this.#steps.unsaved && !this.members.anyHolds && this.rendezvous.awaitsHolder(now);
+  }
+
   /** The next generation forms after a fault, with all that are there. */
   gathered(now: number): Action[] {
-    return this.#gathering ? this.form(now, { isRestart: true }) : [];
+    if (!this.#gathering) return [];
+    this.#isHeldUp = this.awaitsHolder(now);
+    return this.#isHeldUp ? [] : this.form(now, { isRestart: true });
   }
 
   formIfFull(now: number): Action[] {
-    return this.rendezvous.isFull(now, this.stopping) ? this.form(now) : [];
+    return this.rendezvous.isFull(now, this.stopping) && !this.awaitsHolder(now) ? this.form(now) : [];
   }
 
   /**
@@ -275,6 +296,7 @@ export class Membership {
     const follows = this.#hasFormed || this.members.anyHolds;
     this.#number = Math.max(this.#number, this.#newest) + 1;
     this.#gathering = false;
+    this.#isHeldUp = false;
     this.#hasFormed = true;
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
     const continues = this.#generation === null && this.#number > 1;
@@ -347,6 +369,7 @@ export class Membership {
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);
+    this.#started = generation.number;
     const again = this.#steps.begun ? null : this.#steps.begin(from);
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];

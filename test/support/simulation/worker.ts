@@ -23,6 +23,8 @@ export class Worker {
   generation = 0;
   rank = -1;
   alive = true;
+  /** The launcher that has started it is dead, and nobody tells of its end. */
+  isOrphan = false;
   /** It has asked to leave. */
   leaving = false;
   /** It has built its engine. */

@@ -89,11 +89,13 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('steps run again', world.coordinator.again);
     count('links broken', world.breaks);
     count('coordinators died', world.coordinator.deaths);
+    count('launchers died with them', world.launches);
+    count('sessions broken', world.resets);
     for (const { reason } of world.coordinator.missed) count(`checkpoint ${reason}`);
   }
   if (process.env.SOAK_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
   if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
-  expect(counts.size).toBe(14);
+  expect(counts.size).toBe(16);
   for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 200);
 }, 7_200_000);
