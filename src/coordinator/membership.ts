@@ -109,7 +109,12 @@ export class Membership {
     const { withoutRunFolder } = standby;
     // What a worker holds that was away while others have gone on is an older state.
     const holds = standby.holds && this.members.newestOf(id) >= this.#started;
-    this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
+    const isOld = standby.holds || standby.shares;
+    this.members.standBy(id, {
+      seesFolder: !withoutRunFolder,
+      holds: holds || this.members.holds(id),
+      isOld,
+    });
     if (holds) this.#steps.recover();
     const generation = this.#generation;
     const isLate = this.#isLate(id);
@@ -123,11 +128,11 @@ export class Membership {
     return this.#waits(id);
   }
 
-  /** Whether a worker is back, and the others have shared a state since it was with them. */
+  /** Whether a worker is back with something in its memory, and the others have shared a state since it was with them. */
   #isLate(id: string): boolean {
     const newest = this.members.newestOf(id);
     const reached = this.#reached;
-    if (!this.#sharing.shared || newest === 0 || reached === null) return false;
+    if (!this.#sharing.shared || newest === 0 || reached === null || !this.members.isOld(id)) return false;
     // One that is newer than all was of the coordinator before this one.
     return newest < reached.number || newest > this.#number || reached.place(id) === null;
   }
@@ -181,19 +186,24 @@ export class Membership {
       return [...tell(''), ...this.formIfFull(now)];
     }
     if (place === null && !this.#gathering) return tell('');
+    this.rendezvous.lose(id, fault);
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
       return [...tell(`; ${others}`), ...this.#gather()];
     }
+    return tell(`; ${this.#waitForOthers(now)}`);
+  }
+
+  /** Too few are left for a generation. Returns what the run does, in words. */
+  #waitForOthers(now: number): string {
     this.#generation = null;
     this.#gathering = false;
     this.#isHeldUp = false;
-    this.rendezvous.lose(id, fault);
     this.rendezvous.begin(now);
-    if (this.stopping) return tell('; nobody is left who could save');
+    if (this.stopping) return 'nobody is left who could save';
     const { minWorkers, patienceMs } = this.#settings;
-    return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
+    return `waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`;
   }
 
   /** Whether the member has something to do for the run that is not done. */
@@ -275,6 +285,10 @@ export class Membership {
   /** The next generation forms after a fault, with all that are there. */
   gathered(now: number): Action[] {
     if (!this.#gathering) return [];
+    // Those that wanted to leave may be gone.
+    if (this.rendezvous.next.length < this.least) {
+      return [{ type: 'warn', message: `No others are left; ${this.#waitForOthers(now)}` }];
+    }
     this.#isHeldUp = this.awaitsHolder(now);
     return this.#isHeldUp ? [] : this.form(now, { isRestart: true });
   }

@@ -139,7 +139,7 @@ function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, pri
         else if (!told) {
           told = true;
           const notice: LauncherNotice = { output: TOO_SOON };
-          sendMessage(coordinator, notice);
+          sendMessage(coordinator, notice, () => print(TOO_SOON));
         }
         return;
       }
@@ -149,7 +149,10 @@ function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, pri
       }
       first ??= signal;
       if (isRunning(coordinator)) coordinator.process.kill(signal);
-      else print(`${stopReason(signal)}: the run stops when its coordinator is back`);
+      else {
+        const hint = signal === 'SIGINT' ? '; Ctrl-C again ends it without saving' : '';
+        print(`${stopReason(signal)}: the run stops when its coordinator is back${hint}`);
+      }
     });
   });
   return { unsaved, first: () => first };

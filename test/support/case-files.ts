@@ -163,6 +163,7 @@ class Script {
             arithmetic: '',
             instructionSets: [],
             holds: command === 'holding',
+            shares: false,
           },
         };
       case 'formed': {

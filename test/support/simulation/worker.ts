@@ -80,7 +80,7 @@ export class Worker {
     this.#draining = false;
     this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
       this.#built = true;
-      this.say('standby', { holds: this.#isRun });
+      this.say('standby', { holds: this.#isRun, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
     });
   }

@@ -17,7 +17,7 @@ function membersOf(all: Record<string, string>): Members {
       sharedMemory: '',
     };
     members.join(member, 0);
-    members.standBy(id, true, false);
+    members.standBy(id, { seesFolder: true, holds: false, isOld: false });
     if (flags.includes('h')) holders.push(member);
     if (flags.includes('l')) members.wantsToLeave(id, 143);
   }
