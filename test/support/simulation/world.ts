@@ -459,8 +459,10 @@ export class World {
   #countHolders(): void {
     // A run that was asked to stop does not wait for those that have not come back.
     const isThere = ({ heard }: Worker) => !this.stopped || heard.standby !== null;
+    // Not all have applied the last step yet; who was away may hold an older one.
+    const oldest = this.witness.committed - 1;
     const holds = ({ worker, cut }: Session) =>
-      !cut && worker.alive && worker.held !== null && isThere(worker);
+      !cut && worker.alive && worker.held !== null && worker.held.step >= oldest && isThere(worker);
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
   }
 
