@@ -285,6 +285,7 @@ export class Run {
     this.#noticeSuspension(now - this.#lastEvent);
     this.#lastEvent = now;
     if (event.type === 'heartbeat') this.#records.heartbeat(event);
+    if (event.type === 'ready') faultPoint('syncing', this.#state.generation);
     if (event.type === 'prepared') faultPoint('computed', event.prepared.step);
     const actions = this.#state.handle(event, now);
     if (this.#state.phase !== this.#phase) {

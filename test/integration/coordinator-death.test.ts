@@ -33,10 +33,11 @@ const SOME: Case[] = [
   ['committed', 4, 'shared'],
   ['publishing', 3, 'grpc'],
 ];
-const OTHERS = COORDINATOR_POINTS.filter((point) => point !== 'forming')
+const ELSEWHERE = ['forming', 'fetching'];
+const OTHERS = COORDINATOR_POINTS.filter((point) => !ELSEWHERE.includes(point))
   .flatMap((point) =>
     ['shared', 'grpc'].flatMap((exchange): Case[] => {
-      if (point === 'starting') return [[point, 1, exchange]];
+      if (point === 'starting' || point === 'syncing') return [[point, 1, exchange]];
       // After step 3 there is a validation and a checkpoint, and after the last one the end of the run.
       return [3, STEPS].map((step): Case => [point, step, exchange]);
     }),
@@ -74,6 +75,18 @@ test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchang
   // No worker had to be started again.
   expect(workersOf(runDir)).toHaveLength(2);
   expectNothingLeft(runDir);
+});
+
+test('killed while a worker gets the state from another', async () => {
+  // The second generation is without the worker that was killed, and the third one with the one that is started again.
+  vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:syncing:3:kill');
+  const run = new Launched(join(folder, 'syncing'), 2, ...ENDLESS, ...settings('exchange=grpc'));
+  await run.steps(2);
+  process.kill(run.workers()[1]!, 'SIGKILL');
+  await run.says('the coordinator was started again');
+  await run.says('whose state its workers have kept');
+  await expect.poll(() => run.workers()).toHaveLength(2);
+  await stopsUndisturbed(run, [...ENDLESS, ...settings('exchange=grpc')]);
 });
 
 test.runIf(FULL)('killed while a generation forms, because a worker was killed', async () => {

@@ -251,7 +251,7 @@ test.each([true, false])(
       holds: false,
     };
     const cut = expect.objectContaining({ type: 'cut', id: 'c' });
-  const actions = run.event({ type: 'standby', id: 'c', standby: { ...standby, shares } });
+    const actions = run.event({ type: 'standby', id: 'c', standby: { ...standby, shares } });
     if (shares) expect(actions).toContainEqual(cut);
     else expect(actions).toEqual([]);
   },
