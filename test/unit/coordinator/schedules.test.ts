@@ -61,8 +61,8 @@ function check(seed: number, world: World): string {
     const { lastFault, coordinator } = world;
     const { firstStart } = coordinator;
     const isShort = outcome === 'too few' || outcome === 'never complete';
-    // Another coordinator waits for the workers of the run as the first one did.
-    const waits = isShort || (world.wasShort && world.coordinator.deaths > 0);
+    // Another coordinator waits for the workers of the run as the first one did, and another launch for its own.
+    const waits = isShort || (world.wasShort && world.coordinator.deaths > 0) || world.launches > 0;
     const late = world.clock.now - Math.max(lastFault, firstStart);
     const limit = waits ? LIMIT_MS.waiting : LIMIT_MS.started;
     if (late > limit) throw new Error(`${outcome} ${late} ms after the last fault`);
