@@ -180,10 +180,15 @@ export class Members {
     return this.#joined.get(id)?.holds ?? false;
   }
 
-  /** These hold the state from now on, and others an older one, if any. */
+  /** These hold the state from now on. */
   hold(members: readonly Member[]): void {
+    for (const { id } of members) this.#joined.get(id)!.holds = true;
+  }
+
+  /** No others hold the state. */
+  holdAlone(members: readonly Member[]): void {
     const ids = new Set(members.map(({ id }) => id));
-    for (const [id, joined] of this.#joined) joined.holds = ids.has(id);
+    for (const [id, joined] of this.#joined) joined.holds &&= ids.has(id);
   }
 
   wantsToLeave(id: string, exitCode: number): void {

@@ -8,7 +8,7 @@ import { Generation } from './generation.js';
 import { judgeReady, oddOnes } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
-import { Sharing } from './sharing.js';
+import { noFolder, Sharing } from './sharing.js';
 import { loaded, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
 
@@ -27,8 +27,8 @@ export class Membership {
   #number: number;
   /** The newest generation that a worker has heard of, from this coordinator or the one before. */
   #newest = 0;
-  /** The last generation that has started, of this coordinator; 0: none has. */
-  #started = 0;
+  /** The last generation that has committed a step, of this coordinator; 0: none has. */
+  #newestHeld = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
   /** The last generation whose members have reached each other. */
@@ -108,7 +108,7 @@ export class Membership {
     if (why !== null) return this.#refuse(id, why, now);
     const { withoutRunFolder } = standby;
     // What a worker holds that was away while others have gone on is an older state.
-    const holds = standby.holds && this.members.newestOf(id) >= this.#started;
+    const holds = standby.holds && this.members.newestOf(id) >= this.#newestHeld;
     const isOld = standby.holds || standby.shares;
     this.members.standBy(id, {
       seesFolder: !withoutRunFolder,
@@ -116,6 +116,21 @@ export class Membership {
       isOld,
     });
     if (holds) this.#steps.recover();
+    const strays = this.#strays().flatMap((stray) => this.#tooLate(stray.id, now));
+    return [...strays, ...(this.members.has(id) ? this.#takeIn(id, now) : [])];
+  }
+
+  /**
+   * Those that have come to memory without a state, from the coordinator before this one, which had given up those that
+   * hold the state. There is no telling whether it is other memory.
+   */
+  #strays(): Member[] {
+    if (this.#hasFormed || !this.members.anyHolds) return [];
+    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !this.members.holds(id));
+  }
+
+  /** A worker has built, and may have a place. */
+  #takeIn(id: string, now: number): Action[] {
     const generation = this.#generation;
     const isLate = this.#isLate(id);
     if (this.#isHeldUp && !isLate) return this.gathered(now);
@@ -369,6 +384,12 @@ export class Membership {
     ];
   }
 
+  /** A new step is committed: what others hold is older than the state of the members. */
+  committed({ number, places }: Generation): void {
+    if (this.#newestHeld < number) this.members.holdAlone(places);
+    this.#newestHeld = number;
+  }
+
   /** When all members have the same state, they start; a fault if they do not. */
   ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
     const answers = generation.ready.add(id, ready);
@@ -383,17 +404,8 @@ export class Membership {
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
     this.members.hold(generation.places);
-    this.#started = generation.number;
     const again = this.#steps.begun ? null : this.#steps.begin(from);
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];
   }
-}
-
-function noFolder(runDir: string): Fault {
-  return {
-    code: 'ERR_RUN_DIR',
-    message: `The workers share memory, and none of them sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
-  };
 }

@@ -257,6 +257,24 @@ test.each([true, false])(
   },
 );
 
+test('whoever shares memory without a state does not stay beside one that holds it', () => {
+  const run = new Returning({ members: ['a'] });
+  const stray = () => {
+    const addresses = { dataAddress: 'c', localAddress: 'c', machine: 'm', sharedMemory: '' };
+    run.event({ type: 'joined', id: 'c', host: 'h', pid: 1, newest: 8, ...addresses });
+    const memory = { holds: false, shares: true };
+    const built = { withoutRunFolder: false, arithmetic: 'isa avx2', instructionSets: ['avx2'] };
+    return run.event({ type: 'standby', id: 'c', standby: { ...built, ...memory } });
+  };
+  const cut = expect.objectContaining({ type: 'cut', id: 'c' });
+  expect(stray()).not.toContainEqual(cut);
+  const actions = run.returns('a');
+  expect(actions).toContainEqual(
+    expect.objectContaining({ type: 'journal', workers: [expect.objectContaining({ id: 'a' })] }),
+  );
+  expect(actions).toContainEqual(cut);
+});
+
 test('without anybody who holds the state, the run resumes from the checkpoint, and nothing is compared', () => {
   const run = new Returning({ digestOf: () => 'another' });
   run.forming();

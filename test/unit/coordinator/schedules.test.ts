@@ -9,8 +9,6 @@ import { World } from '../../support/simulation/world.js';
 /** `npm run soak -- --simulated` runs more, from another first seed. */
 const SCHEDULES = Number(process.env.SOAK_SCHEDULES ?? 10_000);
 const FIRST = Number(process.env.SOAK_FIRST ?? 1);
-/** Schedules that once failed: a worker that is frozen in the middle of an update, and again before it wakes up. */
-const FOUND = [2_133_361];
 
 /**
  * Time from the last fault to the end of a run that has started: 3 s of silence, building, and the rest of the
@@ -72,10 +70,6 @@ function check(seed: number, world: World): string {
     throw new Error(`schedule ${seed}: ${(error as Error).message}\n${storyOf(seed)}`, { cause: error });
   }
 }
-
-test.each(FOUND)('schedule %s', (seed) => {
-  check(seed, new World(seed));
-});
 
 test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it should`, () => {
   const counts = new Map<string, number>();
