@@ -327,6 +327,13 @@ std::vector<OpCase> attentions() {
   return all;
 }
 
+TEST("device: attention without Hopper's warpgroups against the CPU") {
+  emulate::warpgroups = false;
+  graph::Device& device = kernels::cuda::emulated_device();
+  for (const OpCase& c : attentions()) check_case(c, device, DType::BF16, "without warpgroups: " + c.name);
+  emulate::warpgroups = true;
+}
+
 TEST("device: attention by a library against the CPU") {
   const Emulated library(emulate::Library::Right);
   graph::Device& device = kernels::cuda::emulated_device();

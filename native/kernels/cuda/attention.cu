@@ -119,15 +119,9 @@ __global__ void __launch_bounds__(kThreads, 2)
       const float row_lse = high[i][r] * kScale + log_of(total);
       if constexpr (Stats) {
         const float product = sum_lanes<4>(weighted[i][r]), least = -max_lanes<4>(-low[i][r]);
-        if (row < d.tokens && t == 0) {
-          const float size = kScale * fmaxf(high[i][r], -least), nats = row_lse - kScale * product * inverse;
-#pragma unroll
-          for (int stream = 0; stream < 2; ++stream)
-            if ((row >= d.split) == (stream == 1)) {
-              largest[stream] = larger(largest[stream], size);
-              entropy[stream] += nats;
-            }
-        }
+        if (row < d.tokens && t == 0)
+          add_row(largest, entropy, row >= d.split, kScale * fmaxf(high[i][r], -least),
+                  row_lse - kScale * product * inverse);
       }
       if (!Output || row >= d.tokens) continue;
       if (t == 0) lse[bh * d.tokens + row] = row_lse;
@@ -138,25 +132,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             pack2(out[i][n][2 * r] * inverse, out[i][n][2 * r + 1] * inverse);
     }
   if constexpr (Stats) {
-    // no thread reads the tiles any more
-    __syncthreads();
-    float* const each = reinterpret_cast<float*>(memory);  // by warp and stream
-    for (int stream = 0; stream < 2; ++stream) {
-      const float size = largest[stream], most = max_lanes(size), nats = sum_lanes(entropy[stream]);
-      const bool poisoned = sum_lanes(size != size ? 1.0f : 0.0f) > 0;  // max_lanes ignores NaN
-      if (lane > 0) continue;
-      each[2 * (2 * warp + stream)] = poisoned ? NAN : most;
-      each[2 * (2 * warp + stream) + 1] = nats;
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      StatsPart part{};
-      for (int i = 0; i < 2 * kWarps; ++i) {
-        part.largest[i % 2] = larger(part.largest[i % 2], each[2 * i]);
-        part.entropy[i % 2] += static_cast<double>(each[2 * i + 1]);
-      }
-      parts[blockIdx.x] = part;
-    }
+    store_part<kWarps>(parts + blockIdx.x, memory, largest, entropy);
   }
 }
 
@@ -179,6 +155,7 @@ void run(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q,
 
 void own_attention(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q, const bf16* k,
                    const bf16* v, const AttentionDims& d) {
+  if (has_warpgroups()) return warpgroup_attention(out, lse, stats, q, k, v, d);
   run<true>(out, lse, stats, q, k, v, d);
 }
 

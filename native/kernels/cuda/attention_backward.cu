@@ -158,6 +158,7 @@ __global__ void __launch_bounds__(kThreads)
 void own_attention_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
                             const bf16* v, const AttentionDims& d) {
+  if (has_warpgroups()) return warpgroup_attention_backward(dq, dk, dv, dout, out, lse, q, k, v, d);
   const unsigned heads = static_cast<unsigned>(d.to - d.from);
   float* delta = workspace<float>(d.samples * d.heads * d.tokens);
   row_products(delta, dout, out, d);

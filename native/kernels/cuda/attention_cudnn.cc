@@ -10,16 +10,16 @@
 #include "matmul.h"
 
 namespace orch::kernels::cuda {
-namespace {
 
-/// The value of ORCHESTRATOR_CUDA_ATTENTION, or "". Throws Error(ERR_CUDA) for one that is not known.
-std::string wanted() {
+std::string attention_wanted() {
   const char* given = std::getenv("ORCHESTRATOR_CUDA_ATTENTION");
   const std::string value = given ? given : "";
-  for (const char* known : {"", "own", "cudnn", "cudnn-any"})
+  for (const char* known : {"", "own", "portable", "cudnn", "cudnn-any"})
     if (value == known) return value;
-  throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_ATTENTION is own, cudnn or cudnn-any, not ", value);
+  throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_ATTENTION is own, portable, cudnn or cudnn-any, not ", value);
 }
+
+namespace {
 
 #ifdef ORCH_HAS_CUDNN
 enum Id : int64_t { kQ = 1, kK, kV, kO, kStats, kDO, kDQ, kDK, kDV, kDelta, kScaleId, kOneId };
@@ -134,7 +134,7 @@ const cudnn::Plan& plan_for(const AttentionDims& d, bool backward) {
   if (it == plans.end()) {
     if (d.tokens == 1) throw Error("ERR_CUDA", "cuDNN does not support one token");
     const Graph graph = backward ? backward_graph(d) : forward_graph(d);
-    it = plans.emplace(key, cudnn::plan_of(graph, wanted() == "cudnn-any")).first;
+    it = plans.emplace(key, cudnn::plan_of(graph, attention_wanted() == "cudnn-any")).first;
   }
   return it->second;
 }
@@ -161,8 +161,12 @@ void backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, c
 }
 
 const LibraryAttention* opened() {
-  static const auto& library =
-      *new LibraryAttention{cudnn_version(), wanted() == "cudnn-any", workspace_bytes, forward, backward};
+  static const auto& library = *new LibraryAttention{cudnn_version(),
+                                                     attention_wanted() == "cudnn-any",
+                                                     !attention_wanted().empty(),
+                                                     workspace_bytes,
+                                                     forward,
+                                                     backward};
   return &library;
 }
 #else
@@ -172,10 +176,10 @@ const LibraryAttention* opened() { return nullptr; }
 }  // namespace
 
 const LibraryAttention* library_attention(std::string* why) {
-  static const std::string& given = *new std::string(wanted());
+  static const std::string& given = *new std::string(attention_wanted());
   static const std::string& version = *new std::string(cudnn_version());
-  if (given == "own" || plans_only()) {
-    if (why) *why = plans_only() ? "nothing is launched" : "ORCHESTRATOR_CUDA_ATTENTION=own";
+  if (given == "own" || given == "portable" || plans_only()) {
+    if (why) *why = plans_only() ? "nothing is launched" : "ORCHESTRATOR_CUDA_ATTENTION=" + given;
     return nullptr;
   }
   if (version.starts_with("cuDNN")) return opened();

@@ -13,6 +13,7 @@ namespace orch::kernels::cuda {
 struct LibraryAttention {
   std::string name;         ///< "cuDNN 9.24.0"
   bool differing_bits_too;  ///< whether plans that do not repeat their bits may serve
+  bool demanded;            ///< whether it serves where the own kernels are faster, too
   /// Bytes of workspace. Plans are made once per shape. Throws Error(ERR_CUDA) if there is none, saying why.
   size_t (*workspace_bytes)(const AttentionDims& d, bool backward);
   void (*forward)(bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v, const AttentionDims& d,
@@ -20,6 +21,8 @@ struct LibraryAttention {
   void (*backward)(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, const float* lse,
                    const bf16* q, const bf16* k, const bf16* v, const AttentionDims& d, void* workspace);
 };
+/// The value of ORCHESTRATOR_CUDA_ATTENTION, or "". Throws Error(ERR_CUDA) for one that is not known.
+std::string attention_wanted();
 /// Null if there is none, and why.
 const LibraryAttention* library_attention(std::string* why = nullptr);
 

@@ -146,7 +146,7 @@ std::string check(const LibraryAttention& library, const AttentionDims& d, bool 
   return same ? "" : "its bits differ from run to run";
 }
 
-/// Why the library does not serve this shape, or "". Each is checked once.
+/// Why the library cannot serve this shape, or "". Each is checked once.
 std::string refusal(const LibraryAttention& library, const AttentionDims& d, bool backward) {
   using Key = std::tuple<const LibraryAttention*, std::array<int64_t, 5>, bool>;
   static std::mutex mutex;
@@ -164,10 +164,16 @@ std::string refusal(const LibraryAttention& library, const AttentionDims& d, boo
   return known[key] = problem.empty() ? "" : library.name + ": " + problem;
 }
 
+/// Why the library does not serve this shape, or "". On Hopper the own backward pass is faster than cuDNN's with
+/// bits that repeat.
+std::string why_own(const LibraryAttention& library, const AttentionDims& d, bool backward) {
+  if (backward && has_warpgroups() && !library.demanded) return "faster than " + library.name;
+  return refusal(library, d, backward);
+}
 /// The library if it serves this shape. It supports whole batches only.
 const LibraryAttention* serving(const AttentionDims& d, bool backward) {
   const LibraryAttention* library = d.to - d.from == d.samples * d.heads ? library_attention() : nullptr;
-  return library && refusal(*library, d, backward).empty() ? library : nullptr;
+  return library && why_own(*library, d, backward).empty() ? library : nullptr;
 }
 
 }  // namespace
@@ -175,7 +181,7 @@ const LibraryAttention* serving(const AttentionDims& d, bool backward) {
 std::string attention_by(const AttentionDims& d, bool backward) {
   std::string why;
   const LibraryAttention* library = library_attention(&why);
-  if (library) why = refusal(*library, d, backward);
+  if (library) why = why_own(*library, d, backward);
   return why.empty() ? library->name : "own kernels (" + why + ")";
 }
 

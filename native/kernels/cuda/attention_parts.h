@@ -15,6 +15,38 @@ struct StatsPart {
 };
 /// The larger of two sizes; NaN if the second is. (fmaxf ignores NaN.)
 GPU_INLINE float larger(float a, float b) { return b > a || b != b ? b : a; }
+/// Adds a row of a stream to a thread's statistics, by stream: its largest |logit| and its entropy.
+GPU_INLINE void add_row(float (&largest)[2], float (&entropy)[2], bool second, float size, float nats) {
+#pragma unroll
+  for (int stream = 0; stream < 2; ++stream)  // constant indices keep the numbers in registers
+    if (second == (stream == 1)) {
+      largest[stream] = larger(largest[stream], size);
+      entropy[stream] += nats;
+    }
+}
+/// Stores the statistics of the block's threads, added in order, when no thread reads shared memory any more.
+template <int Warps>
+GPU_INLINE void store_part(StatsPart* part, unsigned char* memory, const float (&largest)[2],
+                           const float (&entropy)[2]) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  __syncthreads();
+  float* const each = reinterpret_cast<float*>(memory);  // by warp and stream
+  for (int stream = 0; stream < 2; ++stream) {
+    const float size = largest[stream], most = max_lanes(size), nats = sum_lanes(entropy[stream]);
+    const bool poisoned = sum_lanes(size != size ? 1.0f : 0.0f) > 0;  // max_lanes ignores NaN
+    if (lane > 0) continue;
+    each[2 * (2 * warp + stream)] = poisoned ? NAN : most;
+    each[2 * (2 * warp + stream) + 1] = nats;
+  }
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  StatsPart all{};
+  for (int i = 0; i < 2 * Warps; ++i) {
+    all.largest[i % 2] = larger(all.largest[i % 2], each[2 * i]);
+    all.entropy[i % 2] += static_cast<double>(each[2 * i + 1]);
+  }
+  *part = all;
+}
 /// Adds the parts, in order, into *stats.
 void sum_stats(AttentionStats* stats, const StatsPart* parts, int64_t count, const AttentionDims& d);
 /// delta [samples, heads, tokens] = rowsum(dout * out) of the computed rows.
@@ -31,6 +63,10 @@ void own_attention(StreamRows<bf16> out, float* lse, AttentionStats* stats, cons
 void own_attention_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
                             StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
                             const bf16* v, const AttentionDims& d);
+
+// In attention_warpgroup.cu and attention_warpgroup_backward.cu, where has_warpgroups().
+std::remove_pointer_t<decltype(own_attention)> warpgroup_attention;
+std::remove_pointer_t<decltype(own_attention_backward)> warpgroup_attention_backward;
 
 // In attention_library.cu; false if no library serves the shape.
 bool attention_by_library(StreamRows<bf16> out, float* lse, const bf16* q, const bf16* k, const bf16* v,

@@ -22,6 +22,7 @@ struct Context {
   bool workspace_recorded = false;  ///< a recording has the workspace's address
   int ordinal = 0;
   size_t most_shared = kHopperShared;  ///< bytes of a block
+  bool warpgroups = false;
   cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
@@ -47,6 +48,7 @@ void refuse_capture() {
 
 cudaStream_t compute_stream() { return context.compute_stream; }
 bool plans_only() { return context.plan_only; }
+bool has_warpgroups() { return context.warpgroups; }
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
@@ -145,11 +147,17 @@ int device_count() {
   return count;
 }
 
-graph::Device::Description describe_device(int ordinal) {
+cudaDeviceProp properties_of(int ordinal) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+  return properties;
+}
+int capability_of(const cudaDeviceProp& properties) { return 10 * properties.major + properties.minor; }
+
+graph::Device::Description describe_device(int ordinal) {
+  const cudaDeviceProp properties = properties_of(ordinal);
   std::string problem;
-  if (!runs_on(ORCH_CUDA_BUILT_FOR, 10 * properties.major + properties.minor))
+  if (!runs_on(ORCH_CUDA_BUILT_FOR, capability_of(properties)))
     problem = "compute capability " + std::to_string(properties.major) + "." +
               std::to_string(properties.minor) + "; the kernels are built for " ORCH_CUDA_BUILT_FOR;
   return {properties.name, libraries(), properties.totalGlobalMem, problem};
@@ -172,6 +180,8 @@ class CudaDevice final : public TableDevice {
     check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal),
           "cudaDeviceGetAttribute");
     context.most_shared = static_cast<size_t>(most_shared);
+    context.warpgroups = attention_wanted() != "portable" &&
+                         built_for_warpgroups(ORCH_CUDA_BUILT_FOR, capability_of(properties_of(ordinal)));
     for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
       check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");

@@ -25,6 +25,9 @@ bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], u
 /// Whether kernels that were built for these architectures, such as "86 90 80-ptx", run on a GPU of this
 /// compute capability (10 major + minor): machine code within its major version, PTX on any newer GPU.
 bool runs_on(const std::string& built, int capability);
+/// Whether the kernels of warpgroup.h are among them, and this GPU has the instructions: Hopper's alone,
+/// which no other architecture runs.
+bool built_for_warpgroups(const std::string& built, int capability);
 /// Shared memory of a block in bytes: on the smallest GPUs from compute capability 8.0 on, and on Hopper.
 constexpr size_t kLeastShared = 99 * 1024, kHopperShared = 227 * 1024;
 

@@ -17,9 +17,17 @@ ORCH_CUDA_FAMILIES(ORCH_DECLARE_FAMILY)
 /// r adds rows r, r + kGradientLanes, ...; then the lanes are added in order, then the chunks.
 constexpr int kGradientRows = 32, kGradientLanes = 4;
 
-/// out0[sample * stride + i], i < width, and out1 (if not null) likewise with the next `width` columns, from
-/// partial sums [samples, chunks, width or 2 width], added in the order of the chunks.
-void sum_chunks(float* out0, float* out1, const float* partial, int64_t samples, int64_t chunks,
-                int64_t width, int64_t stride);
+/// Rows of sums, one for each sample, `stride` elements apart.
+struct SumRows {
+  float* to;
+  int64_t stride;
+};
+struct SumOutputs {
+  SumRows each[3];
+};
+/// The sums of the first `count` outputs, from partial sums [samples, chunks, count, width], added in an
+/// order that depends on the number of chunks alone.
+void sum_chunks(const SumOutputs& outputs, int count, const float* partial, int64_t samples, int64_t chunks,
+                int64_t width);
 
 }  // namespace orch::kernels::cuda

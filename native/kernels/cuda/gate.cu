@@ -100,8 +100,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// One column per thread; kRowLanes chunks at a time.
 __global__ void __launch_bounds__(kThreads)
-    finish_chunks(float* out0, float* out1, const float* partial, int64_t chunks, int64_t width,
-                  int64_t columns, int64_t stride) {
+    finish_chunks(SumOutputs outputs, const float* partial, int64_t chunks, int64_t width, int64_t columns) {
   GPU_SHARED(memory);
   float* const all = reinterpret_cast<float*>(memory);
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;
@@ -115,10 +114,9 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   if (row > 0 || column >= columns) return;
   for (int r = 1; r < kRowLanes; ++r) sum += all[r * kWarp + lane];
-  if (column < width)
-    out0[sample * stride + column] = sum;
-  else
-    out1[sample * stride + column - width] = sum;
+#pragma unroll
+  for (int i = 0; i < 3; ++i)  // constant indices keep the outputs in registers
+    if (column / width == i) outputs.each[i].to[sample * outputs.each[i].stride + column - i * width] = sum;
 }
 
 /// Rows per chunk: enough blocks to fill the device, and few partial sums. Depends on the shapes alone.
@@ -142,16 +140,16 @@ void gate_residual_backward(T* dy, float* dgate, const R* dout, const T* y, cons
   launch(gate_backward<R, T>,
          dim3(blocks(d.width, kColumns), static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)),
          kGradientLanes * kWarp, shared_of_sums(kGradientLanes), dy, partial, dout, y, gates, d);
-  sum_chunks(dgate, nullptr, partial, d.samples, chunks, d.width, d.mod_stride);
+  sum_chunks({{{dgate, d.mod_stride}}}, 1, partial, d.samples, chunks, d.width);
 }
 
 template <class T>
 void column_sum(float* db, const T* dy, int64_t total, int64_t width, int64_t stride) {
   const int64_t rows = chunk_rows(total), chunks = (total + rows - 1) / rows;
-  float* partial = workspace<float>(chunks * width);
+  float* const partial = chunks > 1 ? workspace<float>(chunks * width) : db;
   launch(sum_columns<T>, dim3(blocks(width, kColumns), static_cast<unsigned>(chunks)), kThreads,
          shared_of_sums(kRowLanes), partial, dy, total, width, stride, rows);
-  sum_chunks(db, nullptr, partial, 1, chunks, width, width);
+  if (chunks > 1) sum_chunks({{{db, width}}}, 1, partial, 1, chunks, width);
 }
 
 template <class R, class T>
@@ -178,11 +176,11 @@ void add_position(R* out, const T* x, const float* position, int64_t samples, in
 
 }  // namespace
 
-void sum_chunks(float* out0, float* out1, const float* partial, int64_t samples, int64_t chunks,
-                int64_t width, int64_t stride) {
-  const int64_t columns = out1 ? 2 * width : width;
+void sum_chunks(const SumOutputs& outputs, int count, const float* partial, int64_t samples, int64_t chunks,
+                int64_t width) {
+  const int64_t columns = count * width;
   launch(finish_chunks, dim3(blocks(columns, kWarp), static_cast<unsigned>(samples)), kThreads,
-         sizeof(float) * kRowLanes * kWarp, out0, out1, partial, chunks, width, columns, stride);
+         sizeof(float) * kRowLanes * kWarp, outputs, partial, chunks, width, columns);
 }
 
 void fill_gate(Table& t) {

@@ -11,7 +11,7 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
-#define GPU_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#define GPU_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #else
 #include "emulated/emulate.h"
 #define GPU_SHARED(name) unsigned char* const name = ::orch::emulate::shared()

@@ -9,7 +9,6 @@ namespace {
 
 // Sizes of the forward pass.
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
-constexpr int64_t kForwardRows = 16;  ///< rows per block: adjacent rows share shift and scale
 constexpr float kEps = 1e-6f;
 
 /// A lane's vectors of eight channels of a row: `Vectors` of them in registers; 0: read again each time.
@@ -63,64 +62,70 @@ __global__ void __launch_bounds__(kThreads)
     forward(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, Gate gate,
             const float* shift, const float* scale, StreamDims d) {
   const int width = static_cast<int>(d.width);
-  const int64_t rows = d.samples * d.tokens, start = blockIdx.x * kForwardRows;
-  for (int64_t row = start + threadIdx.x / kWarp; row < start + kForwardRows && row < rows; row += kWarps) {
-    Row<Vectors, R> r(x + row * width, width);
-    if constexpr (Gated) {
-      const float* const values = gate.values + row / d.tokens * gate.stride;
-      each<Vectors>(r.count, [&](int v, int i) {
-        float a[8], b[8], g[8];
-        r.get(a, v, i);
-        load8(b, y + row * width + 8 * i);
-        load8(g, values + 8 * i);
-#pragma unroll
-        for (int j = 0; j < 8; ++j) a[j] += g[j] * b[j];
-        r.put(out + row * width, a, v, i);
-      });
-      r.x = out + row * width;
-    }
-    float sum = 0, squares = 0;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+  if (row >= d.samples * d.tokens) return;
+  Row<Vectors, R> r(x + row * width, width);
+  if constexpr (Gated) {
+    const float* const values = gate.values + row / d.tokens * gate.stride;
     each<Vectors>(r.count, [&](int v, int i) {
-      float e[8];
-      r.get(e, v, i);
+      float a[8], b[8], g[8];
+      r.get(a, v, i);
+      load8(b, y + row * width + 8 * i);
+      load8(g, values + 8 * i);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) sum += e[j];
+      for (int j = 0; j < 8; ++j) a[j] += g[j] * b[j];
+      r.put(out + row * width, a, v, i);
     });
-    const float mu = sum_lanes(sum) / static_cast<float>(width);
-    each<Vectors>(r.count, [&](int v, int i) {
-      float e[8];
-      r.get(e, v, i);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) squares += (e[j] - mu) * (e[j] - mu);
-    });
-    const float factor = 1.0f / sqrtf(sum_lanes(squares) / static_cast<float>(width) + kEps);
-    if (threadIdx.x % kWarp == 0) {
-      mean[row] = mu;
-      rstd[row] = factor;
-    }
-    const int64_t mod = row / d.tokens * d.mod_stride;
-    each<Vectors>(r.count, [&](int v, int i) {
-      float e[8], sh[8], sc[8];
-      r.get(e, v, i);
-      load8(sh, shift + mod + 8 * i);
-      load8(sc, scale + mod + 8 * i);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) e[j] = (e[j] - mu) * factor * (1.0f + sc[j]) + sh[j];
-      store8(normed + row * width + 8 * i, e);
-    });
+    r.x = out + row * width;
   }
+  float sum = 0, squares = 0;
+  each<Vectors>(r.count, [&](int v, int i) {
+    float e[8];
+    r.get(e, v, i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum += e[j];
+  });
+  const float mu = sum_lanes(sum) / static_cast<float>(width);
+  each<Vectors>(r.count, [&](int v, int i) {
+    float e[8];
+    r.get(e, v, i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) squares += (e[j] - mu) * (e[j] - mu);
+  });
+  const float factor = 1.0f / sqrtf(sum_lanes(squares) / static_cast<float>(width) + kEps);
+  if (threadIdx.x % kWarp == 0) {
+    mean[row] = mu;
+    rstd[row] = factor;
+  }
+  const int64_t mod = row / d.tokens * d.mod_stride;
+  each<Vectors>(r.count, [&](int v, int i) {
+    float e[8], sh[8], sc[8];
+    r.get(e, v, i);
+    load8(sh, shift + mod + 8 * i);
+    load8(sc, scale + mod + 8 * i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) e[j] = (e[j] - mu) * factor * (1.0f + sc[j]) + sh[j];
+    store8(normed + row * width + 8 * i, e);
+  });
 }
 
-/// Most threads of a block in the backward pass.
+/// Most threads of a block in the backward pass, and vectors of a thread.
 constexpr int kMostThreads = 512;
 
-/// Rows [blockIdx.x * kGradientRows, ...) of sample blockIdx.y, one after the other by the whole block. A
-/// thread has the same `Vectors` vectors of columns in every row, so that their sums stay in registers.
+/// What the backward pass reads of a row: a thread has the same `Vectors` vectors of columns in every row.
+template <int Vectors, bool Gated, class R, class T>
+struct RowGradients {
+  Pack<R> x[Vectors], add[Vectors];
+  Pack<T> normed[Vectors], y[Gated ? Vectors : 1];
+  float mean, rstd;
+};
+
+/// Rows [blockIdx.x * rows, ...) of sample blockIdx.y, one after the other by the whole block; the next row is
+/// read while one is computed. The sums over rows stay in registers.
 template <int Vectors, bool Gated, class R, class T>
 __global__ void __launch_bounds__(kMostThreads)
-    backward(R* dx, float* partial, float* partial_gate, const R* dx_add, T* dy, const T* dnormed,
-             const R* out, const float* mean, const float* rstd, const float* scale, const T* y, Gate gate,
-             StreamDims d) {
+    backward(R* dx, float* partial, const R* dx_add, T* dy, const T* dnormed, const R* out, const float* mean,
+             const float* rstd, const float* scale, const T* y, Gate gate, StreamDims d, int64_t rows) {
   GPU_SHARED(memory);
   const int width = static_cast<int>(d.width), count = width / 8, lane = threadIdx.x % kWarp,
             warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
@@ -130,94 +135,92 @@ __global__ void __launch_bounds__(kMostThreads)
     for (int v = 0; v < Vectors; ++v)
       if (const int i = v * blockDim.x + threadIdx.x; i < count) f(v, 8 * i);
   };
-  const int64_t sample = blockIdx.y, start = blockIdx.x * kGradientRows;
-  const int64_t end = start + kGradientRows < d.tokens ? start + kGradientRows : d.tokens;
-  float factors[Vectors][8];  // 1 + scale
+  const int64_t sample = blockIdx.y, start = blockIdx.x * rows;
+  const int64_t end = start + rows < d.tokens ? start + rows : d.tokens;
+  float factors[Vectors][8], gates[Gated ? Vectors : 1][8];  // 1 + scale, gate
   each_vector([&](int v, int i) {
     load8(factors[v], scale + sample * d.mod_stride + i);
 #pragma unroll
     for (int j = 0; j < 8; ++j) factors[v][j] += 1.0f;
+    if constexpr (Gated) load8(gates[v], gate.values + sample * gate.stride + i);
   });
+  using Gradients = RowGradients<Vectors, Gated, R, T>;
+  const auto read = [&](Gradients& r, int64_t n) {
+    const int64_t row = sample * d.tokens + n, at = row * width;
+    r.mean = mean[row];
+    r.rstd = rstd[row];
+    each_vector([&](int v, int i) {
+      r.x[v].load(out + at + i);
+      r.normed[v].load(dnormed + at + i);
+      if (dx_add) r.add[v].load(dx_add + at + i);
+      if constexpr (Gated) r.y[v].load(y + at + i);
+    });
+  };
 
   constexpr int kSums = Gated ? 3 : 2;  // shift, scale and gate
-  float total[Vectors][kSums][8];
-  int turn = 0;
-  for (int first = 0; first < kGradientLanes; ++first) {
-    float sums[Vectors][kSums][8] = {};
-    for (int64_t n = start + first; n < end; n += kGradientLanes) {
-      const int64_t row = sample * d.tokens + n, at = row * width;
-      const float mu = mean[row], inverse = rstd[row];
-      Pack<R> x[Vectors];
-      Pack<T> dn[Vectors];
-      float2 sum{0, 0};
-      each_vector([&](int v, int i) {
-        float e[8], g[8];
-        x[v].load(out + at + i);
-        dn[v].load(dnormed + at + i);
-        x[v].widen(e);
-        dn[v].widen(g);
+  float sums[Vectors][kSums][8] = {};
+  Gradients next;
+  read(next, start);
+  for (int64_t n = start; n < end; ++n) {
+    const Gradients r = next;
+    if (n + 1 < end) read(next, n + 1);
+    float2 sum{0, 0};
+    each_vector([&](int v, int) {
+      float e[8], g[8];
+      r.x[v].widen(e);
+      r.normed[v].widen(g);
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          const float xhat = (e[j] - mu) * inverse, gs = g[j] * factors[v][j];
-          sums[v][0][j] += g[j];
-          sums[v][1][j] += g[j] * xhat;
-          sum.x += gs;
-          sum.y += gs * xhat;
-        }
-      });
-      sum.x = sum_lanes(sum.x);
-      sum.y = sum_lanes(sum.y);
-      float2* const parts = of_warps + turn * warps;
-      turn ^= 1;
-      if (lane == 0) parts[warp] = sum;
-      __syncthreads();  // the other half is read until the next one
-      sum = parts[0];
-      for (int w = 1; w < warps; ++w) {
-        sum.x += parts[w].x;
-        sum.y += parts[w].y;
+      for (int j = 0; j < 8; ++j) {
+        const float xhat = (e[j] - r.mean) * r.rstd, gs = g[j] * factors[v][j];
+        sums[v][0][j] += g[j];
+        sums[v][1][j] += g[j] * xhat;
+        sum.x += gs;
+        sum.y += gs * xhat;
       }
-      sum.x /= static_cast<float>(width);
-      sum.y /= static_cast<float>(width);
-      each_vector([&](int v, int i) {
-        float e[8], g[8], before[8] = {};
-        x[v].widen(e);
-        dn[v].widen(g);
-        if (dx_add) load8(before, dx_add + at + i);
+    });
+    sum.x = sum_lanes(sum.x);
+    sum.y = sum_lanes(sum.y);
+    float2* const parts = of_warps + (n & 1) * warps;
+    if (lane == 0) parts[warp] = sum;
+    __syncthreads();  // the other half is read until the next one
+    sum = parts[0];
+    for (int w = 1; w < warps; ++w) {
+      sum.x += parts[w].x;
+      sum.y += parts[w].y;
+    }
+    sum.x /= static_cast<float>(width);
+    sum.y /= static_cast<float>(width);
+    const int64_t at = (sample * d.tokens + n) * width;
+    each_vector([&](int v, int i) {
+      float e[8], g[8], before[8] = {};
+      r.x[v].widen(e);
+      r.normed[v].widen(g);
+      if (dx_add) r.add[v].widen(before);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const float xhat = (e[j] - r.mean) * r.rstd;
+        e[j] = r.rstd * (g[j] * factors[v][j] - sum.x - xhat * sum.y) + before[j];
+      }
+      Pack<R> rounded;
+      rounded.narrow(e);
+      rounded.store(dx + at + i);
+      if constexpr (Gated) {
+        float b[8];
+        rounded.widen(e);
+        r.y[v].widen(b);
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
-          const float xhat = (e[j] - mu) * inverse;
-          e[j] = inverse * (g[j] * factors[v][j] - sum.x - xhat * sum.y) + before[j];
+          sums[v][2][j] += e[j] * b[j];
+          e[j] *= gates[v][j];
         }
-        Pack<R> rounded;
-        rounded.narrow(e);
-        rounded.store(dx + at + i);
-        if constexpr (Gated) {
-          float b[8];
-          rounded.widen(e);
-          load8(b, y + at + i);
-          load8(g, gate.values + sample * gate.stride + i);
-#pragma unroll
-          for (int j = 0; j < 8; ++j) {
-            sums[v][2][j] += e[j] * b[j];
-            e[j] *= g[j];
-          }
-          store8(dy + at + i, e);
-        }
-      });
-    }
-#pragma unroll
-    for (int v = 0; v < Vectors; ++v)
-#pragma unroll
-      for (int s = 0; s < kSums; ++s)
-#pragma unroll
-        for (int j = 0; j < 8; ++j)
-          total[v][s][j] = first == 0 ? sums[v][s][j] : total[v][s][j] + sums[v][s][j];
+        store8(dy + at + i, e);
+      }
+    });
   }
   const int64_t chunk = sample * gridDim.x + blockIdx.x;
   each_vector([&](int v, int i) {
-    store8(partial + chunk * 2 * width + i, total[v][0]);
-    store8(partial + (chunk * 2 + 1) * width + i, total[v][1]);
-    if constexpr (Gated) store8(partial_gate + chunk * width + i, total[v][2]);
+#pragma unroll
+    for (int s = 0; s < kSums; ++s) store8(partial + (chunk * kSums + s) * width + i, sums[v][s]);
   });
 }
 
@@ -243,9 +246,18 @@ void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T*
   with_vectors(d.width, [&](auto vectors) {
     constexpr int kVectors = decltype(vectors)::value;
     launch(y ? forward<kVectors, true, R, T> : forward<kVectors, false, R, T>,
-           blocks(d.samples * d.tokens, kForwardRows), kThreads, 0, out, normed, mean, rstd, x, y,
+           blocks(d.samples * d.tokens, kWarps), kThreads, 0, out, normed, mean, rstd, x, y,
            Gate{gate, gate_stride}, shift, scale, d);
   });
+}
+
+/// Rows of a block in the backward pass: enough blocks to fill a GPU, few partial sums. It depends on shapes
+/// alone.
+int64_t backward_rows(const StreamDims& d) {
+  constexpr int64_t kBlocks = 640, kLeast = 4, kMost = 32;
+  int64_t rows = kLeast;
+  while (rows < kMost && d.samples * blocks(d.tokens, 2 * rows) >= kBlocks) rows *= 2;
+  return rows;
 }
 
 template <class R, class T>
@@ -253,16 +265,15 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
                         const StreamDims& d) {
-  const int64_t chunks = blocks(d.tokens, kGradientRows), sums = d.samples * chunks * d.width,
-                vectors = d.width / 8;
-  float *partial = workspace<float>((y ? 3 : 2) * sums), *partial_gate = partial + 2 * sums;
+  const int64_t rows = backward_rows(d), chunks = blocks(d.tokens, rows), vectors = d.width / 8;
+  float* const partial = workspace<float>((y ? 3 : 2) * d.samples * chunks * d.width);
   const auto run = [&](auto of_thread) {
     constexpr int kVectors = decltype(of_thread)::value;
     const unsigned warps = blocks(vectors, kVectors * kWarp);
     launch(y ? backward<kVectors, true, R, T> : backward<kVectors, false, R, T>,
            dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), warps * kWarp,
-           2 * warps * sizeof(float2), dx, partial, partial_gate, dx_add, dy, dnormed, out, mean, rstd, scale, y,
-           Gate{gate, gate_stride}, d);
+           2 * warps * sizeof(float2), dx, partial, dx_add, dy, dnormed, out, mean, rstd, scale, y,
+           Gate{gate, gate_stride}, d, rows);
   };
   if (vectors <= kMostThreads)
     run(std::integral_constant<int, 1>{});
@@ -272,8 +283,8 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
     run(std::integral_constant<int, 4>{});
   else
     throw Error("ERR_CUDA", "Rows of ", d.width, " channels are too wide for a GPU");
-  sum_chunks(dshift, dscale, partial, d.samples, chunks, d.width, d.mod_stride);
-  if (y) sum_chunks(dgate, nullptr, partial_gate, d.samples, chunks, d.width, gate_stride);
+  sum_chunks({{{dshift, d.mod_stride}, {dscale, d.mod_stride}, {dgate, gate_stride}}}, y ? 3 : 2, partial,
+             d.samples, chunks, d.width);
 }
 
 }  // namespace

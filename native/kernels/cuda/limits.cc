@@ -35,6 +35,10 @@ bool runs_on(const std::string& built, int capability) {
   return false;
 }
 
+bool built_for_warpgroups(const std::string& built, int capability) {
+  return capability == 90 && (built + " ").find("90a ") != std::string::npos;
+}
+
 uint32_t index32(int64_t n) {
   if (n < 0 || n > 0xffffffff)
     throw Error("ERR_CUDA", std::to_string(n) + " elements are too many for a kernel");

@@ -19,6 +19,8 @@ void* workspace_bytes(size_t bytes);
 std::shared_ptr<void> device_memory(size_t bytes);
 /// Copies from the device after the work enqueued before, and waits for the copy.
 void download(void* to, const void* from, size_t bytes);
+/// Whether the device runs the kernels that need warpgroup.h.
+bool has_warpgroups();
 /// Checks a launch against the limits of the device and counts it. False if nothing must be launched: the
 /// grid is empty, or the device only plans.
 bool may_launch(dim3 grid, dim3 block, size_t shared);

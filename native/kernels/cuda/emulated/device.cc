@@ -243,6 +243,7 @@ class EmulatedDevice final : public TableDevice {
 
 }  // namespace
 
+bool has_warpgroups() { return emulate::warpgroups; }
 void submit(std::function<void()> work) {
   if (recording) {
     recording->work.push_back(std::move(work));

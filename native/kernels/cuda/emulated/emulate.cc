@@ -17,6 +17,7 @@ namespace orch::emulate {
 
 Place place;
 bool backwards = false;
+bool warpgroups = true;
 
 namespace {
 

@@ -7,6 +7,8 @@
 namespace orch::emulate {
 /// Runs the threads of a block from the last to the first.
 extern bool backwards;
+/// Whether the kernels that need Hopper's warpgroups run.
+extern bool warpgroups;
 /// The library that serves attention: none, one that does it right, one with a fault.
 enum class Library { None, Right, Wrong, Unsteady, NoPlan };
 extern Library library;

@@ -121,8 +121,8 @@ void backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, c
 }
 template <Library L>
 const LibraryAttention* emulated() {
-  static const LibraryAttention library{"an emulated library", false, workspace_bytes<L>, forward<L>,
-                                        backward<L>};
+  static const LibraryAttention library{"an emulated library", false,      true,
+                                        workspace_bytes<L>,    forward<L>, backward<L>};
   return &library;
 }
 
