@@ -187,10 +187,10 @@ export class Membership {
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
-    const holds = mayLive && this.members.holds(id);
+    const holds = this.members.holds(id);
     this.members.leave(id);
     this.#waiting.delete(id);
-    this.rendezvous.lost(member, holds, now);
+    this.rendezvous.lost(member, { mayLive, holds }, now);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];

@@ -85,13 +85,18 @@ export class Rendezvous {
    * A worker is lost. Its process may live where only the connection broke; nobody is known to start one again that no
    * launcher has started.
    */
-  lost({ id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>, holds: boolean, now: number): void {
-    if (!this.#gone.has(id)) this.#away.set(id, { at: now, holds, restarts: !ownAccord });
-    this.#former.delete(id);
+  lost(
+    { id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>,
+    { mayLive, holds }: { mayLive: boolean; holds: boolean },
+    now: number,
+  ): void {
+    if (!this.#gone.has(id)) this.#away.set(id, { at: now, holds: mayLive && holds, restarts: !ownAccord });
+    if (!mayLive) this.#former.delete(id);
   }
 
   /** The worker's process has ended, and with it what it held. */
   ended(id: string): void {
+    this.#former.delete(id);
     const away = this.#away.get(id);
     if (away?.restarts) away.holds = false;
     else this.#away.delete(id);
