@@ -185,6 +185,11 @@ export class Members {
     for (const { id } of members) this.#joined.get(id)!.holds = true;
   }
 
+  /** What these hold is overwritten from now on. */
+  overwrite(members: readonly Member[]): void {
+    for (const { id } of members) this.#joined.get(id)!.holds = false;
+  }
+
   /** No others hold the state. */
   holdAlone(members: readonly Member[]): void {
     const ids = new Set(members.map(({ id }) => id));

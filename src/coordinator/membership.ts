@@ -377,6 +377,7 @@ export class Membership {
       ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
       : sourceOf(held, see, committed, checkpoints.last);
     generation.sync(step, now);
+    if (!shared) this.members.overwrite(places.filter(({ rank }) => !syncs[rank]!.keep));
     return [
       ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
       ...late.flatMap(({ id }) => this.#tooLate(id, now)),
