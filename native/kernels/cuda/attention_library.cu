@@ -164,10 +164,10 @@ std::string refusal(const LibraryAttention& library, const AttentionDims& d, boo
   return known[key] = problem.empty() ? "" : library.name + ": " + problem;
 }
 
-/// Why the library does not serve this shape, or "". On Hopper the own backward pass is faster than cuDNN's with
-/// bits that repeat.
+/// Why the library does not serve this shape, or "". On Hopper the own kernels are faster than cuDNN's, whose
+/// backward pass must give the same bits each time.
 std::string why_own(const LibraryAttention& library, const AttentionDims& d, bool backward) {
-  if (backward && has_warpgroups() && !library.demanded) return "faster than " + library.name;
+  if (has_warpgroups() && !library.demanded) return "faster than " + library.name;
   return refusal(library, d, backward);
 }
 /// The library if it serves this shape. It supports whole batches only.

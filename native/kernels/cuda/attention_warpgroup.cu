@@ -7,9 +7,6 @@
 namespace orch::kernels::cuda {
 namespace {
 
-constexpr int kGroups = 2, kThreads = kGroups * kGroupThreads, kOwn = kGroups * kTileRows;
-constexpr size_t kShared = kStages * 2 * kTileBytes;
-
 /// The softmax of a thread's two rows (g and g + 8 of its warp's 16) so far: the largest raw product, the
 /// thread's part of the sum of exp, and with statistics of the sum of exp times raw product, and the smallest
 /// raw product.
@@ -56,7 +53,7 @@ struct Softmax {
 };
 
 template <bool Stats>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, Stats ? 1 : 2)  // statistics need more registers
     forward(StreamRows<bf16> outputs, float* lse, StatsPart* parts, const bf16* q, const bf16* k,
             const bf16* v, AttentionDims d, unsigned blocks_of_head) {
   GPU_SHARED(memory);
@@ -67,8 +64,8 @@ __global__ void __launch_bounds__(kThreads, 2)
                     static_cast<int>(blockIdx.x % blocks_of_head) * kOwn + warp * 16;
   const HeadRows keys = rows_of_head(k, d, head), values = rows_of_head(v, d, head);
   const auto load = [&](int turn, auto tile) {
-    copy_rows_to<kThreads>(tile(0), keys, turn * kTileRows, tokens);
-    copy_rows_to<kThreads>(tile(1), values, turn * kTileRows, tokens);
+    copy_rows_to(tile(0), keys, turn * kTileRows, tokens);
+    copy_rows_to(tile(1), values, turn * kTileRows, tokens);
   };
   const Ring ring{memory, (tokens + kTileRows - 1) / kTileRows, load};
   uint32_t query[4][4], p[4][4];
@@ -87,16 +84,19 @@ __global__ void __launch_bounds__(kThreads, 2)
   };
   settle(out);
   ring.start();
+  ring.wait(0);
   start_products<Right::ByChannels>(s, query, ring.tile(0, 0), false);
+  ring.load_ahead(0);
   wait_for_products<0>();
   settle(s);
   hide_past_last(0);
   softmax.add(s, keep);
   as_left(p, s);
   for (int turn = 1; turn < ring.turns; ++turn) {
-    ring.next(turn);
+    ring.wait(turn);
     start_products<Right::ByChannels>(s, query, ring.tile(turn, 0), false);
     start_products<Right::ByRows>(out, p, ring.tile(turn - 1, 1), true);
+    ring.load_ahead(turn);
     wait_for_products<1>();  // of s
     settle(s);
     hide_past_last(turn);
@@ -144,7 +144,7 @@ void warpgroup_attention(StreamRows<bf16> out, float* lse, AttentionStats* stats
   const unsigned of_head = blocks(d.tokens - d.first_query, kOwn);
   const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);
   StatsPart* const parts = stats ? workspace<StatsPart>(count) : nullptr;
-  launch(stats ? forward<true> : forward<false>, count, kThreads, kShared, out, lse, parts, q, k, v, d, of_head);
+  launch(stats ? forward<true> : forward<false>, count, kThreads, kRingBytes, out, lse, parts, q, k, v, d, of_head);
   if (stats) sum_stats(stats, parts, count, d);
 }
 

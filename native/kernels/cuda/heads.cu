@@ -7,17 +7,61 @@ namespace {
 
 constexpr int kThreads = 192, kHeadLanes = 8;
 constexpr float kEps = 1e-6f;
-constexpr int kRows = 8;  ///< tokens per block: rows [blockIdx.x * kRows, ...) of sample blockIdx.y
+/// Tokens per block in the backward pass: rows [blockIdx.x * kRows, ...) of sample blockIdx.y.
+constexpr int kRows = 4;
+
+/// Vector `unit` of a token's row of qkv, and its destination.
+struct Unit {
+  int part, head;  ///< 0 to 2: q, k, v
+  int64_t joint;   ///< element in the joint arrays
+};
+GPU_INLINE Unit place(int unit, int64_t row, const HeadDims& d) {
+  const int heads = static_cast<int>(d.heads), part = unit / (heads * kHeadLanes),
+            head = unit / kHeadLanes - part * heads;
+  const uint32_t sample = static_cast<uint32_t>(row) / static_cast<uint32_t>(d.tokens);
+  const int64_t token = row - sample * d.tokens;
+  return {part, head,
+          ((sample * d.heads + head) * d.joint_tokens + d.offset + token) * kHeadDim + unit % kHeadLanes * 8};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    split(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
+          const float* gamma_k, HeadDims d) {
+  const int64_t row = blockIdx.x;
+  const int units = static_cast<int>(d.heads) * 3 * kHeadLanes;
+  for (int first = 0; first < units; first += kThreads) {
+    const int unit = first + static_cast<int>(threadIdx.x);
+    const bool inside = unit < units;  // all lanes of a warp take part in its sums
+    const Unit u = place(inside ? unit : 0, row, d);
+    float x[8] = {};
+    if (inside) load8(x, qkv + (row * units + unit) * 8);
+    if (gamma_q != nullptr) {
+      float squares = 0;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) squares += x[j] * x[j];
+      const float r = 1.0f / sqrtf(sum_lanes<kHeadLanes>(squares) * (1.0f / kHeadDim) + kEps);
+      if (inside && u.part < 2) {
+        float g[8];
+        load8(g, (u.part == 0 ? gamma_q : gamma_k) + unit % kHeadLanes * 8);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) x[j] *= r * g[j];
+        if (unit % kHeadLanes == 0) (u.part == 0 ? q_rstd : k_rstd)[row * d.heads + u.head] = r;
+      }
+    }
+    if (inside) store8((u.part == 0 ? q : u.part == 1 ? k : v) + u.joint, x);
+  }
+}
 
 /// A vector of eight channels of the block's first row of qkv, which a thread follows through the rows.
-struct Unit {
+struct Column {
   int part, lane;     ///< 0 to 2: q, k, v; the vector's number in its head
   int64_t row;        ///< the block's first, of all samples
   int64_t qkv, joint; ///< elements in qkv and in the joint arrays; of the next row, `stride` and kHeadDim further
   int64_t stride, rstd;
   int rows;
 
-  GPU_INLINE Unit(int unit, const HeadDims& d) {
+  GPU_INLINE Column(int unit, const HeadDims& d) {
     const int heads = static_cast<int>(d.heads), of_head = unit / kHeadLanes;
     part = of_head / heads;
     lane = unit % kHeadLanes;
@@ -33,42 +77,12 @@ struct Unit {
 /// Calls f(unit, whether there is such a unit) for each unit of the thread: all lanes of a warp take part in
 /// its sums.
 template <class F>
-GPU_INLINE void each_unit(const HeadDims& d, F f) {
+GPU_INLINE void each_column(const HeadDims& d, F f) {
   const int units = static_cast<int>(d.heads) * 3 * kHeadLanes;
   for (int first = 0; first < units; first += kThreads) {
     const int unit = first + static_cast<int>(threadIdx.x);
-    f(Unit(unit < units ? unit : 0, d), unit < units);
+    f(Column(unit < units ? unit : 0, d), unit < units);
   }
-}
-
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    split(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
-          const float* gamma_k, HeadDims d) {
-  each_unit(d, [&](const Unit& u, bool inside) {
-    const bool normed = gamma_q != nullptr && u.part < 2;
-    T* const to = (u.part == 0 ? q : u.part == 1 ? k : v) + u.joint;
-    float* const rstd = u.part == 0 ? q_rstd : k_rstd;
-    float gamma[8] = {};
-    if (normed) load8(gamma, (u.part == 0 ? gamma_q : gamma_k) + 8 * u.lane);
-#pragma unroll 4
-    for (int i = 0; i < u.rows; ++i) {
-      float x[8];
-      load8(x, qkv + u.qkv + i * u.stride);
-      if (gamma_q != nullptr) {
-        float squares = 0;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) squares += x[j] * x[j];
-        const float r = 1.0f / sqrtf(sum_lanes<kHeadLanes>(squares) * (1.0f / kHeadDim) + kEps);
-        if (normed) {
-#pragma unroll
-          for (int j = 0; j < 8; ++j) x[j] *= r * gamma[j];
-          if (inside && u.lane == 0) rstd[u.rstd + i * d.heads] = r;
-        }
-      }
-      if (inside) store8(to + i * kHeadDim, x);
-    }
-  });
 }
 
 /// y = gamma * x * r, r = (mean(x^2) + eps)^-1/2; g = gamma * dy: dx = r * (g - x * r^2 * mean(g * x)).
@@ -80,7 +94,7 @@ __global__ void __launch_bounds__(kThreads)
                    HeadDims d) {
   GPU_SHARED(memory);
   float sums[2][8] = {};  // of the gammas of q and k
-  each_unit(d, [&](const Unit& u, bool inside) {
+  each_column(d, [&](const Column& u, bool inside) {
     const T* const from = u.part == 0 ? dq : u.part == 1 ? dk : dv;
     const float* const rstd = u.part == 0 ? q_rstd : k_rstd;
     const bool given = inside && from != nullptr, normed = given && gamma_q != nullptr && u.part < 2;
@@ -130,8 +144,8 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 void split_heads(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, const float* gamma_q,
                  const float* gamma_k, const HeadDims& d) {
-  launch(split<T>, dim3(blocks(d.tokens, kRows), static_cast<unsigned>(d.samples)), kThreads, 0, q, k, v,
-         q_rstd, k_rstd, qkv, gamma_q, gamma_k, d);
+  launch(split<T>, static_cast<unsigned>(d.samples * d.tokens), kThreads, 0, q, k, v, q_rstd, k_rstd, qkv,
+         gamma_q, gamma_k, d);
 }
 
 template <class T>

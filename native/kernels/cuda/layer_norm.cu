@@ -109,8 +109,8 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-/// Most threads of a block in the backward pass, and vectors of a thread.
-constexpr int kMostThreads = 512;
+/// Most threads of a block in the backward pass. Blocks of kFewThreads have so few registers that three fit.
+constexpr int kMostThreads = 512, kFewThreads = 256;
 
 /// What the backward pass reads of a row: a thread has the same `Vectors` vectors of columns in every row.
 template <int Vectors, bool Gated, class R, class T>
@@ -122,8 +122,8 @@ struct RowGradients {
 
 /// Rows [blockIdx.x * rows, ...) of sample blockIdx.y, one after the other by the whole block; the next row is
 /// read while one is computed. The sums over rows stay in registers.
-template <int Vectors, bool Gated, class R, class T>
-__global__ void __launch_bounds__(kMostThreads)
+template <int Vectors, int Threads, bool Gated, class R, class T>
+__global__ void __launch_bounds__(Threads, Threads == kFewThreads ? 3 : 1)
     backward(R* dx, float* partial, const R* dx_add, T* dy, const T* dnormed, const R* out, const float* mean,
              const float* rstd, const float* scale, const T* y, Gate gate, StreamDims d, int64_t rows) {
   GPU_SHARED(memory);
@@ -137,12 +137,11 @@ __global__ void __launch_bounds__(kMostThreads)
   };
   const int64_t sample = blockIdx.y, start = blockIdx.x * rows;
   const int64_t end = start + rows < d.tokens ? start + rows : d.tokens;
-  float factors[Vectors][8], gates[Gated ? Vectors : 1][8];  // 1 + scale, gate
+  float factors[Vectors][8];  // 1 + scale
   each_vector([&](int v, int i) {
     load8(factors[v], scale + sample * d.mod_stride + i);
 #pragma unroll
     for (int j = 0; j < 8; ++j) factors[v][j] += 1.0f;
-    if constexpr (Gated) load8(gates[v], gate.values + sample * gate.stride + i);
   });
   using Gradients = RowGradients<Vectors, Gated, R, T>;
   const auto read = [&](Gradients& r, int64_t n) {
@@ -208,10 +207,11 @@ __global__ void __launch_bounds__(kMostThreads)
         float b[8];
         rounded.widen(e);
         r.y[v].widen(b);
+        load8(g, gate.values + sample * gate.stride + i);
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
           sums[v][2][j] += e[j] * b[j];
-          e[j] *= gates[v][j];
+          e[j] *= g[j];
         }
         store8(dy + at + i, e);
       }
@@ -254,7 +254,7 @@ void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T*
 /// Rows of a block in the backward pass: enough blocks to fill a GPU, few partial sums. It depends on shapes
 /// alone.
 int64_t backward_rows(const StreamDims& d) {
-  constexpr int64_t kBlocks = 640, kLeast = 4, kMost = 32;
+  constexpr int64_t kBlocks = 512, kLeast = 4, kMost = 32;
   int64_t rows = kLeast;
   while (rows < kMost && d.samples * blocks(d.tokens, 2 * rows) >= kBlocks) rows *= 2;
   return rows;
@@ -267,20 +267,23 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
                         const StreamDims& d) {
   const int64_t rows = backward_rows(d), chunks = blocks(d.tokens, rows), vectors = d.width / 8;
   float* const partial = workspace<float>((y ? 3 : 2) * d.samples * chunks * d.width);
-  const auto run = [&](auto of_thread) {
-    constexpr int kVectors = decltype(of_thread)::value;
+  const auto run = [&](auto of_thread, auto most_threads) {
+    constexpr int kVectors = decltype(of_thread)::value, kThreads = decltype(most_threads)::value;
     const unsigned warps = blocks(vectors, kVectors * kWarp);
-    launch(y ? backward<kVectors, true, R, T> : backward<kVectors, false, R, T>,
+    launch(y ? backward<kVectors, kThreads, true, R, T> : backward<kVectors, kThreads, false, R, T>,
            dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), warps * kWarp,
            2 * warps * sizeof(float2), dx, partial, dx_add, dy, dnormed, out, mean, rstd, scale, y,
            Gate{gate, gate_stride}, d, rows);
   };
-  if (vectors <= kMostThreads)
-    run(std::integral_constant<int, 1>{});
+  constexpr std::integral_constant<int, kMostThreads> most;
+  if (vectors <= kFewThreads)
+    run(std::integral_constant<int, 1>{}, std::integral_constant<int, kFewThreads>{});
+  else if (vectors <= kMostThreads)
+    run(std::integral_constant<int, 1>{}, most);
   else if (vectors <= 2 * kMostThreads)
-    run(std::integral_constant<int, 2>{});
+    run(std::integral_constant<int, 2>{}, most);
   else if (vectors <= 4 * kMostThreads)
-    run(std::integral_constant<int, 4>{});
+    run(std::integral_constant<int, 4>{}, most);
   else
     throw Error("ERR_CUDA", "Rows of ", d.width, " channels are too wide for a GPU");
   sum_chunks({{{dshift, d.mod_stride}, {dscale, d.mod_stride}, {dgate, gate_stride}}}, y ? 3 : 2, partial,

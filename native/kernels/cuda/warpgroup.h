@@ -7,8 +7,9 @@
 
 namespace orch::kernels::cuda {
 
-constexpr int kGroupThreads = 4 * kWarp;
 constexpr int kTileRows = 64, kTileBytes = kTileRows * kRowBytes;  ///< aligned to 1024 bytes in shared memory
+/// The kernels' blocks: two warpgroups, each with 64 rows of its own.
+constexpr int kGroups = 2, kThreads = kGroups * 4 * kWarp, kOwn = kGroups * kTileRows;
 
 /// How a product reads its right operand, a swizzled tile of 64 rows of 64 channels. ByChannels: column j is
 /// row j of the tile, and the product sums over channels. ByRows: column j is channel j, and it sums over
@@ -62,7 +63,6 @@ GPU_INLINE void start_product(float (&sum)[8][4], const uint32_t (&left)[4], uns
   }
 #endif
 }
-
 /// Before products whose operands in registers other instructions wrote.
 GPU_INLINE void order_products() {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -120,11 +120,10 @@ GPU_INLINE void as_left(uint32_t (&left)[4][4], const float (&sum)[8][4]) {
 }
 
 /// Rows of 64 channels of a sample and a head, by joint position: those before `split` are at `first`, the
-/// others at `second`, both given for position 0.
+/// others at `second`, both given for position 0. (32-bit indices: their arithmetic is a part of the time.)
 struct HeadRows {
   const bf16 *first, *second;
-  int64_t stride;
-  int split;
+  int stride, split;
   GPU_INLINE const bf16* at(int position) const {
     return (position >= split ? second : first) + position * stride;
   }
@@ -132,23 +131,22 @@ struct HeadRows {
 /// Of q, k or v.
 GPU_INLINE HeadRows rows_of_head(const bf16* x, const AttentionDims& d, int64_t head) {
   const bf16* const at = x + head * d.tokens * kHeadDim;
-  return {at, at, kHeadDim, 0};
+  return {at, at, static_cast<int>(kHeadDim), 0};
 }
 GPU_INLINE HeadRows rows_of_head(const StreamRows<const bf16>& x, const AttentionDims& d, int64_t head) {
   const int64_t sample = head / d.heads, at = head % d.heads * kHeadDim, stride = d.heads * kHeadDim;
   return {x.first + sample * d.split * stride + at,
-          x.second + (sample * (d.tokens - d.split) - d.split) * stride + at, stride,
+          x.second + (sample * (d.tokens - d.split) - d.split) * stride + at, static_cast<int>(stride),
           static_cast<int>(d.split)};
 }
 /// Starts copying positions [start, start + 64) to a tile; those from `end` on become zeros.
-template <int Threads>
 GPU_INLINE void copy_rows_to(unsigned char* tile, const HeadRows& rows, int start, int end) {
   const int chunk = threadIdx.x % 8;
 #pragma unroll
-  for (int i = 0; i < kTileRows * 8 / Threads; ++i) {
-    const int r = i * (Threads / 8) + static_cast<int>(threadIdx.x) / 8;
-    const bool inside = start + r < end;
-    copy_async(chunk_at(tile, r, chunk), rows.at(inside ? start + r : start) + 8 * chunk, inside);
+  for (int i = 0; i < kTileRows * 8 / kThreads; ++i) {
+    const int r = i * (kThreads / 8) + static_cast<int>(threadIdx.x) / 8, position = start + r;
+    copy_async(chunk_at(tile, r, chunk), rows.at(position < end ? position : end - 1) + 8 * chunk,
+               position < end);
   }
 }
 /// Reads the rows [start, start + 16) as left operands of the calling warp; zeros from `end` on.
@@ -179,9 +177,11 @@ GPU_INLINE void store_sums(bf16* to, const float (&sum)[8][4], float factor, int
   }
 }
 
-constexpr int kStages = 6, kAhead = kStages - 2;  ///< pairs of tiles in the ring, and on their way
-/// A ring of stages in shared memory, each with a pair of tiles. load(turn, tile) starts copying the pair of
-/// a turn to tile(0) and tile(1).
+/// A ring of kStages in shared memory, each with a pair of tiles. load(turn, tile) starts copying the pair of
+/// a turn to tile(0) and tile(1), kAhead turns before it is needed: the products of the turn before may still
+/// be running, those of the turn before that must not.
+constexpr int kStages = 4, kAhead = 2;
+constexpr int kRingBytes = kStages * 2 * kTileBytes;
 template <class Load>
 struct Ring {
   unsigned char* memory;
@@ -195,19 +195,18 @@ struct Ring {
     if (turn < turns) load(turn, [&](int which) { return tile(turn, which); });
     commit_copies();
   }
-  /// Before the first product.
+  /// Before the first wait.
   GPU_INLINE void start() const {
-    for (int turn = 0; turn < kAhead - 1; ++turn) load_or_nothing(turn);
-    next(0);
+    for (int turn = 0; turn < kAhead; ++turn) load_or_nothing(turn);
   }
-  /// Waits for the pair of `turn`, and starts copying the one that is kAhead - 1 turns later. It overwrites
-  /// that of three turns before, whose products every thread has waited for.
-  GPU_INLINE void next(int turn) const {
-    wait_for_copies<kAhead - 2>();
+  /// Waits for the pair of `turn`.
+  GPU_INLINE void wait(int turn) const {
+    wait_for_copies<kAhead - 1>();
     show_products();
     __syncthreads();
-    load_or_nothing(turn + kAhead - 1);
   }
+  /// Once after wait(turn): starts copying a later pair. The best place is behind products of this turn,
+  /// which run meanwhile.
+  GPU_INLINE void load_ahead(int turn) const { load_or_nothing(turn + kAhead); }
 };
-
 }  // namespace orch::kernels::cuda
