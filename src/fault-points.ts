@@ -27,6 +27,8 @@ export const FAULT_POINTS = [
 export const COORDINATOR_POINTS = [
   /** A generation is in the journal, and no worker has heard of it. */
   'forming',
+  /** A member has the state, and others may still be getting it. */
+  'syncing',
   /** All have the state, and nobody was told to start. */
   'starting',
   /** A worker has computed the step. */
@@ -37,6 +39,8 @@ export const COORDINATOR_POINTS = [
   'committed',
   /** They are recorded, and no worker has heard of it. */
   'recorded',
+  /** A part has come of the state that a worker offers for a checkpoint, because no worker sees the run folder. */
+  'fetching',
   /** The checkpoint is staged, and does not have its name. */
   'publishing',
   /** It has its name, and nobody was told. */

@@ -4,7 +4,7 @@ import type { Config } from '../config/schema.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError, refuse } from '../errors.js';
 import { canonicalJson } from '../files/json.js';
-import { askHosts, judgeHosts } from '../launch/check-hosts.js';
+import { type Asked, askHosts, judgeHosts } from '../launch/check-hosts.js';
 import { destinationOf, type HostEntry, isHere, nameOf, parseHosts, readHostfile } from '../launch/hosts.js';
 import { ownAddress } from '../launch/own-address.js';
 import type { Preflight } from '../launch/preflight.js';
@@ -82,24 +82,43 @@ function runHost(entry: HostEntry, perNode: number, folder: string): RunHost {
   };
 }
 
-/** Where the coordinator of a run on several hosts listens: as it is said, or at this machine's address for them. */
+/**
+ * Where the coordinator of a run on several hosts listens: as it is said, or at this machine's address for them.
+ * `unknown` is the problem where that address is not known: the network is none then, and hosts may say more of it.
+ */
 export async function networkOfHosts(
   hosts: readonly RunHost[],
   { listen, advertise, port = 0 }: Pick<HostFlags, 'listen' | 'advertise' | 'port'>,
-): Promise<NetworkAddress> {
-  const address = listen ?? `${hostInAddress(await ownAddress(hosts))}:${port}`;
-  return networkOf(address, advertise)!;
+): Promise<{ network: NetworkAddress; unknown: OrchestratorError | null }> {
+  const network = (address: string) => networkOf(address, advertise)!;
+  if (listen !== undefined) return { network: network(listen), unknown: null };
+  const unknown = await addressProblem(hosts);
+  const host = unknown === null ? await ownAddress(hosts) : '127.0.0.1';
+  return { network: network(`${hostInAddress(host)}:${port}`), unknown };
+}
+
+/** Why it is not known under which address these hosts reach this machine; null: it is. */
+async function addressProblem(hosts: readonly RunHost[]): Promise<OrchestratorError | null> {
+  try {
+    await ownAddress(hosts);
+    return null;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return error;
+    throw error;
+  }
 }
 
 /**
  * Asks all hosts, and refuses those that are not fit.
  *
+ * @param unknown Why it is not known under which address they reach this machine; null: it is.
  * @returns Variables that all workers must have, so that they compute alike.
  * @throws OrchestratorError ERR_HOST, with a problem for each host.
  */
 export async function refuseUnfit(
   { hosts, environment }: LaunchOptions,
   { resolved, figures }: Preflight,
+  unknown: OrchestratorError | null,
 ): Promise<Record<string, string>> {
   const segment = resolved.segments.at(-1) ?? null;
   const request = { config: canonicalJson(resolved.config), plan: segment?.version ?? null };
@@ -111,8 +130,22 @@ export async function refuseUnfit(
   };
   const { problems, warnings, isa } = judgeHosts(asked, needs);
   for (const warning of warnings) printNote(`warn ${warning}`);
-  refuse(problems);
+  refuse([...problems, ...(await addressProblems(asked, unknown, problems.length > 0))]);
   return isa === null ? environment : { ...environment, ORCHESTRATOR_ISA: isa };
+}
+
+/** What remains of a problem of addresses where hosts that cannot be reached may be its cause. */
+async function addressProblems(
+  asked: readonly Asked[],
+  unknown: OrchestratorError | null,
+  isExplained: boolean,
+): Promise<OrchestratorError[]> {
+  if (unknown === null || !isExplained) return unknown === null ? [] : [unknown];
+  const able = asked.filter(
+    ({ host, answer }) => host.ssh !== null && !(answer instanceof OrchestratorError),
+  );
+  const problem = able.length === 0 ? null : await addressProblem(able.map(({ host }) => host));
+  return problem === null ? [] : [problem];
 }
 
 function usage(message: string): OrchestratorError {

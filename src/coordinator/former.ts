@@ -2,20 +2,46 @@
 import { join } from 'node:path';
 import { parseLine } from '../files/jsonl.js';
 import { linesFromEnd } from '../files/jsonl-seek.js';
+import { isListening, machineName } from '../rpc/local.js';
 import type { Former } from './events.js';
 import { recordedResult } from './ledger-file.js';
 import { journalOf, LEDGER, METRICS } from './run-dir.js';
+import { localCredential } from './secrets.js';
+
+/** A worker whose coordinator and launcher are gone. It looks for the next coordinator, with what it holds. */
+export interface Orphan {
+  id: string;
+  /** Its process; null: it is on another machine, and may be gone. */
+  pid: number | null;
+}
+
+/**
+ * Those of the generation that started last which may live: on this machine that is known.
+ *
+ * @param onNetwork Whether workers of other machines may return, too.
+ */
+export function orphansOf(runDir: string, onNetwork: boolean): Orphan[] {
+  const here = machineName();
+  // A coordinator that has died leaves its address.
+  const elsewhere = onNetwork && localCredential(runDir) !== null;
+  return journalOf(runDir).workers.flatMap(({ id, pid, machine, localAddress }): Orphan[] => {
+    if (machine === undefined || localAddress === undefined) return [];
+    if (machine === here) return isListening(localAddress) ? [{ id, pid }] : [];
+    return elsewhere ? [{ id, pid: null }] : [];
+  });
+}
 
 /**
  * Reads the records from their end, however long they are.
  *
- * @param again Whether its workers are known to wait for another coordinator.
+ * @param awaited The workers that are waited for; null: all of the generation that started last.
  */
-export function formerOf(runDir: string, resumeStep: number, again: boolean): Former {
+export function formerOf(runDir: string, resumeStep: number, awaited: readonly string[] | null): Former {
   const { workers, arithmetic } = journalOf(runDir);
+  const members = awaited ?? workers.map(({ id }) => id);
   return {
-    members: again ? workers.map(({ id }) => id) : [],
-    arithmetic: again ? arithmetic : null,
+    members,
+    arithmetic: members.length > 0 ? arithmetic : null,
     committed: Math.max(resumeStep, lastCommitted(join(runDir, LEDGER))),
     validated: (upTo) => lastValidated(join(runDir, METRICS), resumeStep, upTo),
     digestOf: (step) => recordedResult(runDir, step),

@@ -38,6 +38,8 @@ interface Joined {
   seesFolder: boolean;
   /** It was ready in a generation, of this coordinator or the one before, and so it holds the state. */
   holds: boolean;
+  /** Its memory has had a state, the run's or another, or is shared with others. */
+  isOld: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
   leaving: number | null;
   /** When it was last heard. */
@@ -79,6 +81,11 @@ export class Members {
     return this.#all()
       .filter(({ standby }) => !standby)
       .map(({ member }) => member);
+  }
+
+  /** Whether one has joined that was in a generation before, and has not said what it holds. */
+  get areReturning(): boolean {
+    return this.#all().some(({ standby, newest }) => !standby && newest > 0);
   }
 
   /** Those that have asked to leave. */
@@ -136,6 +143,7 @@ export class Members {
       standby: false,
       seesFolder: true,
       holds: false,
+      isOld: false,
       leaving: null,
       seen: now,
       progress: { stage: 'IDLE', ticks: 0, since: now, told: false },
@@ -143,9 +151,14 @@ export class Members {
     });
   }
 
-  /** @param holds Whether it has kept the state of the coordinator before this one. */
-  standBy(id: string, seesFolder: boolean, holds: boolean): void {
-    Object.assign(this.#joined.get(id)!, { standby: true, seesFolder, holds });
+  /** @param built What it has said; `holds`: whether it has kept the state of the coordinator before this one. */
+  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'holds' | 'isOld'>): void {
+    Object.assign(this.#joined.get(id)!, { standby: true, ...built });
+  }
+
+  /** Whether its memory is not as it was when it was built. */
+  isOld(id: string): boolean {
+    return this.#joined.get(id)?.isOld ?? false;
   }
 
   /** Whether it is on standby or in a generation; it may want to leave. */
@@ -170,6 +183,17 @@ export class Members {
   /** These hold the state from now on. */
   hold(members: readonly Member[]): void {
     for (const { id } of members) this.#joined.get(id)!.holds = true;
+  }
+
+  /** What these hold is overwritten from now on. */
+  overwrite(members: readonly Member[]): void {
+    for (const { id } of members) this.#joined.get(id)!.holds = false;
+  }
+
+  /** No others hold the state. */
+  holdAlone(members: readonly Member[]): void {
+    const ids = new Set(members.map(({ id }) => id));
+    for (const [id, joined] of this.#joined) joined.holds &&= ids.has(id);
   }
 
   wantsToLeave(id: string, exitCode: number): void {

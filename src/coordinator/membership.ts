@@ -8,7 +8,7 @@ import { Generation } from './generation.js';
 import { judgeReady, oddOnes } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
-import { Sharing } from './sharing.js';
+import { noFolder, Sharing } from './sharing.js';
 import { loaded, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
 
@@ -27,6 +27,8 @@ export class Membership {
   #number: number;
   /** The newest generation that a worker has heard of, from this coordinator or the one before. */
   #newest = 0;
+  /** The last generation that has committed a step, of this coordinator; 0: none has. */
+  #newestHeld = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
   /** The last generation whose members have reached each other. */
@@ -35,6 +37,8 @@ export class Membership {
   #generation: Generation | null = null;
   /** A fault has ended the generation, and the next one forms in a moment, with whoever is there then. */
   #gathering = false;
+  /** It would have formed, but waits for a worker that holds the state. */
+  #isHeldUp = false;
   /** When the members last connected again, because a link between two of them broke. */
   #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
@@ -59,6 +63,10 @@ export class Membership {
   /** The last one; where losses are gathered, it has ended. */
   get generation(): Generation | null {
     return this.#generation;
+  }
+
+  get isHeldUp(): boolean {
+    return this.#isHeldUp;
   }
 
   get gathering(): boolean {
@@ -101,12 +109,36 @@ export class Membership {
     if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic.forget();
     const why = this.#arithmetic.take(standby);
     if (why !== null) return this.#refuse(id, why, now);
-    const { withoutRunFolder, holds } = standby;
-    this.members.standBy(id, !withoutRunFolder, holds || this.members.holds(id));
+    const { withoutRunFolder } = standby;
+    // What a worker holds that was away while others have gone on is an older state.
+    const holds = standby.holds && this.members.newestOf(id) >= this.#newestHeld;
+    const isOld = standby.holds || standby.shares;
+    this.members.standBy(id, {
+      seesFolder: !withoutRunFolder,
+      holds: holds || this.members.holds(id),
+      isOld,
+    });
     if (holds) this.#steps.recover();
+    const strays = this.#strays().flatMap((stray) => this.#tooLate(stray.id, now));
+    return [...strays, ...(this.members.has(id) ? this.#takeIn(id, now) : [])];
+  }
+
+  /**
+   * Those that have come to memory without a state, from the coordinator before this one, which had given up those that
+   * hold the state. There is no telling whether it is other memory.
+   */
+  #strays(): Member[] {
+    if (this.#hasFormed || !this.members.anyHolds) return [];
+    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !this.members.holds(id));
+  }
+
+  /** A worker has built, and may have a place. */
+  #takeIn(id: string, now: number): Action[] {
     const generation = this.#generation;
+    const isLate = this.#isLate(id);
+    if (this.#isHeldUp && !isLate) return this.gathered(now);
     if (generation?.place(id)) return [];
-    if (this.#isLate(id)) return this.#tooLate(id, now);
+    if (isLate) return this.#tooLate(id, now);
     if (generation === null) return this.formIfFull(now);
     // It is there when the next generation forms.
     if (this.#gathering) return [];
@@ -114,11 +146,11 @@ export class Membership {
     return this.#waits(id);
   }
 
-  /** Whether a worker is back, and the others have shared a state since it was with them. */
+  /** Whether a worker is back with something in its memory, and the others have shared a state since it was with them. */
   #isLate(id: string): boolean {
     const newest = this.members.newestOf(id);
     const reached = this.#reached;
-    if (!this.#sharing.shared || newest === 0 || reached === null) return false;
+    if (!this.#sharing.shared || newest === 0 || reached === null || !this.members.isOld(id)) return false;
     // One that is newer than all was of the coordinator before this one.
     return newest < reached.number || newest > this.#number || reached.place(id) === null;
   }
@@ -151,15 +183,17 @@ export class Membership {
    * A worker is gone. The others form the next generation in a moment; if they are too few, others are waited for.
    *
    * @param message What has happened to it.
+   * @param mayLive Whether only its connection is known to have ended.
    */
-  depart(id: string, message: string, now: number): Action[] {
+  depart(id: string, message: string, now: number, { mayLive = false } = {}): Action[] {
     const generation = this.#generation;
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
+    const holds = this.members.holds(id);
     this.members.leave(id);
     this.#waiting.delete(id);
-    this.rendezvous.lost(member);
+    this.rendezvous.lost(member, { mayLive, holds }, now);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
@@ -170,18 +204,24 @@ export class Membership {
       return [...tell(''), ...this.formIfFull(now)];
     }
     if (place === null && !this.#gathering) return tell('');
+    this.rendezvous.lose(id, fault);
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
       return [...tell(`; ${others}`), ...this.#gather()];
     }
+    return tell(`; ${this.#waitForOthers(now)}`);
+  }
+
+  /** Too few are left for a generation. Returns what the run does, in words. */
+  #waitForOthers(now: number): string {
     this.#generation = null;
     this.#gathering = false;
-    this.rendezvous.lose(id, fault);
+    this.#isHeldUp = false;
     this.rendezvous.begin(now);
-    if (this.stopping) return tell('; nobody is left who could save');
+    if (this.stopping) return 'nobody is left who could save';
     const { minWorkers, patienceMs } = this.#settings;
-    return tell(`; waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`);
+    return `waiting up to ${patienceMs / 1000} s for at least ${counted(minWorkers, 'worker')}`;
   }
 
   /** Whether the member has something to do for the run that is not done. */
@@ -226,12 +266,11 @@ export class Membership {
   }
 
   /**
-   * The first worker that has asked to leave and is needed, because workers of the coordinator before this one have not
-   * returned in time; null: there is none.
+   * The first worker that has asked to leave and is needed, because too few others stay, and none is about to come
+   * again; null: there is none.
    */
   missed(now: number): { id: string; exitCode: number } | null {
-    if (this.#hasFormed || this.members.staying >= this.least || this.rendezvous.awaitsReturn(now))
-      return null;
+    if (this.members.staying >= this.least || this.rendezvous.awaitsRestart(now)) return null;
     return this.members.leaving[0] ?? null;
   }
 
@@ -264,13 +303,24 @@ export class Membership {
     return [{ type: 'gather' }];
   }
 
+  /** Whether steps would be lost that only a worker holds which is about to come back. */
+  awaitsHolder(now: number): boolean {
+    return this.#steps.unsaved && !this.members.anyHolds && this.rendezvous.awaitsHolder(now);
+  }
+
   /** The next generation forms after a fault, with all that are there. */
   gathered(now: number): Action[] {
-    return this.#gathering ? this.form(now, { isRestart: true }) : [];
+    if (!this.#gathering) return [];
+    // Those that wanted to leave may be gone.
+    if (this.rendezvous.next.length < this.least) {
+      return [{ type: 'warn', message: `No others are left; ${this.#waitForOthers(now)}` }];
+    }
+    this.#isHeldUp = this.awaitsHolder(now);
+    return this.#isHeldUp ? [] : this.form(now, { isRestart: true });
   }
 
   formIfFull(now: number): Action[] {
-    return this.rendezvous.isFull(now, this.stopping) ? this.form(now) : [];
+    return this.rendezvous.isFull(now, this.stopping) && !this.awaitsHolder(now) ? this.form(now) : [];
   }
 
   /**
@@ -286,6 +336,7 @@ export class Membership {
     const follows = this.#hasFormed || this.members.anyHolds;
     this.#number = Math.max(this.#number, this.#newest) + 1;
     this.#gathering = false;
+    this.#isHeldUp = false;
     this.#hasFormed = true;
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
     const continues = this.#generation === null && this.#number > 1;
@@ -337,11 +388,18 @@ export class Membership {
       ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
       : sourceOf(held, see, committed, checkpoints.last);
     generation.sync(step, now);
+    if (!shared) this.members.overwrite(places.filter(({ rank }) => !syncs[rank]!.keep));
     return [
       ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
       ...late.flatMap(({ id }) => this.#tooLate(id, now)),
       ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
     ];
+  }
+
+  /** A new step is committed: what others hold is older than the state of the members. */
+  committed({ number, places }: Generation): void {
+    if (this.#newestHeld < number) this.members.holdAlone(places);
+    this.#newestHeld = number;
   }
 
   /** When all members have the same state, they start; a fault if they do not. */
@@ -362,12 +420,4 @@ export class Membership {
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];
   }
-}
-
-function noFolder(runDir: string): Fault {
-  return {
-    code: 'ERR_RUN_DIR',
-    message: `The workers share memory, and none of them sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
-  };
 }

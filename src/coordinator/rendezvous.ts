@@ -10,12 +10,24 @@ import { Members, nameOf } from './members.js';
 const JOIN_MS = 60_000;
 /** Time for workers that hold the state to return to a coordinator that was started again. */
 const RETURN_MS = 15_000;
+/** Time in which a worker whose connection broke comes back. */
+const RECONNECT_MS = 3_000;
 /** Time limit for opening the data and building the engines. Heartbeats tell meanwhile who is alive. */
 const BUILD_MS = 1_800_000;
 /** From here on the user is told who is still building, at doubling times. */
 const SLOW_BUILD_MS = 30_000;
 /** Workers on standby wait so long for others that are about to stand by. */
 export const DEBOUNCE_MS = 2_000;
+
+/** A worker that was lost. */
+interface Away {
+  /** When it was lost. */
+  at: number;
+  /** Its process may live, with the state of the run. */
+  holds: boolean;
+  /** Somebody may start it again. */
+  restarts: boolean;
+}
 
 export class Rendezvous {
   readonly members = new Members();
@@ -32,7 +44,7 @@ export class Rendezvous {
   /** Workers of the launcher that have ended and will not be started again. */
   readonly #gone = new Set<string>();
   /** Workers that were lost, and may come again as far as anybody knows. */
-  readonly #away = new Set<string>();
+  readonly #away = new Map<string, Away>();
   /** Workers of the coordinator before this one that may return. */
   readonly #former: Set<string>;
 
@@ -69,10 +81,25 @@ export class Rendezvous {
     this.#former.delete(id);
   }
 
-  /** A worker is lost. Nobody is known to start one again that no launcher has started. */
-  lost({ id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>): void {
-    if (!ownAccord && !this.#gone.has(id)) this.#away.add(id);
+  /**
+   * A worker is lost. Its process may live where only the connection broke; nobody is known to start one again that no
+   * launcher has started.
+   */
+  lost(
+    { id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>,
+    { mayLive, holds }: { mayLive: boolean; holds: boolean },
+    now: number,
+  ): void {
+    if (!this.#gone.has(id)) this.#away.set(id, { at: now, holds: mayLive && holds, restarts: !ownAccord });
+    if (!mayLive) this.#former.delete(id);
+  }
+
+  /** The worker's process has ended, and with it what it held. */
+  ended(id: string): void {
     this.#former.delete(id);
+    const away = this.#away.get(id);
+    if (away?.restarts) away.holds = false;
+    else this.#away.delete(id);
   }
 
   /** A worker has joined. */
@@ -85,6 +112,7 @@ export class Rendezvous {
   paused(ms: number): void {
     this.members.paused(ms);
     this.#since += ms;
+    for (const away of this.#away.values()) away.at += ms;
   }
 
   /** The members of the next generation. */
@@ -129,6 +157,10 @@ export class Rendezvous {
     return this.#settings.workers - this.#gone.size;
   }
 
+  get #restarting(): number {
+    return [...this.#away.values()].filter(({ restarts }) => restarts).length;
+  }
+
   /** Whether the workers of the run still have the time to join this coordinator for the first time. */
   #isStarting(now: number): boolean {
     const returns = (this.#settings.former?.members.length ?? 0) > 0;
@@ -139,6 +171,18 @@ export class Rendezvous {
   awaitsReturn(now: number): boolean {
     if (this.#formed || this.#former.size === 0 || now - this.#since > RETURN_MS) return false;
     return [...this.#former].some((id) => !this.members.isReady(id));
+  }
+
+  /** Whether the connection of one that holds the state has just broken, and it is about to come back. */
+  awaitsHolder(now: number): boolean {
+    if (this.awaitsReturn(now) || this.members.areReturning) return true;
+    return [...this.#away.values()].some(({ at, holds }) => holds && now - at <= RECONNECT_MS);
+  }
+
+  /** Whether one that was lost may come again in a moment. */
+  awaitsRestart(now: number): boolean {
+    const isDue = ({ at, restarts }: Away) => restarts && now - at <= RETURN_MS;
+    return this.awaitsHolder(now) || [...this.#away.values()].some(isDue);
   }
 
   /**
@@ -168,7 +212,7 @@ export class Rendezvous {
         message: `${staying} of ${workers} workers joined within ${JOIN_MS / 1000} s`,
         hint: loss?.message ?? null,
       };
-      const mayCome = this.#expected >= minWorkers || staying + this.#away.size >= minWorkers;
+      const mayCome = this.#expected >= minWorkers || staying + this.#restarting >= minWorkers;
       if (mayCome && waited <= (this.#formed ? patienceMs : JOIN_MS)) return null;
       return { fault: loss !== null && (this.#formed || waited <= JOIN_MS) ? loss : timeout };
     }

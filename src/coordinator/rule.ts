@@ -82,7 +82,9 @@ export class RunState {
   handle(event: Event, now: number): Action[] {
     if (this.#over !== null) return [];
     if (event.type === 'exited') {
-      if (!event.again) this.#membership.rendezvous.gone(event.id);
+      const { rendezvous } = this.#membership;
+      if (event.again) rendezvous.ended(event.id);
+      else rendezvous.gone(event.id);
       return this.#exited(event.id, event.exit, now);
     }
     if (event.type === 'gone') {
@@ -107,7 +109,7 @@ export class RunState {
       case 'leave':
         return this.#onLeave(event.id, event.leave.exitCode, now);
       case 'lost':
-        return this.#lost(event.id, event.reason, now);
+        return this.#lost(event.id, event.reason, now, { mayLive: true });
       case 'failure':
         return this.#onFailure(event.id, faultFrom(event.failure), now);
       case 'heartbeat':
@@ -160,19 +162,20 @@ export class RunState {
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
     const { type: _, newest = 0, ...member } = event;
     const { id } = member;
-    const former = this.#membership.members.has(id) ? this.#lost(id, 'it has joined again', now) : [];
+    const isKnown = this.#membership.members.has(id);
+    const former = isKnown ? this.#lost(id, 'it has joined again', now, { mayLive: newest > 0 }) : [];
     return this.#over === null ? [...former, ...this.#membership.join(member, newest, now)] : former;
   }
 
   /** It stays until it is released, so that a signal to all workers still ends with a checkpoint. */
   #onLeave(id: string, exitCode: number, now: number): Action[] {
-    const { members, least } = this.#membership;
+    const { members } = this.#membership;
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
     const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
-    // Others may be about to return to this coordinator.
-    const isMissed = members.staying < least && !this.#membership.rendezvous.awaitsReturn(now);
-    if (this.#stop !== null || isMissed) return this.#onStop(code, this.#stoppedBy(id, code), now);
+    if (this.#stop !== null || this.#membership.missed(now) !== null) {
+      return this.#onStop(code, this.#stoppedBy(id, code), now);
+    }
     const released = this.#membership.release();
     if (released.length > 0 || isKnown) return released;
     return [{ type: 'note', message: `${this.#membership.name(id)} leaves after the step` }];
@@ -189,10 +192,10 @@ export class RunState {
     return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
   }
 
-  #lost(id: string, reason: string, now: number): Action[] {
+  #lost(id: string, reason: string, now: number, { mayLive = false } = {}): Action[] {
     const name = this.#membership.name(id);
     this.#lostOnes.set(id, { name, where: this.#where });
-    return this.#departed(id, `Lost ${name}${this.#where}: ${reason}`, now);
+    return this.#departed(id, `Lost ${name}${this.#where}: ${reason}`, now, mayLive);
   }
 
   #exited(id: string, exit: Exit, now: number): Action[] {
@@ -217,14 +220,15 @@ export class RunState {
     const stopCode = isFirst ? stopCodeOf(exit) : null;
     if (stopCode !== null) return this.#stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#where : ' before it joined';
-    return this.#departed(id, `${name} ${describeExit(exit, where)}`, now);
+    return this.#departed(id, `${name} ${describeExit(exit, where)}`, now, false);
   }
 
-  #departed(id: string, message: string, now: number): Action[] {
-    const actions = this.#settled(this.#membership.depart(id, message, now));
+  /** @param mayLive Whether only its connection is known to have ended. */
+  #departed(id: string, message: string, now: number, mayLive: boolean): Action[] {
+    const actions = this.#settled(this.#membership.depart(id, message, now, { mayLive }));
     if (this.#stop === null || this.#over !== null || this.#generation !== null) return actions;
     const { rendezvous } = this.#membership;
-    const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsReturn(now);
+    const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsHolder(now);
     return mayBeSaved ? actions : [...actions, ...this.#end(this.#stop)];
   }
 
@@ -254,7 +258,8 @@ export class RunState {
   /** Whether workers may return that hold a newer state than the last checkpoint. */
   #mayReturn(now: number): boolean {
     const { former, resumeStep } = this.#settings;
-    return (former?.committed ?? 0) > resumeStep && this.#membership.rendezvous.awaitsReturn(now);
+    const isNewer = this.#steps.unsaved || (former?.committed ?? 0) > resumeStep;
+    return isNewer && this.#membership.rendezvous.awaitsHolder(now);
   }
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
@@ -262,7 +267,8 @@ export class RunState {
     this.#stop = ending;
     this.#membership.stopping = true;
     const drain = this.#drain();
-    const forms = this.#generation === null ? this.#membership.form(now) : [];
+    const isFormed = this.#generation !== null || this.#membership.awaitsHolder(now);
+    const forms = isFormed ? [] : this.#membership.form(now);
     return [{ type: 'stopping', reason: ending.reason }, drain, ...forms];
   }
 
@@ -288,16 +294,16 @@ export class RunState {
     const { training, building } = SILENT_MS;
     const silent = members.silent(now, { building, built: this.#begun ? training : building });
     if (silent.length > 0) return silent.flatMap((one) => this.#silent(one, now));
-    if (this.#membership.gathering) return [];
-    if (this.#generation !== null) {
-      return this.#watch(this.#generation, now);
-    }
-    if (!this.#listening) return [];
+    if (this.#membership.gathering) return this.#membership.isHeldUp ? this.#membership.gathered(now) : [];
     const leaver = this.#stop === null ? this.#membership.missed(now) : null;
     if (leaver !== null) {
       return this.#onStop(leaver.exitCode, this.#stoppedBy(leaver.id, leaver.exitCode), now);
     }
-    if (this.#stop !== null && !rendezvous.awaitsReturn(now)) {
+    if (this.#generation !== null) {
+      return this.#watch(this.#generation, now);
+    }
+    if (!this.#listening) return [];
+    if (this.#stop !== null && !rendezvous.awaitsHolder(now)) {
       return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
     }
     const forms = this.#membership.formIfFull(now);

@@ -295,6 +295,10 @@ export interface RecordedPlace {
   id: string;
   pid: number;
   host: string;
+  /** Absent in journals of earlier versions. */
+  machine?: string;
+  /** Where it listens for workers of the same machine, as long as it lives. */
+  localAddress?: string;
 }
 
 interface JournalRecord {

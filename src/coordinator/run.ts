@@ -20,7 +20,7 @@ import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
 import { type Action, type Event, type Former, GATHER_MS } from './events.js';
 import { expectedState } from './expected-state.js';
-import { formerOf } from './former.js';
+import { formerOf, type Orphan, orphansOf } from './former.js';
 import { readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
@@ -31,12 +31,13 @@ import { type KeptRecords, RunDir, recordedStep } from './run-dir.js';
 import { RunRecords } from './run-records.js';
 import { Secrets } from './secrets.js';
 import { serveCheckpoint } from './serve-checkpoint.js';
-import { Sessions } from './sessions.js';
+import { type Presence, Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
 
 const TICK_MS = 250;
+const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
 /** More do not join a run. */
 const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
@@ -47,6 +48,8 @@ interface OpenedRun extends ResolvedRun {
   rows: number;
   data: Pick<DescribedDataset, 'latent' | 'text' | 'encoders'>;
   kept: KeptRecords | null;
+  /** Workers that nobody has started for this coordinator, and that may come back. */
+  orphans: readonly Orphan[];
 }
 
 interface CoordinatorOptions {
@@ -70,9 +73,12 @@ interface CoordinatorOptions {
   /** Gives the launcher what is to be shown; null: there is none. */
   launcher: Send | null;
   /** Called when a worker has joined, and when it is gone. */
-  onMember?: (workerId: string, isHere: boolean) => void;
-  /** Called when workers may join, with the credential of those of this machine. */
-  onListening: (credential: string) => void;
+  onMember?: (workerId: string, presence: Presence) => void;
+  /**
+   * Called when workers may join, with the credential of those of this machine, and with workers that may come back
+   * though nobody has started them for this coordinator.
+   */
+  onListening: (credential: string, orphans: readonly Orphan[]) => void;
 }
 
 /**
@@ -91,12 +97,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     // The checkpoints in the folder are those of the coordinator before.
     const isOwn = again && (await listCheckpoints(join(runDir, CHECKPOINTS))).length > 0;
     const resume = isOwn ? 'auto' : options.resume;
+    const orphans = again || resume !== 'auto' ? [] : orphansOf(dir.path, options.network !== null);
+    const isAwaited = again || orphans.length > 0;
     const resolved = await resolveRun(loaded, data, data, {
       runDir,
       resume,
       allowDataChange,
       // Workers that have kept their state read none of it, and loading one verifies it, too.
-      thorough: !again,
+      thorough: !isAwaited,
     });
     const complete = completion(resolved);
     if (complete !== null) {
@@ -107,10 +115,10 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       return null;
     }
     // Those of a coordinator that has died are read quickly when it is known from which step the run goes on.
-    const kept = again ? null : await readRecords(dir.path, recordedStep(resolved));
+    const kept = isAwaited ? null : await readRecords(dir.path, recordedStep(resolved));
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
-    const restarts = dir.coordinatorRestarts + (again ? 1 : 0);
+    const restarts = dir.coordinatorRestarts + (isAwaited ? 1 : 0);
     const { recorder, progress } = await openRecorder(
       resolved,
       workers,
@@ -119,8 +127,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       launcher,
       restarts,
     );
-    const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, again) : null;
-    const known = { ...resolved, rows: data.rows, data, kept };
+    const awaited = again ? null : orphans.map(({ id }) => id);
+    const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, awaited) : null;
+    const known = { ...resolved, rows: data.rows, data, kept, orphans };
     const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
@@ -208,9 +217,10 @@ export class Run {
     this.#sessions = new Sessions({
       workers,
       generation: () => this.#state.generation,
+      since: former === null ? dir.lastGeneration + 1 : 1,
       invite: (rules) => this.#invite?.(rules) ?? null,
       onState: (call) => void serveCheckpoint(call, this.#state.checkpoint, config.ema !== null),
-      onMember: (id, isHere) => options.onMember?.(id, isHere),
+      onMember: (id, presence) => options.onMember?.(id, presence),
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });
@@ -229,13 +239,13 @@ export class Run {
         this.#recorder.note('info', `workers of other machines join at ${on.address}`);
       }
       this.#secrets.publish(address);
-      const notes = this.#options.again
-        ? ['the coordinator was started again; it waits for the workers, which hold the state']
-        : this.#resolved.notes;
-      for (const note of [...this.#dir.notes, ...notes]) this.#recorder.note('info', note);
+      const { notes, orphans } = this.#resolved;
+      const own = this.#options.again ? [] : notes;
+      const again = this.#options.again || orphans.length > 0 ? [WAITS] : [];
+      for (const note of [...this.#dir.notes, ...own, ...again]) this.#recorder.note('info', note);
       for (const warning of this.#resolved.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });
-      this.#options.onListening(address);
+      this.#options.onListening(address, orphans);
     } catch (error) {
       clearInterval(this.#ticker);
       await this.#sessions.close(0);
@@ -274,6 +284,7 @@ export class Run {
     const standstill = this.#standstills.event(now);
     if (standstill !== null) this.#records.stoodStill(standstill);
     if (event.type === 'heartbeat') this.#records.heartbeat(event);
+    if (event.type === 'ready') faultPoint('syncing', this.#state.generation);
     if (event.type === 'prepared') faultPoint('computed', event.prepared.step);
     const actions = this.#state.handle(event, now);
     if (this.#state.phase !== this.#phase) {

@@ -47,17 +47,22 @@ const MAX_MESSAGE = 4_096;
 /** The service, with messages that are encoded once however many workers get them, and states as they are. */
 const SERVICE = encodedOnce(Coordinator.service);
 
+/** Whether a worker takes part: it is here, it was lost, or it was told to end. */
+export type Presence = 'here' | 'lost' | 'released';
+
 interface SessionsOptions {
   /** The most workers of the run. */
   workers: number;
   /** The current generation; messages of others are refused. */
   generation: () => number;
+  /** Who was in an older generation than this one holds the state of a run that is not continued. */
+  since: number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
   invite: (rules: TokenRules) => string | null;
   /** Sends a member of another machine the last checkpoint. */
   onState?: (call: StateCall) => void;
   /** Called when a worker has joined, and when its session has ended. */
-  onMember?: (id: string, isHere: boolean) => void;
+  onMember?: (id: string, presence: Presence) => void;
   /** Called for every event. */
   onEvent: (event: Event) => void;
   /** Called with a description of what was refused, for the log, at a limited rate. */
@@ -70,6 +75,8 @@ export class Sessions {
   /** One for connections within the machine, and one for those that are known by their certificate. */
   readonly #servers: readonly Server[];
   readonly #sessions = new Map<string, Session>();
+  /** Those that were told to end. */
+  readonly #released = new Set<string>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -118,7 +125,10 @@ export class Sessions {
 
   /** Sends to these workers, or to all (null). */
   send(to: readonly string[] | null, message: FromCoordinator): void {
-    for (const id of to ?? this.#sessions.keys()) this.#sessions.get(id)?.write(message);
+    for (const id of to ?? this.#sessions.keys()) {
+      if (message.stop) this.#released.add(id);
+      this.#sessions.get(id)?.write(message);
+    }
   }
 
   /** The worker cannot take part. */
@@ -206,7 +216,8 @@ export class Sessions {
 
   /** The worker's id, or null if it was refused. */
   #join(session: Session, message: WorkerMessage, certified: string | null): string | null {
-    const fault = this.#joinFault(message.join && namesOf(message.join), certified);
+    const newest = Number.isSafeInteger(message.generation) ? message.generation : 0;
+    const fault = this.#joinFault(message.join && namesOf(message.join), certified, newest);
     if (fault !== null) {
       const [code, details] = fault;
       this.#listener.refused(`a connection from ${session.getPeer()}: ${details}`);
@@ -216,15 +227,22 @@ export class Sessions {
     const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
-    this.#options.onMember?.(id, true);
+    this.#released.delete(id);
+    this.#options.onMember?.(id, 'here');
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
-    const newest = Number.isSafeInteger(message.generation) ? message.generation : 0;
     this.#options.onEvent({ type: 'joined', id, newest, ...join });
     return id;
   }
 
-  /** @param certified The id in the worker's certificate; null within the machine. */
-  #joinFault(join: WorkerMessage['join'], certified: string | null): [code: status, details: string] | null {
+  /**
+   * @param certified The id in the worker's certificate; null within the machine.
+   * @param newest The newest generation that the worker has heard of; 0: none.
+   */
+  #joinFault(
+    join: WorkerMessage['join'],
+    certified: string | null,
+    newest: number,
+  ): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
     const { protocol, workerId, pid: _, ownAccord: __, ...texts } = join;
     if (protocol !== PROTOCOL) {
@@ -236,11 +254,16 @@ export class Sessions {
     if (certified !== null && workerId !== certified) {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
+    if (newest > 0 && newest < this.#options.since) {
+      const details = `the run began again, without --resume auto, and worker ${workerId} holds the state from before`;
+      return [status.FAILED_PRECONDITION, details];
+    }
     return null;
   }
 
   #leave(id: string): void {
-    if (this.#sessions.delete(id)) this.#options.onMember?.(id, false);
+    const isReleased = this.#released.delete(id);
+    if (this.#sessions.delete(id)) this.#options.onMember?.(id, isReleased ? 'released' : 'lost');
   }
 
   #receive(id: string, message: WorkerMessage): void {

@@ -84,3 +84,12 @@ export class Sharing {
     return { shared: false, note: `exchange over gRPC, because memory cannot be shared. ${why}` };
   }
 }
+
+/** None of the workers that share memory could write a checkpoint. */
+export function noFolder(runDir: string): Fault {
+  return {
+    code: 'ERR_RUN_DIR',
+    message: `The workers share memory, and none of them sees the run folder ${runDir}, so none can write checkpoints`,
+    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
+  };
+}

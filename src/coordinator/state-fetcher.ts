@@ -6,6 +6,7 @@ import { statePieces } from '../checkpoint/state-stream.js';
 import { type StagedCheckpoint, stageCheckpoint } from '../checkpoint/store.js';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { faultPoint } from '../fault-points.js';
 import { reasonOf } from '../files/io.js';
 import { elementsOf } from '../formats/safetensors/header.js';
 import { native } from '../native/load.js';
@@ -94,16 +95,21 @@ export class StateFetcher {
       const posEmbed = await arriving.tensor('', '');
       const state = arriving.readers(['master', ...(ema ? ['ema'] : []), ...moments]);
       const content = { layout, posEmbed, state, metadata };
-      return await stageCheckpoint(join(this.#options.runDir, CHECKPOINTS), content, this.#signs(member.id));
+      return await stageCheckpoint(
+        join(this.#options.runDir, CHECKPOINTS),
+        content,
+        this.#signs(member.id, step),
+      );
     } finally {
       close();
     }
   }
 
   /** Called often, it says now and then that the writing goes on, or ends it. */
-  #signs(id: string): () => void {
+  #signs(id: string, step: number): () => void {
     let signed = performance.now();
     return () => {
+      faultPoint('fetching', step);
       this.#over.signal.throwIfAborted();
       if (performance.now() - signed < SIGN_MS) return;
       signed = performance.now();

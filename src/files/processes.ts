@@ -8,7 +8,12 @@ export interface ProcessId {
 }
 
 export function thisProcess(): ProcessId {
-  return { pid: process.pid, started: startOf(process.pid) };
+  return processId(process.pid);
+}
+
+/** The process that has this id now. */
+export function processId(pid: number): ProcessId {
+  return { pid, started: startOf(pid) };
 }
 
 /** Whether a process with this id exists, also another user's. */

@@ -99,9 +99,9 @@ export function lineSender(
 }
 
 /** Sends a signal to the whole group, and does nothing if it no longer exists. */
-export function signalGroup(child: Child, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
+export function signalGroup({ pid }: Pick<Child, 'pid'>, signal: NodeJS.Signals): void {
   try {
-    process.kill(-child.pid, signal);
+    process.kill(-pid, signal);
   } catch {
     // The group no longer exists.
   }

@@ -1,6 +1,7 @@
 /** The coordinator of a run, which is started again when it has died. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ENDED } from '../coordinator/events.js';
+import type { Orphan } from '../coordinator/former.js';
 import { describeExit, type ProcessEnd, type StopSignal, stopCodeOf } from '../signals.js';
 import type { Screen } from '../telemetry/screen.js';
 import { type Child, isRunning, lineSender, passLines, sendMessage, startChild } from './children.js';
@@ -30,6 +31,8 @@ export class KeptCoordinator {
   #isOver = false;
   /** It has ended, and is not started again. */
   #hasEnded = false;
+  /** Workers of a launch before this one, which may come back, by their ids. */
+  #orphans: ReadonlyMap<string, Orphan> = new Map();
   /** Workers that have ended for good, and ends of which no coordinator was told. */
   readonly #gone = new Set<string>();
   readonly #untold: LauncherNotice[] = [];
@@ -58,13 +61,21 @@ export class KeptCoordinator {
     return this.mayReturn && this.#options.signal() === null;
   }
 
+  /** The worker of a launch before this one that may come back under this name; null: none. */
+  orphan(id: string): Orphan | null {
+    return this.#orphans.get(id) ?? null;
+  }
+
   /** It logs the line, and sends it back to be shown in its place. */
   tell(line: string): void {
     this.#tell(line);
   }
 
   async start(): Promise<void> {
-    this.#present = listening(await this.#start(false));
+    const child = await this.#start(false);
+    this.#present = listening(child, (orphans) => {
+      this.#orphans = new Map(orphans.map((orphan) => [orphan.id, orphan]));
+    });
   }
 
   /** From now on it is not started again. */
@@ -134,10 +145,15 @@ export class KeptCoordinator {
 }
 
 /** The credential of workers of this machine, or null if the coordinator ended first (it has printed why). */
-function listening(coordinator: Child): Promise<string | null> {
+function listening(
+  coordinator: Child,
+  onOrphans: (orphans: readonly Orphan[]) => void = () => {},
+): Promise<string | null> {
   return new Promise((resolve) => {
     coordinator.process.on('message', ({ listening }: CoordinatorNotice) => {
-      if (listening !== undefined) resolve(listening);
+      if (listening === undefined) return;
+      onOrphans(listening.orphans);
+      resolve(listening.credential);
     });
     coordinator.process.once('exit', () => resolve(null));
   });

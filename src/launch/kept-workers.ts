@@ -1,8 +1,9 @@
 /** The workers that the launcher starts, and starts again when they have died. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Orphan } from '../coordinator/former.js';
 import { EXIT } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
-import { type ProcessEnd, stopCodeOf } from '../signals.js';
+import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
 import { type Child, passLines } from './children.js';
 import type { Exits } from './exits.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
@@ -12,6 +13,11 @@ import { Restarts } from './restarts.js';
 
 /** Time in which a worker that is started must have joined. */
 const START_SECONDS = 900;
+/**
+ * Workers that look for a coordinator ask every two seconds. One of this machine lives, but may be stopped; of one
+ * elsewhere that is not known.
+ */
+const RETURN_MS = { here: 15_000, elsewhere: 5_000 };
 
 interface KeptWorkersOptions {
   run: LaunchOptions;
@@ -20,12 +26,17 @@ interface KeptWorkersOptions {
   exits: Exits;
   /** A process was started: a worker's, or one that stands for it here. */
   onStarted: (child: Child, spec: ProcessSpec) => void;
+  /** A worker of a launch before this one goes on: its process on this machine. */
+  onAdopted: (pid: number) => void;
   /** Resolves when the coordinator has ended for good. */
   over: Promise<unknown>;
 }
 
 /** Time for what a process has printed at its end to arrive here. */
 const LAST_LINES_MS = 1_000;
+
+/** The end of a worker that has left in order, of which nobody has seen the exit code. */
+const RELEASED: ProcessEnd = { code: SIGNAL_EXIT.SIGTERM, signal: null };
 
 /** A worker that is started again and again. */
 interface Kept {
@@ -68,9 +79,29 @@ export class KeptWorkers {
     this.#options = options;
   }
 
-  /** Starts a worker, and again when it has died while the run goes on. */
+  /**
+   * Starts a worker, and again when it has died while the run goes on. Where that of a launch before this one may live,
+   * it is started when that one is gone, or does not come back: it holds the state, and there is no place for two.
+   */
   async start(index: number): Promise<void> {
-    await this.#start({ index, restarts: new Restarts(this.#options.run.maxRestarts), away: null });
+    const { run, coordinator } = this.#options;
+    const kept = { index, restarts: new Restarts(run.maxRestarts), away: null };
+    const { name, environment } = workerProcess(run, index);
+    const orphan = coordinator.orphan(environment[ENVIRONMENT.workerId]!);
+    if (orphan === null) await this.#start(kept);
+    else this.#startWhen(kept, name, this.#follow(orphan, kept, name));
+  }
+
+  /** Resolves when the worker of a launch before this one takes no part: whether another one is to be started. */
+  async #follow({ id, pid }: Orphan, kept: Kept, name: string): Promise<boolean> {
+    const { coordinator, onAdopted } = this.#options;
+    const { members } = coordinator;
+    if (!(await members.comes(id, pid === null ? RETURN_MS.elsewhere : RETURN_MS.here))) return true;
+    if (pid !== null) onAdopted(pid);
+    coordinator.tell(`${name} of the launch before${pid === null ? '' : ` (pid ${pid})`} lives, and goes on`);
+    const { isReleased } = await members.gone(id);
+    if (isReleased) this.#onEnd(kept, name, RELEASED);
+    return !isReleased;
   }
 
   async #start(kept: Kept): Promise<void> {
@@ -101,7 +132,7 @@ export class KeptWorkers {
         }
       }
       held.release();
-      this.#onEnd({ ...kept, away: null }, worker, await this.#endOf(spec, worker, end));
+      this.#onEnd({ ...kept, away: null }, worker.name, await this.#endOf(spec, worker, end));
     });
   }
 
@@ -112,7 +143,7 @@ export class KeptWorkers {
     if (kept.away === null) {
       this.#options.coordinator.tell(`${host.name} cannot be reached to start ${name}: ${why}; ${tried}`);
     }
-    this.#startLater({ ...kept, away }, worker, away.next(performance.now())!.delayMs);
+    this.#startLater({ ...kept, away }, worker.name, away.next(performance.now())!.delayMs);
   }
 
   /** How a worker has ended, when it has: it may outlive what stands for it here. */
@@ -122,12 +153,13 @@ export class KeptWorkers {
     const workerId = spec.environment[ENVIRONMENT.workerId]!;
     if (coordinator.members.has(workerId) && coordinator.goesOn) {
       coordinator.tell(`the connection to ${name} is lost; the worker goes on without it`);
-      await Promise.race([coordinator.members.gone(workerId), over]);
+      const gone = await Promise.race([coordinator.members.gone(workerId), over.then(() => null)]);
+      if (gone?.isReleased) return RELEASED;
     }
     return { code: null, signal: null };
   }
 
-  #onEnd(kept: Kept, worker: Child, ended: ProcessEnd): void {
+  #onEnd(kept: Kept, name: string, ended: ProcessEnd): void {
     const { run, coordinator, exits } = this.#options;
     const workerId = workerProcess(run, kept.index).environment[ENVIRONMENT.workerId]!;
     const isMissed = coordinator.goesOn && hasDied(ended);
@@ -136,25 +168,29 @@ export class KeptWorkers {
     coordinator.workerEnded({ workerId, exit: exits.of(ended), again: restart !== null });
     if (restart === null) {
       const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
-      if (isMissed) coordinator.tell(`${worker.name} is not started again: ${why}`);
+      if (isMissed) coordinator.tell(`${name} is not started again: ${why}`);
       return;
     }
     const { delayMs, count } = restart;
     const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
-    coordinator.tell(`${worker.name} is started again in ${delayMs / 1000} s (${of})`);
-    this.#startLater(kept, worker, delayMs);
+    coordinator.tell(`${name} is started again in ${delayMs / 1000} s (${of})`);
+    this.#startLater(kept, name, delayMs);
   }
 
-  #startLater(kept: Kept, worker: Child, delayMs: number): void {
+  #startLater(kept: Kept, name: string, delayMs: number): void {
+    this.#startWhen(kept, name, sleep(delayMs, true, { ref: false }));
+  }
+
+  #startWhen(kept: Kept, name: string, due: Promise<boolean>): void {
     const { coordinator, over } = this.#options;
-    const again = async () => {
-      await Promise.race([sleep(delayMs, null, { ref: false }), over]);
-      if (coordinator.goesOn) await this.#start(kept);
+    const start = async () => {
+      const isDue = await Promise.race([due, over.then(() => false)]);
+      if (isDue && coordinator.goesOn) await this.#start(kept);
     };
-    again().catch((error) => {
+    start().catch((error) => {
       // It could not be started, which counts as a start.
-      coordinator.tell(`${worker.name}: ${faultLines(faultOf(error)).join('\n')}`);
-      this.#onEnd(kept, worker, { code: EXIT.failed, signal: null });
+      coordinator.tell(`${name}: ${faultLines(faultOf(error)).join('\n')}`);
+      this.#onEnd(kept, name, { code: EXIT.failed, signal: null });
     });
   }
 }

@@ -1,5 +1,6 @@
 /** Which workers take part in a run, as its coordinator says. */
 import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from './children.js';
 import type { CoordinatorNotice } from './notices.js';
 
@@ -8,6 +9,8 @@ const RETURN_MS = 30_000;
 
 export class Members {
   readonly #ids = new Set<string>();
+  /** Those that have left because the coordinator told them to. */
+  readonly #released = new Set<string>();
   readonly #changes = new EventEmitter();
 
   /** From now on this coordinator says it. Workers of the one before stay for as long as they may return. */
@@ -16,8 +19,11 @@ export class Members {
     coordinator.process.on('message', ({ member }: CoordinatorNotice) => {
       if (member === undefined) return;
       former.delete(member.workerId);
-      if (member.isHere) this.#ids.add(member.workerId);
-      else this.#ids.delete(member.workerId);
+      const { workerId, presence } = member;
+      if (presence === 'here') this.#ids.add(workerId);
+      else this.#ids.delete(workerId);
+      if (presence === 'released') this.#released.add(workerId);
+      else this.#released.delete(workerId);
       this.#changes.emit('change');
     });
     setTimeout(() => {
@@ -30,8 +36,18 @@ export class Members {
     return this.#ids.has(id);
   }
 
-  /** Resolves when the worker takes no part any more. */
-  async gone(id: string): Promise<void> {
+  /** Whether the worker takes part within this time. */
+  async comes(id: string, ms: number): Promise<boolean> {
+    const due = sleep(ms, true, { ref: false });
+    let isDue = false;
+    while (!this.has(id) && !isDue)
+      isDue = await Promise.race([due, once(this.#changes, 'change').then(() => false)]);
+    return this.has(id);
+  }
+
+  /** Resolves when the worker takes no part any more: whether it has left because the coordinator told it to. */
+  async gone(id: string): Promise<{ isReleased: boolean }> {
     while (this.has(id)) await once(this.#changes, 'change');
+    return { isReleased: this.#released.has(id) };
   }
 }

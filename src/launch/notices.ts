@@ -1,15 +1,17 @@
 /** What the launcher and the coordinator of a run tell each other. */
+import type { Orphan } from '../coordinator/former.js';
+import type { Presence } from '../coordinator/sessions.js';
 import type { Exit } from '../signals.js';
 import type { RelayMessage } from '../telemetry/relay.js';
 
 /** A message from the coordinator to the launcher. */
 export interface CoordinatorNotice extends RelayMessage {
-  /** Workers may join: the credential of those of this machine. */
-  listening?: string;
+  /** Workers may join: the credential of those of this machine, and workers that may come back by themselves. */
+  listening?: { credential: string; orphans: readonly Orphan[] };
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
-  /** A worker has joined, or has left or was lost. */
-  member?: { workerId: string; isHere: boolean };
+  /** A worker has joined, was told to end and has left, or was lost. */
+  member?: { workerId: string; presence: Presence };
 }
 
 /** A message from the launcher to the coordinator. */

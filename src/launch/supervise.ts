@@ -12,6 +12,7 @@ import {
   stopReason,
 } from '../signals.js';
 import { Screen } from '../telemetry/screen.js';
+import { Adopted } from './adopted.js';
 import { type Child, isRunning, sendMessage, signalGroup } from './children.js';
 import { Exits } from './exits.js';
 import { KeptCoordinator } from './kept-coordinator.js';
@@ -34,12 +35,14 @@ const TOO_SOON =
 export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
   /** All processes; the coordinator is the first. */
   const children: Child[] = [];
+  const adopted = new Adopted();
   const killAll = () => {
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
+    adopted.signal('SIGKILL');
   };
   const allExited = () =>
     Promise.race([
-      Promise.all(children.map(({ exited }) => exited)),
+      Promise.all([...children.map(({ exited }) => exited), adopted.ended()]),
       sleep(SHUTDOWN_MS, null, { ref: false }),
     ]);
   process.on('exit', killAll);
@@ -55,7 +58,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
       children[0] = child;
     },
   });
-  suspendTogether(children, screen);
+  suspendTogether(children, adopted, screen);
   try {
     await coordinator.start();
     isListening = (await Promise.race([coordinator.present, unsaved])) !== null;
@@ -70,6 +73,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         keepWhileRunning(children, child);
         if (host.ssh === null) keepWhileRunning(local, child);
       },
+      onAdopted: (pid) => adopted.add(pid),
     });
     for (let index = 0; isListening && index < workersOf(run) && coordinator.mayReturn; index++) {
       await workers.start(index);
@@ -84,6 +88,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     }
     // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
     for (const worker of local) worker.process.kill('SIGTERM');
+    adopted.signal('SIGTERM');
     await allExited();
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.
@@ -134,7 +139,7 @@ function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, pri
         else if (!told) {
           told = true;
           const notice: LauncherNotice = { output: TOO_SOON };
-          sendMessage(coordinator, notice);
+          sendMessage(coordinator, notice, () => print(TOO_SOON));
         }
         return;
       }
@@ -144,7 +149,10 @@ function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, pri
       }
       first ??= signal;
       if (isRunning(coordinator)) coordinator.process.kill(signal);
-      else print(`${stopReason(signal)}: the run stops when its coordinator is back`);
+      else {
+        const hint = signal === 'SIGINT' ? '; Ctrl-C again ends it without saving' : '';
+        print(`${stopReason(signal)}: the run stops when its coordinator is back${hint}`);
+      }
     });
   });
   return { unsaved, first: () => first };
@@ -166,9 +174,10 @@ function hintUnlessTaken(coordinator: Child, print: (line: string) => void): voi
  * in sessions of their own, so the terminal's signals do not reach them. A coordinator that stood still forgives
  * the silence of its workers.
  */
-function suspendTogether(children: readonly Child[], screen: Screen): void {
+function suspendTogether(children: readonly Child[], adopted: Adopted, screen: Screen): void {
   const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
     for (const child of children) if (isRunning(child)) signalGroup(child, signal);
+    adopted.signal(signal);
   };
   process.on('SIGTSTP', () => {
     screen.print('the run is suspended; fg or bg goes on with it');

@@ -57,6 +57,7 @@ export class ServedCall {
   readonly over: Promise<boolean>;
   readonly #stream: ServerHttp2Stream;
   readonly #writes: Promise<void>[] = [];
+  readonly #unanswered = new Set<() => void>();
   #code = status.OK as number;
   #details = '';
   #ended = false;
@@ -75,6 +76,7 @@ export class ServedCall {
     stream.on('error', () => {});
     this.over = new Promise((resolve) =>
       stream.once('close', () => {
+        for (const resolve of this.#unanswered) resolve();
         const isSent = this.#ended && stream.writableFinished && stream.rstCode === http2.NGHTTP2_NO_ERROR;
         resolve(isSent && this.#code === status.OK);
       }),
@@ -90,7 +92,16 @@ export class ServedCall {
     const stream = this.#stream;
     stream.cork();
     stream.write(headOf(bytes));
-    this.#writes.push(new Promise((resolve) => stream.write(bytes, () => resolve())));
+    this.#writes.push(
+      new Promise((resolve) => {
+        // Where the connection ends, Node.js does not always say what has become of a write.
+        this.#unanswered.add(resolve);
+        stream.write(bytes, () => {
+          this.#unanswered.delete(resolve);
+          resolve();
+        });
+      }),
+    );
     stream.uncork();
     if (this.#writes.length >= QUEUED) await this.#writes.shift();
   }
@@ -167,7 +178,16 @@ export class StreamServer {
     this.#sessions.add(session);
     session.on('close', () => this.#sessions.delete(session));
     session.on('error', () => {});
-    session.on('stream', (stream, headers) => void this.#call(stream, headers, peer));
+    // Node.js leaves streams as they are that have something to send when their connection ends.
+    const streams = new Set<ServerHttp2Stream>();
+    socket.once('close', () => {
+      for (const stream of streams) stream.destroy();
+    });
+    session.on('stream', (stream, headers) => {
+      streams.add(stream);
+      stream.once('close', () => streams.delete(stream));
+      void this.#call(stream, headers, peer);
+    });
   }
 
   async #call(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, peer: Identity | null): Promise<void> {

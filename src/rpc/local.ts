@@ -9,6 +9,9 @@ import { textOrNull } from '../files/io.js';
 import { native } from '../native/load.js';
 import { ABSTRACT } from './address.js';
 
+/** The flags of a listening socket in /proc/net/unix. */
+const ACCEPTS = '00010000';
+
 /** A new address on this machine. */
 export function localAddress(): string {
   return `${ABSTRACT}orchestrator-${randomBytes(12).toString('hex')}`;
@@ -19,6 +22,16 @@ export function machineName(): string {
   const boot = textOrNull('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
   const [pids, network] = ['pid', 'net'].map((name) => readlinkSync(`/proc/self/ns/${name}`));
   return `${boot} ${pids} ${network}`;
+}
+
+/** Whether a process of this machine, in the same namespaces, listens at a local address. */
+export function isListening(address: string): boolean {
+  const sockets = textOrNull('/proc/net/unix')?.split('\n') ?? [];
+  return sockets.some((line) => {
+    const [, , , flags, , , , path] = line.split(/\s+/);
+    // Node.js binds all bytes of a name, and the kernel shows zeros as @.
+    return flags === ACCEPTS && `${ABSTRACT}${path?.slice(1).replace(/@+$/, '')}` === address;
+  });
 }
 
 /**

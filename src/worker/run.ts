@@ -75,7 +75,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const arithmetic = await describeArithmetic(setup);
       const instructionSets = setup.gpu === null ? native().instructionSets() : [];
       const standing = { withoutRunFolder, arithmetic, instructionSets };
-      session.standBy(() => ({ ...standing, holds: worker.held.isRun }));
+      session.standBy(() => ({ ...standing, holds: worker.held.isRun, shares: worker.held.isShared }));
       for (;;) {
         const form = await session.formation();
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type CheckpointMetadata, encodeMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { stageCheckpoint } from '../checkpoint/store.js';
+import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import type { StateName, StateTensors } from '../native/contract.js';
 import { version } from '../version.js';
@@ -117,6 +118,10 @@ export class CheckpointSaver {
     };
     const pieces = await stateShare(memory, ema, 0, 1);
     const metadata = encodeMetadata(this.#metadata(step));
+    if (!this.#session.present) {
+      // Nobody would hear of the offer. The next coordinator orders another copy.
+      throw new OrchestratorError('ERR_CHECKPOINT_WRITE', 'The coordinator that is to get the state is away');
+    }
     await offers.offer(step, pieces, () =>
       this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds } }),
     );

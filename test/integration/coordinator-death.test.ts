@@ -4,14 +4,23 @@
  * exchanges.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { COORDINATOR_POINTS } from '../../src/fault-points.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL, rows } from '../support/full.js';
-import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import {
+  allDead,
+  commandOf,
+  ends,
+  fingerprint,
+  isAlive,
+  Launched,
+  launch,
+  readLines,
+} from '../support/launched.js';
 import { MAIN } from '../support/program.js';
 
 const STEPS = 6;
@@ -24,10 +33,11 @@ const SOME: Case[] = [
   ['committed', 4, 'shared'],
   ['publishing', 3, 'grpc'],
 ];
-const OTHERS = COORDINATOR_POINTS.filter((point) => point !== 'forming')
+const ELSEWHERE = ['forming', 'fetching'];
+const OTHERS = COORDINATOR_POINTS.filter((point) => !ELSEWHERE.includes(point))
   .flatMap((point) =>
     ['shared', 'grpc'].flatMap((exchange): Case[] => {
-      if (point === 'starting') return [[point, 1, exchange]];
+      if (point === 'starting' || point === 'syncing') return [[point, 1, exchange]];
       // After step 3 there is a validation and a checkpoint, and after the last one the end of the run.
       return [3, STEPS].map((step): Case => [point, step, exchange]);
     }),
@@ -67,6 +77,18 @@ test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchang
   expectNothingLeft(runDir);
 });
 
+test('killed while a worker gets the state from another', async () => {
+  // The second generation is without the worker that was killed, and the third one with the one that is started again.
+  vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:syncing:3:kill');
+  const run = new Launched(join(folder, 'syncing'), 2, ...ENDLESS, ...settings('exchange=grpc'));
+  await run.steps(2);
+  process.kill(run.workers()[1]!, 'SIGKILL');
+  await run.says('the coordinator was started again');
+  await run.says('whose state its workers have kept');
+  await expect.poll(() => run.workers()).toHaveLength(2);
+  await stopsUndisturbed(run, [...ENDLESS, ...settings('exchange=grpc')]);
+});
+
 test.runIf(FULL)('killed while a generation forms, because a worker was killed', async () => {
   vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:forming:2:kill');
   const run = new Launched(join(folder, 'forming'), 3, ...ENDLESS);
@@ -90,46 +112,77 @@ async function stopsUndisturbed(run: Launched, sets: readonly string[]): Promise
   expectNothingLeft(runDir);
 }
 
-test('a launcher that dies with its coordinator leaves workers that wait for another, and take part in its run', async () => {
-  const run = new Launched(join(folder, 'by-hand'), 2, ...ENDLESS, '--max-restarts', '0');
-  await run.steps(2);
-  const { runDir } = run;
+/** Kills the launcher and the coordinator of a run, whose workers live on. */
+async function orphan(run: Launched): Promise<number[]> {
   const workers = run.workers();
   const coordinator = run.coordinator();
-  const command = readFileSync(`/proc/${coordinator}/cmdline`, 'utf8').split('\0').slice(0, -1);
   run.process.kill('SIGSTOP');
   process.kill(coordinator, 'SIGKILL');
   run.process.kill('SIGKILL');
   await run.outcome;
   expect(await allDead([coordinator])).toBe(true);
   expect(workers.filter(isAlive)).toEqual(workers);
+  return workers;
+}
 
-  const again = spawn(command[0]!, [...command.slice(1), '--again'], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const code = new Promise((resolve) => again.once('exit', resolve));
-  let printed = '';
-  for (const stream of [again.stdout, again.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      printed += text;
-    });
+test('the same command goes on with the workers of a launcher that was killed with its coordinator', async () => {
+  const runDir = join(folder, 'orphaned');
+  const first = new Launched(runDir, 2, ...ENDLESS);
+  await first.steps(2);
+  const workers = await orphan(first);
+  const recorded = readLines(join(runDir, 'ledger.jsonl')).length;
+
+  const run = new Launched(runDir, 2, ...ENDLESS);
+  await run.steps(2);
+  // Nothing was ever saved: a committed step that was lost would be trained again, from the first one on.
+  const [kept] = /(?<=the run continues after step )\d+(?=, whose state its workers have kept)/.exec(
+    run.output,
+  )!;
+  expect(Number(kept)).toBeGreaterThanOrEqual(recorded - 1);
+  expect(workersOf(runDir)).toEqual(workers);
+  for (const [i, pid] of workers.entries()) {
+    expect(run.output).toContain(`worker ${i} of the launch before (pid ${pid}) lives, and goes on`);
   }
-  await expect
-    .poll(() => printed, { timeout: 60_000 })
-    .toMatch(/whose state its workers have kept.*step \d+\//s);
-  // The run goes on as it was, and ends in order.
-  again.kill('SIGTERM');
-  expect(await code, printed).toBe(143);
-  expect(await allDead(workers)).toBe(true);
-  expect(command).toContain(MAIN);
-  expectNothingLeft(runDir);
+  // It is started again as one of its own would be.
+  process.kill(workers[1]!, 'SIGKILL');
+  await expect.poll(() => run.workers().filter((pid) => pid !== workers[0])).toHaveLength(1);
+  await expect.poll(() => run.workers().includes(workers[1]!)).toBe(false);
+  await stopsUndisturbed(run, ENDLESS);
 });
+
+test.runIf(FULL)(
+  'workers without a launcher take part in the run of a coordinator that was started by hand',
+  async () => {
+    const run = new Launched(join(folder, 'by-hand'), 2, ...ENDLESS, '--max-restarts', '0');
+    await run.steps(2);
+    const { runDir } = run;
+    const command = commandOf(run.coordinator());
+    const workers = await orphan(run);
+
+    const again = spawn(command[0]!, [...command.slice(1), '--again'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const code = new Promise((resolve) => again.once('exit', resolve));
+    let printed = '';
+    for (const stream of [again.stdout, again.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        printed += text;
+      });
+    }
+    await expect
+      .poll(() => printed, { timeout: 60_000 })
+      .toMatch(/whose state its workers have kept.*step \d+\//s);
+    // The run goes on as it was, and ends in order.
+    again.kill('SIGTERM');
+    expect(await code, printed).toBe(143);
+    expect(await allDead(workers)).toBe(true);
+    expect(command).toContain(MAIN);
+    expectNothingLeft(runDir);
+  },
+);
 
 test('without another coordinator they end by themselves', async () => {
   const run = new Launched(join(folder, 'orphans'), 2, ...ENDLESS, '--patience', '2s');
   await run.steps(2);
-  const workers = run.workers();
-  run.process.kill('SIGSTOP');
-  process.kill(run.coordinator(), 'SIGKILL');
-  run.process.kill('SIGKILL');
+  const workers = await orphan(run);
   expect(await allDead(workers)).toBe(true);
 });
 

@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { FULL } from '../support/full.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
 import { ends, fingerprint, Launched, launch, readLines, TRAINING } from '../support/launched.js';
 import { because } from '../support/needs.js';
@@ -43,20 +44,32 @@ function run(
   return { process: child, ended };
 }
 
-/** Runs a coordinator on host 1, and a worker behind each of these; returns what the coordinator has said. */
-async function runOn(runDir: string, places: readonly string[][]): Promise<string> {
+/** Starts a coordinator on host 1. */
+function coordinate(runDir: string, workers: number, ...more: string[]) {
   const listen = ['--listen', '0.0.0.0:29500', '--advertise', '10.77.0.1'];
-  const workers = ['--workers', String(places.length)];
-  const options = [...workers, '--run-dir', runDir, '--set', 'exchange=grpc', ...listen];
-  const coordinator = run(hosts.on(1), ['coordinator', TRAINING, ...options]);
-  await new Promise((resolve) => coordinator.process.stdout!.once('data', resolve));
+  const options = ['--workers', String(workers), '--run-dir', runDir, '--set', 'exchange=grpc', ...listen];
+  return run(hosts.on(1), ['coordinator', TRAINING, ...options, ...more]);
+}
+
+/**
+ * Runs a coordinator on host 1, and a worker behind each of these; returns what the coordinator has said.
+ *
+ * @param next The end of the coordinator that follows, if one does.
+ */
+async function runOn(
+  runDir: string,
+  places: readonly string[][],
+  first = coordinate(runDir, places.length),
+  next = first.ended,
+): Promise<string> {
+  await new Promise((resolve) => first.process.stdout!.once('data', resolve));
   const invited = await run(hosts.on(1), ['invite', runDir, '--uses', String(places.length)]).ended;
   expect(invited.code, invited.output).toBe(0);
   const joined = (before: readonly string[]) =>
     run(before, ['worker', '--credential', '-'], invited.output).ended;
   const ended = await Promise.all(places.map(joined));
   for (const { code, output } of ended) expect(code, output).toBe(0);
-  const { code, output } = await coordinator.ended;
+  const { code, output } = await next;
   expect(code, output).toBe(0);
   return output;
 }
@@ -96,6 +109,29 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
     expect(await runOn(runDir, blind)).toContain(`steps ${RESUMED + 1} to ${STEPS}`);
     expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
   });
+
+  test.runIf(FULL)(
+    'keep the state when the coordinator is killed while it gets it for a checkpoint',
+    async () => {
+      const folder = temporaryFolder();
+      const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
+      const short = ['--set', 'schedule.steps=6', '--set', 'checkpoint.every=3'];
+      await ends(launch(reference, 1, ...short), 0);
+      mkdirSync(runDir);
+      vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:fetching:3:kill');
+      onTestFinished(() => void vi.unstubAllEnvs());
+      const first = coordinate(runDir, 2, ...short);
+      const next = first.ended.then(({ output }) => {
+        expect(first.process.signalCode, output).toBe('SIGKILL');
+        return coordinate(runDir, 2, ...short, '--again').ended;
+      });
+      const output = await runOn(runDir, [hosts.on(1, runDir), hosts.on(2, runDir)], first, next);
+      expect(output).toContain('whose state its workers have kept');
+      expect(fingerprint(runDir, 6)).toEqual(fingerprint(reference, 6));
+      const names = readdirSync(join(runDir, 'checkpoints'));
+      expect(names.filter((name) => !/^step-0000000[36]$/.test(name))).toEqual([]);
+    },
+  );
 });
 
 test('a worker with other instructions is refused, and the run goes on', async () => {

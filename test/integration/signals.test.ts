@@ -15,6 +15,7 @@ import { endlessRun, expectSaved, LONG, send } from '../support/endless-run.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import {
+  allDead,
   childrenOf,
   ends,
   exitCodeOf,
@@ -166,6 +167,20 @@ test('a second Ctrl-C, a second after the first, ends at once and says what is l
     new RegExp(`stopped without saving: there is no checkpoint yet: ${step} steps are lost\\n$`),
   );
   expect(all.filter(isAlive)).toEqual([]);
+});
+
+test('a second Ctrl-C while the coordinator is away ends at once, too', async () => {
+  const { run, runDir, pids, all } = await training('away');
+  send(pids.coordinator, 'SIGKILL');
+  await run.says('it is started again in 1 s');
+  send(pids.launcher, 'SIGINT');
+  await run.says('the run stops when its coordinator is back; Ctrl-C again ends it without saving\n');
+  await sleep(1_100);
+  send(pids.launcher, 'SIGINT');
+  const { output } = await ends(run.outcome, 3);
+  const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
+  expect(output).toContain(`stopped without saving: there is no checkpoint yet: ${step} step`);
+  expect(await allDead(all)).toBe(true);
 });
 
 test('where the coordinator hangs, the launcher says what a second Ctrl-C does', async () => {

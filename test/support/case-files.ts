@@ -58,6 +58,8 @@ class Script {
   #orders: Orders = { step: 0, validate: false, checkpoint: false, stop: false };
   /** What the workers hold, unless a line says something else. */
   readonly #held = new Map<string, number>();
+  /** The newest generation that each has heard of. */
+  readonly #newest = new Map<string, number>();
 
   constructor(settings: Settings) {
     this.#slots = settings.totalSlots;
@@ -81,6 +83,7 @@ class Script {
   }
 
   #hear(message: FromCoordinator, to: readonly string[]): void {
+    if (message.form) for (const id of to) this.#newest.set(id, Number(message.generation));
     const orders = message.start ?? message.commit;
     if (orders) this.#orders = orders as Orders;
     if (orders) for (const id of to) this.#held.set(id, Number(orders.step));
@@ -115,7 +118,8 @@ class Script {
     const ids = names[0] === 'all' ? this.#state.places.map(({ id }) => id) : names;
     if (command === 'silence') return this.#silence(ids, 1000 * Number(extra[0]));
     if (command === 'wait') return this.#silence([], 1000 * Number(extra[0]));
-    return ids.flatMap((id) => this.#happen(this.#eventOf(command, id, extra)));
+    const commands = command === 'return' ? ['again', 'holding'] : [command];
+    return ids.flatMap((id) => commands.flatMap((one) => this.#happen(this.#eventOf(one, id, extra))));
   }
 
   #silence(silent: readonly string[], ms: number): Action[] {
@@ -146,21 +150,21 @@ class Script {
     switch (command) {
       case 'join':
         this.#held.delete(id);
-        return {
-          type: 'joined',
-          id,
-          host: id,
-          pid: 1,
-          dataAddress: id,
-          localAddress: '',
-          machine: '',
-          sharedMemory: '',
-        };
+        return { ...joined(id), newest: 0 };
+      case 'again':
+        return { ...joined(id), newest: this.#newest.get(id) ?? 0 };
       case 'standby':
+      case 'holding':
         return {
           type: 'standby',
           id,
-          standby: { withoutRunFolder: false, arithmetic: '', instructionSets: [], holds: false },
+          standby: {
+            withoutRunFolder: false,
+            arithmetic: '',
+            instructionSets: [],
+            holds: command === 'holding',
+            shares: false,
+          },
         };
       case 'formed': {
         const held = what === 'holding' ? Number(value) : (this.#held.get(id) ?? null);
@@ -196,6 +200,10 @@ class Script {
         return { type: 'finished', id, finished: {} };
       case 'leave':
         return { type: 'leave', id, leave: { exitCode: 143 } };
+      case 'killed': {
+        const exit = { code: null, signal: 'SIGKILL', outOfMemory: false } as const;
+        return { type: 'exited', id, exit, again: true };
+      }
       case 'lost':
         return { type: 'lost', id, reason: 'its connection was reset' };
       default:
@@ -274,4 +282,9 @@ function describeMessage({ welcome, waiting, form, sync, start, commit, stop }: 
   if (!orders) return 'drain';
   const wanted = (['validate', 'checkpoint', 'stop'] as const).filter((order) => orders[order]);
   return [`${start ? 'start after' : 'commit'} step ${orders.step}`, ...wanted].join(', ');
+}
+
+function joined(id: string): Extract<Event, { type: 'joined' }> {
+  const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
+  return { type: 'joined', id, host: id, pid: 1, ...addresses };
 }

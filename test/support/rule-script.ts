@@ -84,7 +84,7 @@ export class Script {
     arithmetic = 'isa avx2',
     instructionSets = ['avx2', 'generic'],
   ): Action[] {
-    const standby = { withoutRunFolder, arithmetic, instructionSets, holds: false };
+    const standby = { withoutRunFolder, arithmetic, instructionSets, holds: false, shares: false };
     return this.event({ type: 'standby', id, standby });
   }
 

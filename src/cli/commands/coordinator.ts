@@ -71,9 +71,9 @@ export function register(program: Command): void {
           prometheusTargets: prometheusTargets ?? null,
           network,
           launcher: process.send === undefined ? null : toLauncher,
-          onMember: (workerId, isHere) => tell({ member: { workerId, isHere } }),
-          onListening: (credential) => {
-            if (process.send) tell({ listening: credential });
+          onMember: (workerId, presence) => tell({ member: { workerId, presence } }),
+          onListening: (credential, orphans) => {
+            if (process.send) tell({ listening: { credential, orphans } });
             else process.stdout.write(`credential of workers of this machine: ${credential}\n`);
           },
         });

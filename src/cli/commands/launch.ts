@@ -136,9 +136,9 @@ export function register(program: Command): void {
       const { nodes, maxRestarts } = flags;
       const { hosts, perNode } = await hostsOf(flags, given.config);
       const isRemote = hosts.some(({ ssh }) => ssh !== null);
-      const network = isRemote
+      const { network, unknown } = isRemote
         ? await networkOfHosts(hosts, flags)
-        : networkOf(flags.listen, flags.advertise);
+        : { network: networkOf(flags.listen, flags.advertise), unknown: null };
       // Workers of other machines hold the whole state, too.
       const isGrpc = network !== null && given.config.exchange === 'auto';
       const overrides = [...flags.set, ...(isGrpc ? ['exchange=grpc'] : [])];
@@ -173,6 +173,7 @@ export function register(program: Command): void {
       };
       const launcher = isRemote ? LAUNCHERS.ssh : LAUNCHERS.local;
       const { memory = null, dryRun: dry = false } = flags;
+      if (dry && unknown !== null) throw unknown;
       if (!dry) onStopSignals(stopEarly);
       checkWorkers(config, workers);
       const { runDir, resume, allowDataChange = false } = options;
@@ -205,7 +206,7 @@ export function register(program: Command): void {
       } else for (const warning of found.warnings) printNote(`warn ${warning}`);
       refuse(found.problems);
       if (dry) return;
-      const environment = isRemote ? await refuseUnfit(options, found) : options.environment;
+      const environment = isRemote ? await refuseUnfit(options, found, unknown) : options.environment;
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.

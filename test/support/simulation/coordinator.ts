@@ -25,6 +25,7 @@ export class Coordinator {
   #state: RunState;
   /** It dies after so many more actions; null: it lives on. */
   #diesAfter: number | null = null;
+  #isOrphaning = false;
   /** Ends of processes that its launcher tells the next one. */
   readonly #untold: Event[] = [];
   /** Staged checkpoints that are getting their names. */
@@ -80,9 +81,10 @@ export class Coordinator {
     }
   }
 
-  /** Its process will be killed in the middle of what it does. */
-  dieSoon(): void {
+  /** Its process will be killed in the middle of what it does, alone or with its launcher. */
+  dieSoon(withLauncher: boolean): void {
     this.#diesAfter ??= this.#world.below(8);
+    this.#isOrphaning ||= withLauncher;
   }
 
   /** Another one takes its place; the workers keep what they hold. */
@@ -93,12 +95,19 @@ export class Coordinator {
     this.#diesAfter = null;
     this.deaths++;
     world.loseCoordinator();
+    const isOrphaning = this.#isOrphaning;
+    this.#isOrphaning = false;
+    if (isOrphaning) {
+      this.#untold.length = 0;
+      world.loseLauncher();
+    }
     const [first] = this.#publishing.splice(0);
     if (first !== undefined && world.chance(0.5)) this.#named(first);
-    world.clock.later(100 + world.below(3_000), () => this.#returns());
+    world.clock.later(100 + world.below(3_000), () => this.#returns(isOrphaning));
   }
 
-  #returns(): void {
+  /** @param byLaunch Whether another launcher starts it, which knows nothing of the one before. */
+  #returns(byLaunch: boolean): void {
     const world = this.#world;
     this.isAway = false;
     this.#publisherFree = world.clock.now;
@@ -109,8 +118,14 @@ export class Coordinator {
       return;
     }
     const resumed = { resumeStep: step, resumePath: path };
-    this.#state = new RunState({ ...world.settings, ...resumed, ...this.#records.left() });
+    const { lastGeneration, former } = this.#records.left();
+    const members = byLaunch ? world.living(former.members) : former.members;
+    this.#state = new RunState({
+      ...{ ...world.settings, ...resumed, lastGeneration },
+      former: { ...former, members },
+    });
     this.begin();
+    if (byLaunch) world.launchAgain(members);
     for (const event of this.#untold.splice(0)) this.happens(event);
     if (world.stopped) this.tellToStop();
   }
@@ -150,6 +165,7 @@ export class Coordinator {
         const { generation, places } = this.#state;
         const ids = places.map(({ id }) => id);
         this.#records.started(generation, action.firstStep - 1, ids);
+        world.checkNothingLost(action.firstStep - 1);
         witness.starts(generation, action.firstStep - 1, world.heldBy(ids));
         break;
       }

@@ -23,6 +23,8 @@ export class Worker {
   generation = 0;
   rank = -1;
   alive = true;
+  /** The launcher that has started it is dead, and nobody tells of its end. */
+  isOrphan = false;
   /** It has asked to leave. */
   leaving = false;
   /** It has built its engine. */
@@ -78,7 +80,7 @@ export class Worker {
     this.#draining = false;
     this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
       this.#built = true;
-      this.say('standby', { holds: this.#isRun });
+      this.say('standby', { holds: this.#isRun, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
     });
   }

@@ -13,6 +13,8 @@ import { type Said, Worker } from './worker.js';
 const HEARTBEAT_MS = 500;
 /** Nothing runs longer than this. */
 const END_MS = 300_000;
+/** A launcher waits so long for a worker of the one before that lives. */
+const RETURN_MS = 15_000;
 
 const isLaunched = (id: string) => id.startsWith('w');
 
@@ -42,6 +44,12 @@ export class World {
   joins = 0;
   /** How often a worker could not reach another one. */
   breaks = 0;
+  /** How often a session broke and both ends lived, and a launcher died with its coordinator. */
+  resets = 0;
+  launches = 0;
+  /** Counts launchers: one that is dead starts nothing. */
+  #launch = 0;
+  #isLaunching = true;
   /** When something last went wrong. */
   lastFault = 0;
   #diskFree = 0;
@@ -105,6 +113,8 @@ export class World {
   wasShort = false;
 
   #countStaying(): void {
+    // The next launcher starts those that are missed.
+    if (!this.#isLaunching) return;
     const leaving = [...this.#sessions.values()].filter(({ worker }) => worker.alive && worker.leaving);
     // A run does not wait for strangers when too few of its own workers will come.
     if (Math.min(this.#living - leaving.length, this.#launched) < this.settings.minWorkers)
@@ -201,6 +211,47 @@ export class World {
     }
   }
 
+  /** The launcher is dead, too: nobody knows what it knew. Those that it was about to start are not started. */
+  loseLauncher(): void {
+    this.#launch++;
+    this.#isLaunching = false;
+    this.launches++;
+    for (const { worker } of this.#sessions.values()) worker.isOrphan = true;
+  }
+
+  /** Which of these workers live. */
+  living(ids: readonly string[]): string[] {
+    return ids.filter((id) => this.#sessions.get(id)?.worker.alive);
+  }
+
+  /**
+   * Another launcher starts its workers: not those of the one before that may come back, in whose places it starts
+   * others when they are gone.
+   */
+  launchAgain(awaited: readonly string[]): void {
+    this.#isLaunching = true;
+    for (let i = 0; i < this.settings.workers; i++) {
+      const id = `w${i}`;
+      const former = this.#sessions.get(id)?.worker;
+      if (former === undefined || !awaited.includes(id)) this.#replaces(id);
+      else {
+        const launch = this.#launch;
+        this.clock.later(RETURN_MS, () => {
+          const session = this.#sessions.get(id)!;
+          const isBack = session.worker !== former || session.open;
+          if (!isBack && former.alive && launch === this.#launch) this.#replaces(id);
+        });
+      }
+    }
+  }
+
+  /** A process is started under this name. It takes the place of one that lives. */
+  #replaces(id: string): void {
+    const former = this.#sessions.get(id)?.worker;
+    if (former?.alive) this.#ends(former, { code: 1, signal: null }, false);
+    this.#starts(id, this.below(500));
+  }
+
   /** What these held when their generation formed, and hold now. */
   heldBy(ids: readonly string[]): { before: number | null; state: State | null }[] {
     const workers = ids.map((id) => this.#sessions.get(id)!.worker);
@@ -245,6 +296,19 @@ export class World {
       } else if (heard.leave === null && waited > DEBOUNCE_MS && !isPlaced && places.length < totalSlots) {
         throw new Error(`${id} has waited ${waited} ms for a place`);
       }
+    }
+  }
+
+  /**
+   * The run goes on after this step: no worker that lives holds a much later one. A step that not all have applied may
+   * be run again.
+   */
+  checkNothingLost(from: number): void {
+    for (const { worker, cut } of this.#sessions.values()) {
+      const step =
+        worker.alive && !cut && worker.frozenUntil <= this.clock.now ? (worker.held?.step ?? 0) : 0;
+      if (step > from + 1)
+        throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${step}`);
     }
   }
 
@@ -302,7 +366,13 @@ export class World {
   #starts(id: string, delay: number): void {
     this.#living++;
     if (isLaunched(id)) this.#launched++;
+    const launch = this.#launch;
     this.clock.later(delay, () => {
+      if (isLaunched(id) && launch !== this.#launch) {
+        this.#living--;
+        this.#launched--;
+        return;
+      }
       const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
       this.#sessions.set(id, this.#session(worker, false));
       this.#joins(worker, 0);
@@ -325,6 +395,8 @@ export class World {
       const { id } = worker;
       const frozen = worker.frozenUntil - this.clock.now;
       if (!worker.alive || this.#sessions.get(id)?.worker !== worker) return;
+      // Nobody waits as long as it stands still.
+      if (frozen > 2_000) this.deserted = true;
       if (this.coordinator.isAway || frozen > 0) {
         this.#joins(worker, Math.max(100, frozen));
         return;
@@ -351,10 +423,12 @@ export class World {
       this.coordinator.happens({ type: 'lost', id, reason: 'reset' });
     });
     // Those that have come by themselves are not the launcher's.
-    const again = restarts && this.#restarts > 0;
+    const again = restarts && this.#restarts > 0 && (this.#isLaunching || !isLaunched(id));
     const told = this.below(100);
-    if (this.#supervised && isLaunched(id)) {
+    const launch = this.#launch;
+    if (this.#supervised && isLaunched(id) && !worker.isOrphan) {
       this.clock.later(told, () => {
+        if (launch !== this.#launch) return;
         const event: Event = { type: 'exited', id, exit: { ...exit, outOfMemory: false }, again };
         this.coordinator.hears(event);
       });
@@ -367,26 +441,46 @@ export class World {
     this.#countHolders();
   }
 
+  /** The connection of a worker with the coordinator breaks, and both live: it joins again. */
+  #resets(worker: Worker): void {
+    const { id } = worker;
+    const session = this.#sessions.get(id)!;
+    if (!session.open) return;
+    this.resets++;
+    session.open = false;
+    const lost = () => this.coordinator.happens({ type: 'lost', id, reason: 'reset' });
+    this.clock.later(1 + this.below(200), () => {
+      if (this.#sessions.get(id) === session && !this.coordinator.isAway) lost();
+    });
+    worker.heard = { standby: null, leave: null };
+    this.#joins(worker, 100 + this.below(100));
+  }
+
   #countHolders(): void {
     // A run that was asked to stop does not wait for those that have not come back.
     const isThere = ({ heard }: Worker) => !this.stopped || heard.standby !== null;
+    // Not all have applied the last step yet; who was away may hold an older one.
+    const oldest = this.witness.committed - 1;
     const holds = ({ worker, cut }: Session) =>
-      !cut && worker.alive && worker.held !== null && isThere(worker);
+      !cut && worker.alive && worker.held !== null && worker.held.step >= oldest && isThere(worker);
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
   }
 
   /** A process dies, freezes, or wants to leave, another one comes, a link breaks, or the coordinator dies. */
   #fault(): void {
     this.lastFault = this.clock.now;
-    const kinds = ['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks', 'coordinator'];
+    const kinds = [
+      ...['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks', 'coordinator'],
+      ...['launcher', 'resets', 'resets'],
+    ];
     const kind = kinds[this.below(kinds.length)];
     const living = [...this.#sessions.values()].filter(({ worker, cut }) => worker.alive && !cut);
     const victim = living[this.below(living.length)]?.worker;
     if (kind === 'comes') {
       this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
-    } else if (kind === 'coordinator') {
+    } else if (kind === 'coordinator' || kind === 'launcher') {
       // Who wants the run to stop starts no other one.
-      if (!this.stopped) this.coordinator.dieSoon();
+      if (!this.stopped) this.coordinator.dieSoon(kind === 'launcher');
     } else if (victim === undefined) {
       return;
     } else if (kind === 'breaks') {
@@ -394,6 +488,8 @@ export class World {
       if (other === victim) return;
       this.lastFault = this.clock.now + this.below(20_000);
       this.#broken = { ends: [victim.id, other.id], until: this.lastFault };
+    } else if (kind === 'resets') {
+      this.#resets(victim);
     } else if (kind === 'leaves') {
       victim.leaving = true;
       this.#countStaying();

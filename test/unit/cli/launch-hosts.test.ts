@@ -1,11 +1,15 @@
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { type HostFlags, hostsOf, networkOfHosts } from '../../../src/cli/launch-hosts.js';
+import { expect, onTestFinished, test } from 'vitest';
+import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../../../src/cli/launch-hosts.js';
 import { loadConfig } from '../../../src/config/load.js';
+import type { OrchestratorError } from '../../../src/errors.js';
+import type { Preflight } from '../../../src/launch/preflight.js';
+import type { LaunchOptions } from '../../../src/launch/processes.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';
+import { PretendedSsh } from '../../support/pretended-ssh.js';
 
 const CONFIG = loadConfig(TRAINING);
 const hosts = async (flags: Partial<HostFlags>, config = CONFIG) =>
@@ -51,7 +55,28 @@ test('an address for all of this machine is never told to hosts', async () => {
     'nobody can connect to it',
   );
   expect(await networkOfHosts(remote, { listen: '0.0.0.0:29500', advertise: 'head' })).toEqual({
-    listen: '0.0.0.0:29500',
-    advertise: 'head',
+    network: { listen: '0.0.0.0:29500', advertise: 'head' },
+    unknown: null,
   });
+});
+
+test('a host of which nobody knows is named as one that cannot be reached, beside what is wrong with others', async () => {
+  const ssh = new PretendedSsh('hostname nosuchhost.invalid\n');
+  onTestFinished(() => ssh.close());
+  const unreachable = "process.stderr.write('ssh: Could not resolve hostname\\n'); process.exit(255);";
+  const other = "console.log(JSON.stringify({ version: '0.0.8', protocol: 1 }));";
+  const remote = [ssh.host('nosuchhost', unreachable), ssh.host('older', other)];
+  const { unknown } = await networkOfHosts(remote, {});
+  expect(unknown?.message).toContain('Under which address nosuchhost reaches this machine is unknown');
+  const found = {
+    resolved: { config: CONFIG, segments: [], isa: null },
+    figures: { rankLeast: [1] },
+  } as unknown as Preflight;
+  const options = { hosts: remote, environment: {} } as unknown as LaunchOptions;
+  const refused = await refuseUnfit(options, found, unknown).catch((error: OrchestratorError) => error);
+  const { message, also } = refused as OrchestratorError;
+  expect([message, ...also.map((one) => one.message)]).toEqual([
+    expect.stringContaining('nosuchhost cannot be reached by ssh'),
+    expect.stringContaining('older: it has version 0.0.8'),
+  ]);
 });

@@ -1,12 +1,17 @@
 /** What a coordinator that has died has left, as its records tell, whole or damaged. */
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { formerOf } from '../../../src/coordinator/former.js';
+import { formerOf, orphansOf } from '../../../src/coordinator/former.js';
 import { keptRecords } from '../../../src/coordinator/kept-records.js';
 import { ledgerLine } from '../../../src/coordinator/ledger-file.js';
 import { RunDir } from '../../../src/coordinator/run-dir.js';
+import { Secrets } from '../../../src/coordinator/secrets.js';
+import { socketAddress } from '../../../src/rpc/address.js';
+import { localAddress, machineName } from '../../../src/rpc/local.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
 
@@ -30,7 +35,7 @@ const journal = lines(
 function left(files: Record<string, string>, resumeStep = 0) {
   const runDir = temporaryFolder();
   for (const [name, text] of Object.entries(files)) writeFileSync(join(runDir, name), text);
-  return formerOf(runDir, resumeStep, true);
+  return formerOf(runDir, resumeStep, null);
 }
 
 test('the last committed step and its digest, the last validation, and the workers that started last', () => {
@@ -73,7 +78,7 @@ test('what is before the checkpoint does not count, and workers only where they 
   const runDir = temporaryFolder();
   const files = { 'ledger.jsonl': ledger, 'metrics.jsonl': metrics, 'journal.jsonl': journal };
   for (const [name, text] of Object.entries(files)) writeFileSync(join(runDir, name), text);
-  const former = formerOf(runDir, 8, false);
+  const former = formerOf(runDir, 8, []);
   expect(former).toMatchObject({ members: [], committed: 8 });
   expect(former.validated(8)).toBe(8);
 });
@@ -100,4 +105,27 @@ test('a run that continues after a step keeps its records up to it, and nothing 
   expect(text('ledger.jsonl')).toBe(ledger);
   expect(text('metrics.jsonl')).toBe(metrics);
   expect(text('journal.jsonl')).toBe(journal);
+});
+
+test('workers that may look for another coordinator: those that live on this machine, and those of others', async () => {
+  const runDir = temporaryFolder();
+  const living = { id: 'local-0', pid: 11, host: 'h', machine: machineName(), localAddress: localAddress() };
+  const dead = { ...living, id: 'local-1', localAddress: localAddress() };
+  const elsewhere = { ...living, id: 'b-2', machine: 'another boot' };
+  const earlier = { id: 'local-3', pid: 1, host: 'h' };
+  const journal = lines({ generation: 1, step: 0, workers: [living, dead, elsewhere, earlier] });
+  writeFileSync(join(runDir, 'journal.jsonl'), journal);
+  const server = createServer().listen(socketAddress(living.localAddress) as { path: string });
+  await once(server, 'listening');
+  expect(orphansOf(runDir, false)).toEqual([{ id: 'local-0', pid: 11 }]);
+  // Nobody waits for a coordinator that has ended in order.
+  expect(orphansOf(runDir, true)).toEqual([{ id: 'local-0', pid: 11 }]);
+  new Secrets(runDir).publish(living.localAddress);
+  expect(orphansOf(runDir, true)).toEqual([
+    { id: 'local-0', pid: 11 },
+    { id: 'b-2', pid: null },
+  ]);
+  server.close();
+  await once(server, 'close');
+  expect(orphansOf(runDir, false)).toEqual([]);
 });

@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
+import type { Member } from '../../../src/coordinator/events.js';
 import { Members } from '../../../src/coordinator/members.js';
 
 /** Members by id: "h" of those that hold the state, "l" of those that want to leave. */
 function membersOf(all: Record<string, string>): Members {
   const members = new Members();
+  const holders: Member[] = [];
   for (const [id, flags] of Object.entries(all)) {
     const member = {
       id,
@@ -15,10 +17,11 @@ function membersOf(all: Record<string, string>): Members {
       sharedMemory: '',
     };
     members.join(member, 0);
-    members.standBy(id, true, false);
-    if (flags.includes('h')) members.hold([member]);
+    members.standBy(id, { seesFolder: true, holds: false, isOld: false });
+    if (flags.includes('h')) holders.push(member);
     if (flags.includes('l')) members.wantsToLeave(id, 143);
   }
+  members.hold(holders);
   return members;
 }
 

@@ -40,6 +40,7 @@ class Returning extends Script {
       arithmetic: 'isa avx2',
       instructionSets: ['avx2'],
       holds: true,
+      shares: false,
     };
     return this.event({ type: 'standby', id, standby });
   }
@@ -221,10 +222,57 @@ test('workers that share a state and all lose their sessions go on with it: no o
   const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm' };
   const newest = 5;
   for (const id of ['a', 'b']) run.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
-  const standby = { withoutRunFolder: false, arithmetic: 'isa avx2', instructionSets: ['avx2'], holds: true };
+  const standby = {
+    withoutRunFolder: false,
+    arithmetic: 'isa avx2',
+    instructionSets: ['avx2'],
+    holds: true,
+    shares: true,
+  };
   expect(run.event({ type: 'standby', id: 'a', standby })).toEqual([]);
   const [journal] = run.event({ type: 'standby', id: 'b', standby });
   expect(journal).toMatchObject({ type: 'journal', workers: [{ id: 'a' }, { id: 'b' }] });
+});
+
+test.each([true, false])(
+  'of those that were away while others shared a state, who shares nothing may stay: %s',
+  (shares) => {
+    const run = new Script({ maxWorkers: 3 });
+    run.forming();
+    const formed = { device: null, sharing: { problem: '' }, held: null };
+    for (const id of ['a', 'b']) run.event({ type: 'formed', id, formed });
+    for (const id of ['a', 'b']) run.event({ type: 'ready', id, ready: ready() });
+    const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm' };
+    run.event({ type: 'joined', id: 'c', host: 'h', pid: 1, newest: 1, ...addresses });
+    const standby = {
+      withoutRunFolder: false,
+      arithmetic: 'isa avx2',
+      instructionSets: ['avx2'],
+      holds: false,
+    };
+    const cut = expect.objectContaining({ type: 'cut', id: 'c' });
+    const actions = run.event({ type: 'standby', id: 'c', standby: { ...standby, shares } });
+    if (shares) expect(actions).toContainEqual(cut);
+    else expect(actions).toEqual([]);
+  },
+);
+
+test('whoever shares memory without a state does not stay beside one that holds it', () => {
+  const run = new Returning({ members: ['a'] });
+  const stray = () => {
+    const addresses = { dataAddress: 'c', localAddress: 'c', machine: 'm', sharedMemory: '' };
+    run.event({ type: 'joined', id: 'c', host: 'h', pid: 1, newest: 8, ...addresses });
+    const memory = { holds: false, shares: true };
+    const built = { withoutRunFolder: false, arithmetic: 'isa avx2', instructionSets: ['avx2'] };
+    return run.event({ type: 'standby', id: 'c', standby: { ...built, ...memory } });
+  };
+  const cut = expect.objectContaining({ type: 'cut', id: 'c' });
+  expect(stray()).not.toContainEqual(cut);
+  const actions = run.returns('a');
+  expect(actions).toContainEqual(
+    expect.objectContaining({ type: 'journal', workers: [expect.objectContaining({ id: 'a' })] }),
+  );
+  expect(actions).toContainEqual(cut);
 });
 
 test('without anybody who holds the state, the run resumes from the checkpoint, and nothing is compared', () => {

@@ -4,7 +4,7 @@ import { createConnection } from 'node:net';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
-import { Sessions } from '../../../src/coordinator/sessions.js';
+import { type Presence, Sessions } from '../../../src/coordinator/sessions.js';
 import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
 import { invite } from '../../../src/rpc/invite.js';
 import { connectLink, LinkCredentials } from '../../../src/rpc/links.js';
@@ -17,14 +17,17 @@ let sessions: Sessions;
 let address: string;
 let events: Event[];
 let refused: string[];
+let present: [string, Presence][];
 let invited: (string | null)[];
 let clients: InstanceType<typeof Coordinator>[];
 beforeEach(async () => {
-  [events, refused, clients, invited] = [[], [], [], []];
+  [events, refused, clients, invited, present] = [[], [], [], [], []];
   sessions = new Sessions({
     workers: 2,
+    since: 2,
     generation: () => 3,
     onEvent: (event) => events.push(event),
+    onMember: (id, presence) => present.push([id, presence]),
     invite: ({ uses, seconds, worker }) => {
       invited.push(worker);
       return uses > 1 ? null : `${uses} ${seconds} ${worker}`;
@@ -58,6 +61,7 @@ test.each<[string, FromWorker, status]>([
     { join: { ...JOIN, protocol: PROTOCOL - 1 } },
     status.FAILED_PRECONDITION,
   ],
+  ['holds the state from before', { generation: 1, join: JOIN }, status.FAILED_PRECONDITION],
   ['malformed Join', { join: { ...JOIN, host: 'h'.repeat(257) } }, status.INVALID_ARGUMENT],
 ])('a connection is refused: %s', async (details, message, code) => {
   expect(await connect(message).end).toMatchObject({ code, details: expect.stringContaining(details) });
@@ -80,6 +84,22 @@ test('a worker that joins again takes the place of its former process', async ()
     { type: 'joined', id: 'a', pid: 8 },
     { type: 'heartbeat', id: 'a' },
   ]);
+});
+
+test('whoever starts workers hears who is here, who was lost, and who was told to end', async () => {
+  const [a, b] = [connect({ join: JOIN }), connect({ join: { ...JOIN, workerId: 'b' } })];
+  await eventually(2);
+  sessions.send(['a'], { stop: { exitCode: 143 } });
+  for (const { stream } of [a, b]) stream.end();
+  await eventually(4);
+  expect(present).toEqual(
+    expect.arrayContaining([
+      ['a', 'here'],
+      ['b', 'here'],
+      ['a', 'released'],
+      ['b', 'lost'],
+    ]),
+  );
 });
 
 test('messages of earlier generations are left out and those of later ones refused, but not those that may come at any time', async () => {

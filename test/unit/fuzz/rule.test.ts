@@ -45,6 +45,7 @@ const BODIES = {
     withoutRunFolder: fc.boolean(),
     arithmetic: text,
     holds: fc.boolean(),
+    shares: fc.boolean(),
     instructionSets: list(text),
   }),
   formed: fc.record({

@@ -22,6 +22,10 @@ export interface Standby {
    * The instruction sets with which it could compute, the best first; none on a GPU.
    */
   'instructionSets'?: (string)[];
+  /**
+   * It has been in memory that others share, whether there is a state or not.
+   */
+  'shares'?: (boolean);
 }
 
 /**
@@ -45,4 +49,8 @@ export interface Standby__Output {
    * The instruction sets with which it could compute, the best first; none on a GPU.
    */
   'instructionSets': (string)[];
+  /**
+   * It has been in memory that others share, whether there is a state or not.
+   */
+  'shares': (boolean);
 }
