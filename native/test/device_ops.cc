@@ -336,11 +336,25 @@ std::vector<OpCase> attentions() {
   return all;
 }
 
+/// The emulated device is no Hopper.
+struct WithoutWarpgroups {
+  WithoutWarpgroups() { emulate::warpgroups = false; }
+  ~WithoutWarpgroups() { emulate::warpgroups = true; }
+};
+
 TEST("device: attention without Hopper's warpgroups against the CPU") {
-  emulate::warpgroups = false;
+  const WithoutWarpgroups other;
   graph::Device& device = kernels::cuda::emulated_device();
   for (const OpCase& c : attentions()) check_case(c, device, DType::BF16, "without warpgroups: " + c.name);
-  emulate::warpgroups = true;
+}
+
+TEST("device: on Hopper a library computes attention only if it is demanded") {
+  const Emulated library(emulate::Library::NotDemanded);
+  graph::Device& device = kernels::cuda::emulated_device();
+  const kernels::AttentionDims d{2, 2, 14, 0, 5};
+  for (bool backward : {false, true}) CHECK(device.attention_by(d, backward) == "own kernels for Hopper");
+  const WithoutWarpgroups other;
+  for (bool backward : {false, true}) CHECK(device.attention_by(d, backward) == "an emulated library");
 }
 
 TEST("device: attention by a library against the CPU") {
@@ -355,6 +369,8 @@ TEST("device: a library without a plan, or whose results are not right, does not
   graph::Device& device = kernels::cuda::emulated_device();
   const auto own = [](const std::string& why) { return "own kernels (" + why + ")"; };
   const kernels::AttentionDims d{2, 2, 14, 0, 5};
+  CHECK(device.attention_by(d, true) == "own kernels for Hopper");
+  const WithoutWarpgroups other;
   CHECK(device.attention_by(d, true) == own("no library is emulated"));
   const OpCase c = attentions()[1];
   const auto want = run(c, &device);
@@ -375,6 +391,10 @@ TEST("device: GPUs on which kernels run that were built for others") {
   CHECK(runs_on("90 80-ptx", 90) && runs_on("90 80-ptx", 86) && runs_on("90 80-ptx", 120));
   CHECK(!runs_on("90 80-ptx", 75) && !runs_on("90", 86) && !runs_on("86", 80) && !runs_on("90", 100));
   CHECK(runs_on("80", 86) && runs_on("86 90", 89));
+  CHECK(runs_on("90a 80-ptx", 90) && runs_on("90a 80-ptx", 100) && !runs_on("90a", 100));
+  using kernels::cuda::built_for_warpgroups;
+  CHECK(built_for_warpgroups("80 90a 120-ptx", 90) && built_for_warpgroups("90a", 90));
+  CHECK(!built_for_warpgroups("90a 80-ptx", 100) && !built_for_warpgroups("90 80-ptx", 90));
 }
 
 }  // namespace

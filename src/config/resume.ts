@@ -85,7 +85,8 @@ export const RESUME_RULES: Readonly<Record<string, ResumeRule>> = {
   // Versions without this key had no warm-up.
   'ema.warmup': { ...applies(RATE), kept: true, before: false },
   precision: applies(BITS),
-  activation_checkpointing: applies(NO_BITS),
+  // GPUs that compute GELU within its matmul recompute it from rounded values at the level norms.
+  activation_checkpointing: applies(`${NO_BITS}, except from or to norms on a GPU that fuses GELU`),
   threads: applies(NO_BITS),
   threads_per_slot: applies(NO_BITS),
   exchange: applies(NO_BITS),

@@ -18,7 +18,7 @@ export interface EngineSpec {
   linear: 'compute' | 'fp8';
   /**
    * Activation checkpointing: what the backward pass recomputes instead of keeping. Changes memory and time,
-   * but no bit.
+   * but no bit, except norms on GPUs that fuse GELU (docs/guide/gpu.md).
    */
   recompute: 'nothing' | 'norms' | 'mlp' | 'block';
   /** Compute threads. */

@@ -11,14 +11,6 @@
 
 namespace orch::kernels::cuda {
 
-std::string attention_wanted() {
-  const char* given = std::getenv("ORCHESTRATOR_CUDA_ATTENTION");
-  const std::string value = given ? given : "";
-  for (const char* known : {"", "own", "portable", "cudnn", "cudnn-any"})
-    if (value == known) return value;
-  throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_ATTENTION is own, portable, cudnn or cudnn-any, not ", value);
-}
-
 namespace {
 
 #ifdef ORCH_HAS_CUDNN
@@ -134,7 +126,7 @@ const cudnn::Plan& plan_for(const AttentionDims& d, bool backward) {
   if (it == plans.end()) {
     if (d.tokens == 1) throw Error("ERR_CUDA", "cuDNN does not support one token");
     const Graph graph = backward ? backward_graph(d) : forward_graph(d);
-    it = plans.emplace(key, cudnn::plan_of(graph, attention_wanted() == "cudnn-any")).first;
+    it = plans.emplace(key, cudnn::plan_of(graph, attention_choice() == "cudnn-any")).first;
   }
   return it->second;
 }
@@ -162,8 +154,8 @@ void backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, c
 
 const LibraryAttention* opened() {
   static const auto& library = *new LibraryAttention{cudnn_version(),
-                                                     attention_wanted() == "cudnn-any",
-                                                     !attention_wanted().empty(),
+                                                     attention_choice() == "cudnn-any",
+                                                     !attention_choice().empty(),
                                                      workspace_bytes,
                                                      forward,
                                                      backward};
@@ -176,7 +168,7 @@ const LibraryAttention* opened() { return nullptr; }
 }  // namespace
 
 const LibraryAttention* library_attention(std::string* why) {
-  static const std::string& given = *new std::string(attention_wanted());
+  static const std::string& given = *new std::string(attention_choice());
   static const std::string& version = *new std::string(cudnn_version());
   if (given == "own" || given == "portable" || plans_only()) {
     if (why) *why = plans_only() ? "nothing is launched" : "ORCHESTRATOR_CUDA_ATTENTION=" + given;

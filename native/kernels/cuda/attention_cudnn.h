@@ -21,13 +21,13 @@ struct LibraryAttention {
   void (*backward)(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, const float* lse,
                    const bf16* q, const bf16* k, const bf16* v, const AttentionDims& d, void* workspace);
 };
-/// The value of ORCHESTRATOR_CUDA_ATTENTION, or "". Throws Error(ERR_CUDA) for one that is not known.
-std::string attention_wanted();
+/// The name of the kernels that serve on Hopper, where no library is demanded.
+constexpr const char* kHopperAttention = "own kernels for Hopper";
 /// Null if there is none, and why.
 const LibraryAttention* library_attention(std::string* why = nullptr);
 
-/// What computes the attention of this shape in bf16, forward or backward: the library's name, or "own
-/// kernels" and why it is not the library. Not during a capture.
+/// What computes the attention of this shape in bf16, forward or backward: kHopperAttention, the library's
+/// name, or "own kernels" and why it is not the library. Not during a capture.
 std::string attention_by(const AttentionDims& d, bool backward);
 
 }  // namespace orch::kernels::cuda

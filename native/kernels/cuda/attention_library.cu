@@ -164,25 +164,22 @@ std::string refusal(const LibraryAttention& library, const AttentionDims& d, boo
   return known[key] = problem.empty() ? "" : library.name + ": " + problem;
 }
 
-/// Why the library does not serve this shape, or "". On Hopper the own kernels are faster than cuDNN's, whose
-/// backward pass must give the same bits each time.
-std::string why_own(const LibraryAttention& library, const AttentionDims& d, bool backward) {
-  if (has_warpgroups() && !library.demanded) return "faster than " + library.name;
-  return refusal(library, d, backward);
-}
-/// The library if it serves this shape. It supports whole batches only.
+/// The library if it serves this shape. It supports whole batches only, and on Hopper it serves only if it is
+/// demanded: the own kernels are faster than its plans (bench/results/2026-11-27-cuda-h200.md).
 const LibraryAttention* serving(const AttentionDims& d, bool backward) {
   const LibraryAttention* library = d.to - d.from == d.samples * d.heads ? library_attention() : nullptr;
-  return library && why_own(*library, d, backward).empty() ? library : nullptr;
+  if (!library || (has_warpgroups() && !library->demanded)) return nullptr;
+  return refusal(*library, d, backward).empty() ? library : nullptr;
 }
 
 }  // namespace
 
 std::string attention_by(const AttentionDims& d, bool backward) {
+  if (const LibraryAttention* library = serving(d, backward)) return library->name;
+  if (has_warpgroups()) return kHopperAttention;
   std::string why;
   const LibraryAttention* library = library_attention(&why);
-  if (library) why = why_own(*library, d, backward);
-  return why.empty() ? library->name : "own kernels (" + why + ")";
+  return "own kernels (" + (library ? refusal(*library, d, backward) : why) + ")";
 }
 
 bool attention_by_library(StreamRows<bf16> out, float* lse, const bf16* q, const bf16* k, const bf16* v,

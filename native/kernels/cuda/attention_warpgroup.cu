@@ -141,6 +141,7 @@ __global__ void __launch_bounds__(kThreads, Stats ? 1 : 2)  // statistics need m
 
 void warpgroup_attention(StreamRows<bf16> out, float* lse, AttentionStats* stats, const bf16* q,
                          const bf16* k, const bf16* v, const AttentionDims& d) {
+  index32(2 * d.tokens * d.heads * kHeadDim);  // of rows, signed
   const unsigned of_head = blocks(d.tokens - d.first_query, kOwn);
   const unsigned count = of_head * static_cast<unsigned>(d.to - d.from);
   StatsPart* const parts = stats ? workspace<StatsPart>(count) : nullptr;

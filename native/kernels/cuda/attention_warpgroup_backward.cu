@@ -177,6 +177,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 void warpgroup_attention_backward(bf16* dq, bf16* dk, bf16* dv, StreamRows<const bf16> dout,
                                   StreamRows<const bf16> out, const float* lse, const bf16* q, const bf16* k,
                                   const bf16* v, const AttentionDims& d) {
+  index32(2 * d.tokens * d.heads * kHeadDim);  // of rows, signed
   const unsigned heads = static_cast<unsigned>(d.to - d.from);
   const unsigned tiles = blocks(d.tokens - d.first_query, kTileRows);
   float* const rows = workspace<float>(static_cast<int64_t>(heads) * tiles * kRowFloats);

@@ -133,13 +133,22 @@ std::string nccl_version() {
   }
 }
 
-std::string libraries() {
+bool runs_warpgroups(int capability) {
+  return attention_choice() != "portable" && built_for_warpgroups(ORCH_CUDA_BUILT_FOR, capability);
+}
+
+/// What the bits depend on, and NCCL. Workers compare it.
+std::string libraries(int capability) {
   int runtime = 0;
   check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
   const LibraryAttention* attention = library_attention();
-  return "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) +
-         ", cuBLASLt " + matmul_version() + ", " + (attention ? attention->name : "no cuDNN") + ", " +
-         nccl_version() + (gelu_choice().empty() ? "" : ", GELU " + gelu_choice());
+  const std::string serves = runs_warpgroups(capability) && !(attention && attention->demanded)
+                                 ? kHopperAttention
+                             : attention ? attention->name
+                                         : "no cuDNN";
+  return "CUDA " + std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10) + ", kernels " +
+         kCudaVersion + ", cuBLASLt " + matmul_version() + ", " + serves + ", " + nccl_version() +
+         (gelu_choice().empty() ? "" : ", GELU " + gelu_choice());
 }
 
 int device_count() {
@@ -161,13 +170,14 @@ graph::Device::Description describe_device(int ordinal) {
   if (!runs_on(ORCH_CUDA_BUILT_FOR, capability_of(properties)))
     problem = "compute capability " + std::to_string(properties.major) + "." +
               std::to_string(properties.minor) + "; the kernels are built for " ORCH_CUDA_BUILT_FOR;
-  return {properties.name, libraries(), properties.totalGlobalMem, problem};
+  return {properties.name, libraries(capability_of(properties)), properties.totalGlobalMem, problem};
 }
 
 class CudaDevice final : public TableDevice {
  public:
   explicit CudaDevice(int ordinal) {
     context.plan_only = ordinal < 0;
+    context.warpgroups = attention_choice() != "portable";
     context.launches = &launches_;
     context.held = &held_;
     if (context.plan_only) return;
@@ -181,8 +191,7 @@ class CudaDevice final : public TableDevice {
     check(cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal),
           "cudaDeviceGetAttribute");
     context.most_shared = static_cast<size_t>(most_shared);
-    context.warpgroups = attention_wanted() != "portable" &&
-                         built_for_warpgroups(ORCH_CUDA_BUILT_FOR, capability_of(properties_of(ordinal)));
+    context.warpgroups = runs_warpgroups(capability_of(properties_of(ordinal)));
     for (cudaStream_t* s : {&context.compute_stream, &context.copy_stream})
       check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking), "cudaStreamCreate");
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
@@ -191,7 +200,7 @@ class CudaDevice final : public TableDevice {
   }
 
   Description describe() const override {
-    return context.plan_only ? Description{"a device that only plans", libraries(), 0, ""}
+    return context.plan_only ? Description{"a device that only plans", libraries(90), 0, ""}
                              : describe_device(context.ordinal);
   }
 
@@ -214,9 +223,8 @@ class CudaDevice final : public TableDevice {
   std::string float8_problem() const override {
     enter();
     if (context.plan_only) return "";
-    cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, context.ordinal), "cudaGetDeviceProperties");
-    if (10 * properties.major + properties.minor >= 89) return "";
+    const cudaDeviceProp properties = properties_of(context.ordinal);
+    if (capability_of(properties) >= 89) return "";
     return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) +
            "." + std::to_string(properties.minor) + ", and 8-bit floats need 8.9 (Ada, Hopper or newer)";
   }

@@ -4,12 +4,17 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <initializer_list>
 
 #include "../../graph/device.h"
 #include "../kernels.h"
 #include "attention_cudnn.h"
 
 namespace orch::kernels::cuda {
+
+/// Increased whenever a kernel of this folder changes its results in any bit; workers compare it, and
+/// checkpoints record it, with the versions of the libraries. ("1": before the first run on a GPU.)
+constexpr const char* kCudaVersion = "2";
 
 /// The device's table of kernels (families.h).
 const Table& table();
@@ -25,8 +30,11 @@ bool count_launch(graph::Device::Launches& counted, const unsigned (&grid)[3], u
 /// Whether kernels that were built for these architectures, such as "86 90 80-ptx", run on a GPU of this
 /// compute capability (10 major + minor): machine code within its major version, PTX on any newer GPU.
 bool runs_on(const std::string& built, int capability);
-/// ORCHESTRATOR_CUDA_GELU: "fused", "separate" or "". Throws Error(ERR_CUDA) for another value.
-std::string gelu_choice();
+/// The value of an environment variable, or "". Throws Error(ERR_CUDA) if it is none of these.
+std::string choice(const char* variable, std::initializer_list<const char*> values);
+std::string gelu_choice();         ///< ORCHESTRATOR_CUDA_GELU: fused, separate or ""
+std::string attention_choice();    ///< ORCHESTRATOR_CUDA_ATTENTION: own, portable, cudnn, cudnn-any or ""
+std::string float8_sums_choice();  ///< ORCHESTRATOR_CUDA_FP8_SUMS: fast or ""
 /// Whether the kernels of warpgroup.h are among them, and this GPU has the instructions: Hopper's alone,
 /// which no other architecture runs.
 bool built_for_warpgroups(const std::string& built, int capability);

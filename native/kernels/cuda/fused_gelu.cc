@@ -20,7 +20,7 @@ using Memory = std::shared_ptr<void>;
 /// latter also before GELU.
 constexpr double kMostDifference = 1e-2;
 
-bool is_hopper_or_newer() {
+bool is_default() {
   int ordinal = 0, major = 0;
   check(cudaGetDevice(&ordinal), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal), "cudaDeviceGetAttribute");
@@ -97,9 +97,11 @@ class Trial {
   const Memory a_, b_, bias_, before_;
 };
 
+constexpr const char* kNoAlgorithm = "cuBLASLt has no algorithm";
+
 /// Why the library's product with the epilogue cannot serve, or "".
 std::string problem_of(const graph::MatmulSpec& spec) {
-  if (!has_algorithm(spec)) return "cuBLASLt has no algorithm";
+  if (!has_algorithm(spec)) return kNoAlgorithm;
   const Trial trial(spec);
   const auto differs = [&](const Memory& a, const Memory& b, double most) {
     return a && b && !(trial.difference(a, b) <= most);  // NaN differs
@@ -120,14 +122,17 @@ bool fuses_gelu(const graph::MatmulSpec& spec) {
   const std::string choice = gelu_choice();
   if (spec.a != DType::BF16 || spec.c != DType::BF16 || choice == "separate") return false;
   if (plans_only()) return true;
+  // A graph without a backward pass decides as the one with it, which is built first, while there is memory.
+  graph::MatmulSpec tried = spec;
+  if (tried.epilogue == Epilogue::Gelu) tried.epilogue = Epilogue::GeluKeep;
   if (choice.empty()) {
-    const auto line = noted(spec);
-    if (line ? *line == "separate" : !is_hopper_or_newer()) return false;
+    const auto line = noted(tried);
+    if (line ? *line == "separate" : !is_default()) return false;
   }
   static auto& problems = *new std::map<std::string, std::string>;
-  const std::string key = graph::key_of(spec);
+  const std::string key = graph::key_of(tried);
   const auto [it, fresh] = problems.try_emplace(key);
-  if (fresh) it->second = problem_of(spec);
+  if (fresh) it->second = has_algorithm(spec) ? problem_of(tried) : kNoAlgorithm;
   if (choice == "fused" && !it->second.empty())
     throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_GELU=fused: ", key, ": ", it->second);
   return it->second.empty();

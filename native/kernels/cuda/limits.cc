@@ -37,13 +37,22 @@ bool runs_on(const std::string& built, int capability) {
   return false;
 }
 
-std::string gelu_choice() {
-  const char* given = std::getenv("ORCHESTRATOR_CUDA_GELU");
+std::string choice(const char* variable, std::initializer_list<const char*> values) {
+  const char* given = std::getenv(variable);
   const std::string value = given ? given : "";
-  if (!value.empty() && value != "fused" && value != "separate")
-    throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_GELU is fused or separate, not ", value);
-  return value;
+  if (value.empty()) return value;
+  std::string known;
+  for (const char* one : values) {
+    if (value == one) return value;
+    known += (known.empty() ? "" : ", ") + std::string(one);
+  }
+  throw Error("ERR_CUDA", variable, " is one of ", known, ", not ", value);
 }
+std::string gelu_choice() { return choice("ORCHESTRATOR_CUDA_GELU", {"fused", "separate"}); }
+std::string attention_choice() {
+  return choice("ORCHESTRATOR_CUDA_ATTENTION", {"own", "portable", "cudnn", "cudnn-any"});
+}
+std::string float8_sums_choice() { return choice("ORCHESTRATOR_CUDA_FP8_SUMS", {"fast"}); }
 
 bool built_for_warpgroups(const std::string& built, int capability) {
   return capability == 90 && (built + " ").find("90a ") != std::string::npos;

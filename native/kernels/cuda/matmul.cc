@@ -51,10 +51,7 @@ void* library_workspace() {
 
 /// ORCHESTRATOR_CUDA_FP8_SUMS=fast: the tensor cores of Hopper sum products of 8-bit floats with fewer bits
 /// than fp32 has; otherwise partial sums are added in fp32.
-bool fast_sums() {
-  const char* sums = std::getenv("ORCHESTRATOR_CUDA_FP8_SUMS");
-  return sums && std::string(sums) == "fast";
-}
+bool fast_sums() { return !float8_sums_choice().empty(); }
 
 cudaDataType_t type_of(DType t) {
   switch (t) {
@@ -186,7 +183,7 @@ struct Plan {
 };
 
 /// What was noted of each shape, in the file that ORCHESTRATOR_CUDA_ALGORITHMS names.
-std::optional<std::string> noted(const std::string& key) {
+const std::map<std::string, std::string>& notes() {
   static const auto& table = *new std::map<std::string, std::string>([] {
     std::map<std::string, std::string> t;
     if (const char* path = std::getenv("ORCHESTRATOR_CUDA_ALGORITHMS")) {
@@ -197,8 +194,21 @@ std::optional<std::string> noted(const std::string& key) {
     }
     return t;
   }());
-  const auto it = table.find(key);
-  return it == table.end() ? std::nullopt : std::optional(it->second);
+  return table;
+}
+std::optional<std::string> noted(const std::string& key) {
+  const auto it = notes().find(key);
+  return it == notes().end() ? std::nullopt : std::optional(it->second);
+}
+/// " with algorithms 1f2e3d4c": a digest (FNV-1a) of the notes, on which the bits depend; "" without any.
+std::string name_of_notes() {
+  if (notes().empty()) return "";
+  uint32_t digest = 2166136261u;
+  for (const auto& [key, value] : notes())
+    for (const char c : key + " " + value + "\n") digest = (digest ^ static_cast<uint8_t>(c)) * 16777619u;
+  char text[32];
+  std::snprintf(text, sizeof text, " with algorithms %08x", digest);
+  return text;
 }
 /// The algorithm that was noted, or the first one.
 size_t tuned(const std::string& key) {
@@ -281,7 +291,7 @@ bool sums_are_right(Plan& plan, const graph::MatmulSpec& s) {
 std::string matmul_version() {
   const size_t v = cublasLtGetVersion();
   return std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100) +
-         (fast_sums() ? " (fast sums of fp8)" : "");
+         name_of_notes() + (fast_sums() ? " (fast sums of fp8)" : "");
 }
 
 DType bias_type(graph::MatmulSpec spec) {

@@ -24,6 +24,33 @@ GPU_INLINE uint64_t tile_descriptor(const void* tile) {
 }
 #endif
 
+#if !defined(__CUDACC__)
+/// The product by its definition, when it is waited for: a tile or sums that were changed before give another
+/// result, and sums that are read before are NaN.
+template <Right By>
+void product_now(float (&sum)[8][4], const uint32_t (&left)[4], unsigned char* tile, int step, bool adds) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = 2 * (lane % 4);
+  const auto element = [&](int row, int channel) -> uint32_t {
+    return reinterpret_cast<const uint16_t*>(chunk_at(tile, row, channel / 8))[channel % 8];
+  };
+  for (int n = 0; n < 8; ++n) {
+    uint32_t right[2];
+    for (int half = 0; half < 2; ++half) {
+      const int k = 16 * step + 8 * half + t, column = 8 * n + g;
+      right[half] = By == Right::ByRows ? element(k, column) | element(k + 1, column) << 16
+                                        : element(column, k) | element(column, k + 1) << 16;
+    }
+    if (!adds)
+      for (float& x : sum[n]) x = 0;
+    multiply_add(sum[n], left, right[0], right[1]);
+  }
+}
+inline void poison(float (&sum)[8][4]) {
+  for (auto& block : sum)
+    for (float& x : block) x = NAN;
+}
+#endif
+
 /// Starts sum [64, 64] = left [64, 16] right [16, 64], added to the sum if `adds`: a warp has 16 rows, in the
 /// layout of multiply_add; the right operand is part `step` of four of the tile.
 template <Right By>
@@ -46,21 +73,11 @@ GPU_INLINE void start_product(float (&sum)[8][4], const uint32_t (&left)[4], uns
         "n"(By == Right::ByRows ? 1 : 0));
 #undef ORCH_FOUR
 #elif !defined(__CUDACC__)
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = 2 * (lane % 4);
-  const auto element = [&](int row, int channel) -> uint32_t {
-    return reinterpret_cast<const uint16_t*>(chunk_at(tile, row, channel / 8))[channel % 8];
-  };
-  for (int n = 0; n < 8; ++n) {
-    uint32_t right[2];
-    for (int half = 0; half < 2; ++half) {
-      const int k = 16 * step + 8 * half + t, column = 8 * n + g;
-      right[half] = By == Right::ByRows ? element(k, column) | element(k + 1, column) << 16
-                                        : element(column, k) | element(column, k + 1) << 16;
-    }
-    if (!adds)
-      for (float& x : sum[n]) x = 0;
-    multiply_add(sum[n], left, right[0], right[1]);
-  }
+  if (!adds) poison(sum);
+  const uint4 a{left[0], left[1], left[2], left[3]};  // may be out of scope when the product runs
+  emulate::start_product([&sum, a, tile, step, adds] {
+    product_now<By>(sum, {a.x, a.y, a.z, a.w}, tile, step, adds);
+  });
 #endif
 }
 /// Before products whose operands in registers other instructions wrote.
@@ -73,6 +90,8 @@ GPU_INLINE void order_products() {
 GPU_INLINE void commit_products() {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory");
+#elif !defined(__CUDACC__)
+  emulate::commit_products();
 #endif
 }
 /// Waits until at most the last `Open` batches are unfinished.
@@ -80,6 +99,8 @@ template <int Open>
 GPU_INLINE void wait_for_products() {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Open) : "memory");
+#elif !defined(__CUDACC__)
+  emulate::wait_for_products(Open);
 #endif
 }
 /// Keeps the compiler from moving what reads or writes these numbers to the other side: after a wait, for the
@@ -128,7 +149,7 @@ struct HeadRows {
     return (position >= split ? second : first) + position * stride;
   }
 };
-/// Of q, k or v.
+/// The rows of q, k or v.
 GPU_INLINE HeadRows rows_of_head(const bf16* x, const AttentionDims& d, int64_t head) {
   const bf16* const at = x + head * d.tokens * kHeadDim;
   return {at, at, static_cast<int>(kHeadDim), 0};

@@ -47,6 +47,14 @@ describe('the table of what may change at resume', () => {
     expect(describeChange(found!, 6)).toBe(text);
   });
 
+  test('keys that change time and memory alone say so; activation_checkpointing names its exception', () => {
+    const why = (set: string) => changedKeys(load(), load(set))[0]!.rule.why;
+    for (const set of ['threads=2', 'threads_per_slot=2', 'exchange=grpc'])
+      expect(why(set)).toBe('time and memory change, the result does not');
+    // GPUs that fuse GELU recompute it from rounded values.
+    expect(why('activation_checkpointing=norms')).toMatch(/the result does not, except .*norms on a GPU/);
+  });
+
   test('an average may be given up, not begun; one change, not one for each of its keys', () => {
     const without = load('ema=null', 'validation.weights=[master]');
     const off = changedKeys(load('validation.weights=[master]'), without);

@@ -101,6 +101,8 @@ struct Fiber {
   int arrived;     ///< of a warp's first lane: lanes that wait in a warp operation
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> closed;
+  std::vector<std::function<void()>> started;  ///< asynchronous products
+  std::deque<std::vector<std::function<void()>>> committed;
 };
 
 std::mutex one_grid;
@@ -170,6 +172,8 @@ void run_block(dim3 size) {
     f.arrived = 0;
     f.open.clear();
     f.closed.clear();
+    if (!f.started.empty() || !f.committed.empty())
+      throw Error("ERR_EMULATED", "A thread ended with products that it has not waited for");
     // The layout that orch_emulate_switch leaves.
     void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack) - kCallWords - kSwitchWords;
     top[kEntryWord] = reinterpret_cast<void*>(&enter);
@@ -302,6 +306,20 @@ void wait_for_copies(int open) {
   auto& groups = current->closed;
   for (; groups.size() > static_cast<size_t>(open); groups.pop_front())
     for (const Copy& c : groups.front()) c.inside ? std::memcpy(c.to, c.from, 16) : std::memset(c.to, 0, 16);
+}
+
+void start_product(std::function<void()> product) { current->started.push_back(std::move(product)); }
+void commit_products() {
+  current->committed.push_back(std::move(current->started));
+  current->started.clear();
+}
+void wait_for_products(int open) {
+  auto& batches = current->committed;
+  while (batches.size() > static_cast<size_t>(open)) {
+    const auto batch = std::move(batches.front());
+    batches.pop_front();
+    for (const auto& product : batch) product();
+  }
 }
 
 }  // namespace orch::emulate

@@ -53,6 +53,10 @@ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
 void copy_async(void* to, const void* from, bool inside);
 void commit_copies();
 void wait_for_copies(int open);
+/// Products that run when they are waited for.
+void start_product(std::function<void()> product);
+void commit_products();
+void wait_for_products(int open);
 
 }  // namespace orch::emulate
 

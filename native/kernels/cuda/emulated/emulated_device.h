@@ -10,7 +10,7 @@ extern bool backwards;
 /// Whether the kernels that need Hopper's warpgroups run.
 extern bool warpgroups;
 /// The library that serves attention: none, one that does it right, one with a fault.
-enum class Library { None, Right, Wrong, Unsteady, NoPlan };
+enum class Library { None, Right, NotDemanded, Wrong, Unsteady, NoPlan };
 extern Library library;
 }  // namespace orch::emulate
 

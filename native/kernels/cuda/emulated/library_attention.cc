@@ -121,7 +121,7 @@ void backward(bf16* dq, bf16* dk, bf16* dv, const bf16* dout, const bf16* out, c
 }
 template <Library L>
 const LibraryAttention* emulated() {
-  static const LibraryAttention library{"an emulated library", false,      true,
+  static const LibraryAttention library{"an emulated library", false,      L != Library::NotDemanded,
                                         workspace_bytes<L>,    forward<L>, backward<L>};
   return &library;
 }
@@ -133,6 +133,8 @@ const LibraryAttention* library_attention(std::string* why) {
   switch (emulate::library) {
     case Library::Right:
       return emulated<Library::Right>();
+    case Library::NotDemanded:
+      return emulated<Library::NotDemanded>();
     case Library::Wrong:
       return emulated<Library::Wrong>();
     case Library::Unsteady:
