@@ -274,12 +274,18 @@ TEST("kernels dispatch") {
     const auto* entries = reinterpret_cast<void* const*>(&t->f32);  // every entry of the table is set
     for (size_t i = 0; i < (sizeof t->f32 + sizeof t->b16 + sizeof t->mixed + sizeof t->raw) / sizeof(void*);
          ++i) {
-      // On the CPU alone, a state that processes share is updated, and checksums of messages are computed.
+      // On the CPU alone, a state that processes share is updated, and checksums of messages are computed; on
+      // devices alone, 8-bit floats.
       const auto* entry = reinterpret_cast<const optim::LoggedUpdateKernel*>(entries + i);
       const auto& logged = t->raw.logged_update;
-      const bool on_cpu_alone = (entry >= std::begin(logged) && entry < std::end(logged)) ||
-                                entries + i == reinterpret_cast<void* const*>(&t->raw.checksum);
-      CHECK(entries[i] != nullptr || (on_cpu_alone && t == &kernels::cuda::table()), t->isa, " entry ", i);
+      const auto is = [&](const auto& of_table) {
+        return entries + i == reinterpret_cast<void* const*>(&of_table);
+      };
+      const bool on_device = t == &kernels::cuda::table();
+      const bool absent =
+          on_device ? (entry >= std::begin(logged) && entry < std::end(logged)) || is(t->raw.checksum)
+                    : is(t->raw.quantize) || is(t->raw.quantize_gelu);
+      CHECK((entries[i] == nullptr) == absent, t->isa, " entry ", i);
     }
     for (const kernels::Matmul* m : {&t->matmul_f32, &t->matmul_b16}) {
       const bool filled = m->scratch_bytes && m->parts && m->grain && m->run;

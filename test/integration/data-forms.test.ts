@@ -109,7 +109,7 @@ describe('a prepared set', () => {
     expect(verified).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(/24 rows in 2 files, .*; 4 numeric columns, all finite\n$/),
-      stderr: expect.stringMatching(/^warning: .*column "ragged", row 1: expected a list .*\(not used\)$/m),
+      stderr: expect.stringMatching(/^warn .*column "ragged", row 1: expected a list .*\(not used\)$/m),
     });
     // Without a configuration, what no run could read is told, and blocks nothing either.
     const alone = orchestrator('dataset', 'verify', PREPARED);
@@ -118,12 +118,12 @@ describe('a prepared set', () => {
       stdout: expect.stringContaining('2 numeric columns, all finite'),
     });
     expect(alone.stderr).toMatch(
-      /^warning: .*"prompt_embeds".* uint16 \(a run cannot use the column as it is\)$/m,
+      /^warn .*"prompt_embeds".* uint16 \(a run cannot use the column as it is\)$/m,
     );
     expect(alone.stderr).not.toContain('caption');
     const unscaled = configOf('unscaled', PREPARED, { latent_shift: 0, latent_scale: 1 });
     expect(orchestrator('dataset', 'verify', PREPARED, '--config', unscaled).stderr).toMatch(
-      /warning: .*standard deviation 0\.6\d, where about 0 and 1 are expected: set data\.latent_shift to 0\.0\d+ and data\.latent_scale to 1\.\d+/,
+      /warn .*standard deviation 0\.6\d, where about 0 and 1 are expected: set data\.latent_shift to 0\.0\d+ and data\.latent_scale to 1\.\d+/,
     );
     const patches = configOf('patches', PREPARED);
     const changed = JSON.parse(readFileSync(patches, 'utf8'));
@@ -214,7 +214,7 @@ describe('rows that are not finite', () => {
     expect(orchestrator('dataset', 'verify', '--config', skips, '--record')).toMatchObject({
       status: 0,
       stdout: expect.stringContaining('hashes recorded in SHA256SUMS; 4 numeric columns, with rows to skip'),
-      stderr: expect.stringMatching(/warning: .*row 7 .*\(skipped: data\.on_non_finite\)/),
+      stderr: expect.stringMatching(/warn .*row 7 .*\(skipped: data\.on_non_finite\)/),
     });
     expect(readdirSync(dir)).toContain('SHA256SUMS');
     // Without a configuration nobody knows whether a run reads the column.
@@ -223,7 +223,7 @@ describe('rows that are not finite', () => {
     expect(orchestrator('dataset', 'verify', unknown, '--record')).toMatchObject({
       status: 0,
       stdout: expect.stringContaining('hashes recorded in SHA256SUMS'),
-      stderr: expect.stringMatching(/warning: .*row 7 .*\(a run that reads this column ends with it\)/),
+      stderr: expect.stringMatching(/warn .*row 7 .*\(a run that reads this column ends with it\)/),
     });
   });
 });
