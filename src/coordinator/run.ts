@@ -406,5 +406,5 @@ export class Run {
 function howToResume(resume: string): string {
   return resume === 'auto'
     ? 'run the same command to resume'
-    : `to resume, run the command with --resume auto, not --resume ${resume}`;
+    : `to resume, run the command with \`--resume auto\`, not \`--resume ${resume}\``;
 }

@@ -56,7 +56,9 @@ const released = (line: string) => line.replaceAll(HELD, ' ');
  */
 export function wrapped(text: string, width: number, indent = ''): string[] {
   const lines = [''];
-  for (const [, gap, word] of withSpansHeld(text).matchAll(/( *)([^ ]+)/g) as Iterable<[string, string, string]>) {
+  for (const [, gap, word] of withSpansHeld(text).matchAll(/( *)([^ ]+)/g) as Iterable<
+    [string, string, string]
+  >) {
     const line = lines.at(-1)!;
     const longer = `${line}${gap}${word}`;
     // A line that has only its indentation takes the word in any case.
@@ -85,7 +87,11 @@ function foldedLine(line: string, width: number): string[] {
   const text = stripVTControlCharacters(line);
   const starts = [...text.matchAll(/(?<=\S) {2,}(?=\S)/g)].map(({ index, 0: gap }) => index + gap.length);
   const column = starts.findLast((start) => start <= width / 2) ?? 0;
-  const longest = Math.max(...withSpansHeld(text).split(' ').map(({ length }) => length));
+  const longest = Math.max(
+    ...withSpansHeld(text)
+      .split(' ')
+      .map(({ length }) => length),
+  );
   const margin = 2 + text.length - text.trimStart().length;
   return wrapped(line, width, ' '.repeat(column > 0 && column + longest <= width ? column : margin));
 }

@@ -83,9 +83,7 @@ describe('the report of a recorded study', () => {
 
   test('has data sets under their own names', () => {
     const results = { losses: { shapesLarge: { epsilonError: 0.123456789 } } };
-    expect(JSON.stringify(results, asReported)).toBe(
-      '{"losses":{"shapesLarge":{"epsilon_error":0.123457}}}',
-    );
+    expect(JSON.stringify(results, asReported)).toBe('{"losses":{"shapesLarge":{"epsilon_error":0.123457}}}');
   });
 
   test('has the ranks that peeling fronts gives, beside the published ones', async () => {
