@@ -123,7 +123,7 @@ export function encodeManifest(manifest: CheckpointManifest): string {
 /** The error for a checkpoint that is incomplete or changed. */
 export function damaged(path: string, what: string, cause?: unknown): OrchestratorError {
   const hint =
-    'Take another checkpoint: `orchestrator checkpoint verify RUN` shows which of a run are valid, and --resume auto takes the latest of them';
+    'Take another checkpoint: `orchestrator checkpoint verify RUN` shows which of a run are valid, and `--resume auto` takes the latest of them';
   return new OrchestratorError('ERR_CHECKPOINT_DAMAGED', `${path}: ${what}`, { hint, cause });
 }
 

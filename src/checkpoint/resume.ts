@@ -36,7 +36,7 @@ async function findIn(root: string, check: typeof openCheckpoint): Promise<Found
   throw new OrchestratorError(
     'ERR_CHECKPOINT_DAMAGED',
     `None of the ${damaged.length} checkpoints in ${root} is valid:\n${damaged.map(({ reason }) => `  ${reason}`).join('\n')}`,
-    'Resume from another checkpoint with --resume PATH, or start a new run in another --run-dir',
+    'Resume from another checkpoint with `--resume PATH`, or start a new run in another --run-dir',
   );
 }
 

@@ -1,5 +1,4 @@
 /** The options of `launch` that name hosts: what they mean, and whether the hosts are fit for the run. */
-
 import type { Config } from '../config/schema.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError, refuse } from '../errors.js';

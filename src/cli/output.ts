@@ -1,6 +1,7 @@
 /** What commands print. */
 import { fieldLines, foldedPage } from '../text/columns.js';
 import { quantity } from '../text/quantities.js';
+import { snakeCase } from '../text/snake-case.js';
 
 /** Prints a result as JSON where --json asks for it, otherwise as the page that `render` makes of it. */
 export function printResult<T>(result: T, json: true | undefined, render: (result: T) => string): void {
@@ -8,30 +9,22 @@ export function printResult<T>(result: T, json: true | undefined, render: (resul
   else printPage(render(result));
 }
 
-/** Prints a page. On a terminal, no number or word of it is broken at the right edge. */
-export function printPage(text: string): void {
-  const { isTTY, columns } = process.stdout;
-  process.stdout.write(isTTY && columns > 0 ? foldedPage(text, columns) : text);
+/** On a terminal, no number or word of a page is broken at the right edge. */
+export function printPage(text: string, stream: NodeJS.WriteStream = process.stdout): void {
+  const { isTTY, columns } = stream;
+  stream.write(isTTY && columns > 0 ? foldedPage(text, columns) : text);
 }
 
 /** Prints a line of fields; on a terminal that is narrower, in several. */
-export function printFields(line: string): void {
-  const { isTTY, columns } = process.stdout;
+export function printFields(line: string, stream: NodeJS.WriteStream = process.stdout): void {
+  const { isTTY, columns } = stream;
   const lines = isTTY && columns > 0 ? fieldLines(line, columns) : [line];
-  process.stdout.write(`${lines.join('\n')}\n`);
+  stream.write(`${lines.join('\n')}\n`);
 }
 
-/** Prints a note on stderr; on a terminal, no word of it is broken at the right edge. */
+/** Prints a note on stderr. */
 export function printNote(text: string): void {
-  const { isTTY, columns } = process.stderr;
-  process.stderr.write(`${isTTY && columns > 0 ? foldedPage(text, columns) : text}\n`);
-}
-
-/** Prints a line of fields on stderr; on a terminal that is narrower, in several. */
-export function printNoteFields(line: string): void {
-  const { isTTY, columns } = process.stderr;
-  const lines = isTTY && columns > 0 ? fieldLines(line, columns) : [line];
-  process.stderr.write(`${lines.join('\n')}\n`);
+  printPage(`${text}\n`, process.stderr);
 }
 
 /** Columns of a page that goes into a file or a pipe. */
@@ -73,12 +66,6 @@ export function dialect(value: unknown): unknown {
     dialect(inner),
   ]);
   return Object.fromEntries(entries);
-}
-
-/** "firstNonFiniteRows" is "first_non_finite_rows"; other texts stay as they are. */
-function snakeCase(key: string): string {
-  if (!/^[a-z][A-Za-z0-9]*$/.test(key)) return key;
-  return key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /**

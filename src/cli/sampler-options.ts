@@ -1,5 +1,4 @@
 /** What `sample` and `evaluate` share: their options, and opening a model. */
-
 import { type Command, Option } from 'commander';
 import type { DrawSettings } from '../engine/draw.js';
 import { UNTRAINED } from '../engine/stored-weights.js';

@@ -48,7 +48,7 @@ export function judgeReady(
       return new OrchestratorError(
         'ERR_STATE_MISMATCH',
         `The ${what} of ${name} is ${value(answer)}, that of ${whose} ${reference}`,
-        'All workers need the same version of orchestrator, the same data set, and processors that compute alike (orchestrator doctor); otherwise the memory or the processor of one of the machines may be faulty',
+        'All workers need the same version of orchestrator, the same data set, and processors that compute alike (`orchestrator doctor`); otherwise the memory or the processor of one of the machines may be faulty',
       );
     }
   }

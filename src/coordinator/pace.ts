@@ -27,8 +27,13 @@ const CHECKPOINT_BYTES_PER_SECOND = 250e6;
 const CHECKPOINT_SHARE = 1 / 2;
 /** What was not measured yet may take this share more or less than it is estimated to. */
 const ESTIMATE_ERROR = 1 / 2;
-/** A remaining time that may be wrong by more than this share is a rough one. */
+/** Where that may make the remaining time wrong by more than this share, it is a rough one. */
 const ROUGH = 0.1;
+/**
+ * It is rough, too, where the newest blocks of steps differ by more than this share, or are too few. Chosen by the
+ * recorded runs (test/fixtures/paces), also with any one of them left out.
+ */
+const STEADY = 0.25;
 
 export interface PaceOptions {
   /** The first step of this process; larger than 1 in a resumed run. */
@@ -47,7 +52,7 @@ export interface PaceOptions {
 
 export interface Remaining {
   seconds: number;
-  /** It may be wrong by more than a tenth: too little was measured, or what was measured varies too much. */
+  /** It is more often wrong than others: too little was measured, or the newest steps are not of one pace. */
   isRough: boolean;
 }
 
@@ -189,14 +194,13 @@ export class Pace {
       (isValidated ? 0 : validations) +
       (this.#extras.length > 0 ? 0 : checkpoints) +
       (this.#write === null ? write : 0);
-    const wrong = 2 * this.#stepError * ofSteps + ESTIMATE_ERROR * estimated;
-    return { seconds, isRough: wrong > ROUGH * seconds };
+    return { seconds, isRough: !this.#isSteady || ESTIMATE_ERROR * estimated > ROUGH * seconds };
   }
 
-  /** Standard error of the pace of the steps that are the most, as a share of it. */
-  get #stepError(): number {
+  /** Whether the newest steps are of one pace, of the kind that has the most. */
+  get #isSteady(): boolean {
     const { pace } = this.#plain.count >= this.#sampled.count ? this.#plain : this.#sampled;
-    return pace === null ? 1 : pace.error / pace.mean;
+    return pace !== null && pace.range <= STEADY;
   }
 
   /** Seconds of the steps after one, without what comes between them. */

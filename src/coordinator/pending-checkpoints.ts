@@ -160,7 +160,7 @@ export class PendingCheckpoints {
   resumption(): string {
     const { step, path } = this.#last;
     if (this.#own) {
-      return `The last checkpoint is that of step ${step}: --resume auto, the default, resumes from it`;
+      return `The last checkpoint is that of step ${step}: \`--resume auto\`, the default, resumes from it`;
     }
     if (path === '') return 'There is no checkpoint yet: the same command starts from the beginning';
     return `No checkpoint was written since the run was resumed: the same command resumes from ${path} (step ${step})`;

@@ -141,7 +141,7 @@ async function abandoned(checkpoints: string, step: number): Promise<string[]> {
   const [latest] = await listCheckpoints(checkpoints);
   if (latest === undefined || latest.step <= step) return [];
   return [
-    `${latest.path} is later than step ${step}, from which --resume says to go on: the steps after ${step} are trained again, and later checkpoints are renamed to superseded-*; --resume auto takes the latest`,
+    `${latest.path} is later than step ${step}, from which --resume says to go on: the steps after ${step} are trained again, and later checkpoints are renamed to superseded-*; \`--resume auto\` takes the latest`,
   ];
 }
 
@@ -154,7 +154,7 @@ async function refuseToOverwrite(path: string, checkpoints: string): Promise<voi
   throw new OrchestratorError(
     'ERR_RUN_DIR',
     `${path} holds checkpoints up to step ${latest.step} already`,
-    'Resume from them with --resume auto, start in another --run-dir, or remove the folder',
+    'Resume from them with `--resume auto`, start in another --run-dir, or remove the folder',
   );
 }
 

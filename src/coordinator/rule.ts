@@ -201,10 +201,10 @@ export class RunState {
   #exited(id: string, exit: Exit, now: number): Action[] {
     const isMember = this.#membership.members.has(id);
     const released = this.#membership.takeReleased(id);
-    if (!isMember && released !== null && stopCodeOf(exit) !== null)
-      return [{ type: 'note', message: `${released} has left` }];
     const lost = this.#lostOnes.get(id);
     this.#lostOnes.delete(id);
+    if (!isMember && released !== null && stopCodeOf(exit) !== null)
+      return [{ type: 'note', message: `${released} has left` }];
     // The end of its session was noticed before.
     if (!isMember && lost !== undefined) {
       const message = `${lost.name} ${describeExit(exit, lost.where)}`;

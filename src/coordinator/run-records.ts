@@ -358,7 +358,7 @@ export class RunRecords {
   fault(level: 'warn' | 'error', fault: Fault): void {
     const [what, ...hints] = faultLines(fault);
     this.#recorder.note(level, what);
-    for (const hint of hints) this.#recorder.note('info', hint);
+    for (const hint of hints) this.#recorder.note('notice', hint);
   }
 }
 

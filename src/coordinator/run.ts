@@ -236,7 +236,7 @@ export class Run {
         const on = await listenOnNetwork(network, this.#sessions, this.#secrets);
         this.#invite = on.invite;
         this.#fetcher.open({ own: on.own, expected: expectedState(this.#resolved, this.#resolved.data) });
-        this.#recorder.note('info', `workers of other machines join at ${on.address}`);
+        this.#recorder.note('notice', `workers of other machines join at ${on.address}`);
       }
       this.#secrets.publish(address);
       const { notes, orphans } = this.#resolved;
@@ -259,7 +259,7 @@ export class Run {
     this.#handle({ type: 'stop', exitCode: SIGNAL_EXIT[signal], reason });
     const { phase } = this.#state;
     if (signal === 'SIGINT' && (phase === 'DRAINING' || phase === 'CHECKPOINTING')) {
-      this.#recorder.note('info', 'press Ctrl-C again, a second or more from now, to stop without saving');
+      this.#recorder.note('notice', 'press Ctrl-C again, a second or more from now, to stop without saving');
     }
   }
 
@@ -359,7 +359,7 @@ export class Run {
         this.#records.missedCheckpoint(action.missed);
         break;
       case 'stopping':
-        this.#recorder.note('info', `${action.reason}: finishing the step and writing a checkpoint`);
+        this.#recorder.note('notice', `${action.reason}: finishing the step and writing a checkpoint`);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -406,5 +406,5 @@ export class Run {
 function howToResume(resume: string): string {
   return resume === 'auto'
     ? 'run the same command to resume'
-    : `to resume, run the command with --resume auto, not --resume ${resume}`;
+    : `to resume, run the command with \`--resume auto\`, not \`--resume ${resume}\``;
 }

@@ -15,9 +15,10 @@ export interface Scheduled {
 }
 
 /**
- * - suspended: it neither ran nor waited for a processor, as after SIGSTOP.
+ * - suspended: most of the time it neither ran nor waited for a processor, as after SIGSTOP, or in a call that waited
+ *   for the disk.
  * - overloaded: other programs had the processors.
- * - busy: it computed, or a call of its own did not return.
+ * - busy: it computed.
  * - unknown: the scheduler does not say.
  */
 export type StandstillCause = 'suspended' | 'overloaded' | 'busy' | 'unknown';
@@ -55,8 +56,10 @@ export class StandstillWatch {
 
 function causeOf(ms: number, before: Scheduled | null, after: Scheduled | null): StandstillCause {
   if (before === null || after === null) return 'unknown';
-  if (after.waited - before.waited > ms / 2) return 'overloaded';
-  return after.ran - before.ran > ms / 2 ? 'busy' : 'suspended';
+  const ran = after.ran - before.ran;
+  const waited = after.waited - before.waited;
+  if (ran + waited <= ms / 2) return 'suspended';
+  return waited >= ran ? 'overloaded' : 'busy';
 }
 
 /** Null where the kernel does not count it. */

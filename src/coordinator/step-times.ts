@@ -7,26 +7,23 @@ const HISTORY = 400;
 const SAME = 0.3;
 /**
  * A step counts as so many medians at most: one that stood still, as in a suspension or while another program
- * took the machine, would otherwise be part of the forecast of all later ones.
+ * took the machine, would otherwise be part of the forecast of all later ones. Before WINDOW steps are known, one
+ * counts less: what disturbs the beginning, such as code that is compiled and memory that is touched for the first
+ * time, makes single steps slower and none faster.
  */
-const MOST_MEDIANS = 4;
-/**
- * Before WINDOW steps are known the pace is that of this share of them, the newest, and of at least so many; each
- * counts as so many medians at most. What disturbs the beginning, such as code that is compiled and memory that is
- * touched for the first time, makes steps slower and none faster.
- */
-const AT_FIRST = { share: 0.6, least: 6, mostMedians: 1.25 };
-/**
- * Steps are no independent samples where the machine is faster at times, and slower at others. So the pace is taken to
- * be as uncertain as means of parts of the steps show: by this share of their standard deviation.
- */
-const PARTS = { most: 8, leastSteps: 5, share: 0.7 };
+const MOST_MEDIANS = { atFirst: 1.25, later: 4 };
+/** Steps whose means are compared, and how many such blocks, the newest. */
+const BLOCK = 5;
+const BLOCKS = 4;
 
 export interface StepPace {
   /** Seconds of a step. */
   mean: number;
-  /** Standard error of the mean of later steps, in seconds; as large as the mean where there is one step. */
-  error: number;
+  /**
+   * Range of the means of the newest blocks of steps, as a share of their mean: the largest less the smallest. Infinite
+   * where there are fewer than two blocks.
+   */
+  range: number;
 }
 
 export class StepTimes {
@@ -51,26 +48,9 @@ export class StepTimes {
 }
 
 function paceOf(seconds: readonly number[]): StepPace {
-  const used = seconds.length < WINDOW ? newest(seconds) : lastOfOnePace(seconds);
-  const average = mean(used);
-  if (used.length === 1) return { mean: average, error: average };
-  const independent = deviation(used) / Math.sqrt(used.length);
-  return { mean: average, error: Math.max(independent, PARTS.share * deviation(partsOf(used))) };
-}
-
-function newest(seconds: readonly number[]): number[] {
-  const { share, least, mostMedians } = AT_FIRST;
-  return limited(seconds.slice(-Math.max(least, Math.ceil(seconds.length * share))), mostMedians);
-}
-
-function lastOfOnePace(seconds: readonly number[]): number[] {
-  const all = limited(seconds, MOST_MEDIANS);
-  let window = WINDOW;
-  for (; window < all.length; window *= 2) {
-    const earlier = mean(all.slice(-2 * window, -window));
-    if (Math.abs(mean(all.slice(-window)) / earlier - 1) > SAME) break;
-  }
-  return all.slice(-window);
+  const { atFirst, later } = MOST_MEDIANS;
+  const used = seconds.length < WINDOW ? limited(seconds, atFirst) : lastOfOnePace(limited(seconds, later));
+  return { mean: mean(used), range: rangeOf(blocksOf(limited(seconds.slice(-BLOCKS * BLOCK), atFirst))) };
 }
 
 /** The same, but none longer than so many medians. */
@@ -79,20 +59,25 @@ function limited(seconds: readonly number[], medians: number): number[] {
   return seconds.map((value) => Math.min(value, most));
 }
 
-/** The means of equal parts of the steps, the newest ones first; none of too few steps. */
-function partsOf(seconds: readonly number[]): number[] {
-  const count = Math.min(PARTS.most, Math.floor(seconds.length / PARTS.leastSteps));
-  const size = Math.floor(seconds.length / count);
-  const end = (i: number) => seconds.length - i * size;
+function lastOfOnePace(seconds: readonly number[]): readonly number[] {
+  let window = WINDOW;
+  for (; window < seconds.length; window *= 2) {
+    const earlier = mean(seconds.slice(-2 * window, -window));
+    if (Math.abs(mean(seconds.slice(-window)) / earlier - 1) > SAME) break;
+  }
+  return seconds.slice(-window);
+}
+
+/** The means of blocks of steps, the last one first; the first steps may be in none. */
+function blocksOf(seconds: readonly number[]): number[] {
+  const end = (i: number) => seconds.length - i * BLOCK;
+  const count = Math.floor(seconds.length / BLOCK);
   return Array.from({ length: count }, (_, i) => mean(seconds.slice(end(i + 1), end(i))));
 }
 
-/** The standard deviation of samples; 0 of fewer than two. */
-function deviation(values: readonly number[]): number {
-  if (values.length < 2) return 0;
-  const average = mean(values);
-  const squares = values.reduce((total, value) => total + (value - average) * (value - average), 0);
-  return Math.sqrt(squares / (values.length - 1));
+function rangeOf(means: readonly number[]): number {
+  if (means.length < 2) return Number.POSITIVE_INFINITY;
+  return (Math.max(...means) - Math.min(...means)) / mean(means);
 }
 
 export function pushBounded(values: number[], value: number, most: number): void {

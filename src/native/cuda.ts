@@ -16,13 +16,13 @@ const FIXES: readonly [RegExp, string][] = [
   [/ORCHESTRATOR_CUDA names/, 'unset ORCHESTRATOR_CUDA, or let it name the library'],
   [
     /liborchestrator_cuda\S* is not built/,
-    `npm run build:cuda, which needs nvcc of CUDA 13 and cuBLASLt: ${LIBRARIES}`,
+    `\`npm run build:cuda\`, which needs nvcc of CUDA 13 and cuBLASLt: ${LIBRARIES}`,
   ],
   [/(lib\S+\.so\S*): cannot open/, 'put the folder of that library into LD_LIBRARY_PATH'],
   [/insufficient/, 'install the NVIDIA driver, 580 or newer'],
   [
     /compute capability/,
-    'build for this GPU: npm run build:cuda on its machine, or with ORCH_CUDA_ARCHITECTURES=all; GPUs below 8.0 cannot be used',
+    'build for this GPU: `npm run build:cuda` on its machine, or with ORCH_CUDA_ARCHITECTURES=all; GPUs below 8.0 cannot be used',
   ],
   [/no CUDA-capable device|There is no CUDA device/, 'see what nvidia-smi lists, and CUDA_VISIBLE_DEVICES'],
 ];

@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { makeFolders, replaceFile, writeDurably } from '../files/io.js';
 import { native } from '../native/load.js';
+import { snakeCase } from '../text/snake-case.js';
 import { figuresOf, writeFigure, writePictures } from './figures.js';
 import { renderReport } from './markdown.js';
 import type { Occasion } from './result-types.js';
@@ -11,19 +12,15 @@ import { resultsOf } from './results.js';
 /** Digits of a number in report.json. */
 const DIGITS = 6;
 
-/** Keys of report.json that the code calls otherwise; names of data sets are keys, too. */
-const KEYS: Readonly<Record<string, string>> = {
-  coreSeconds: 'core_seconds',
-  epsilonError: 'epsilon_error',
-  scoringSeconds: 'scoring_seconds',
-  trainingSeconds: 'training_seconds',
-};
+/** What has the names of data sets as keys. */
+const BY_DATA: ReadonlySet<string> = new Set(['losses', 'real']);
 
-/** For JSON.stringify. */
-function asReported(_: string, value: unknown): unknown {
+/** For JSON.stringify: the keys are in snake_case. */
+export function asReported(key: string, value: unknown): unknown {
   if (typeof value === 'number') return Number(value.toPrecision(DIGITS));
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [KEYS[key] ?? key, inner]));
+  const renamed = BY_DATA.has(key) ? (name: string) => name : snakeCase;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [renamed(name), inner]));
 }
 
 /** The hardware of this machine. */

@@ -20,11 +20,11 @@ export function plainConsole(write: (text: string) => void) {
         `checkpoint of step ${step} in ${path} | ${duration(seconds)}, of which training waited ${duration(stallSeconds)}`,
       ),
     // The same form in which the command line prints errors: "error ERR_CODE: message".
-    note: (level, message) => say(`${level === 'info' ? '' : `${level} `}${message}`),
+    note: (level, message) => say(`${level === 'info' || level === 'notice' ? '' : `${level} `}${message}`),
   } satisfies Sink;
 }
 
-/** Only what went wrong, with its hints, and what is said when the run is over: how it ended, and the summary. */
+/** Only notices, what went wrong, and what is said when the run is over: how it ended, and the summary. */
 export function quietConsole(write: (text: string) => void) {
   const { note } = plainConsole(write);
   let isOver = false;
@@ -33,7 +33,7 @@ export function quietConsole(write: (text: string) => void) {
       isOver = ['DONE', 'STOPPED', 'FAILED'].includes(phase);
     },
     note: (level, message) => {
-      if (isOver || level !== 'info' || message.startsWith('hint: ')) note(level, message);
+      if (isOver || level !== 'info') note(level, message);
     },
   } satisfies Sink;
 }

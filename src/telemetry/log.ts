@@ -42,7 +42,7 @@ export function logFile(path: string): Sink {
     count: (what, by) => {
       if (by > 0) log('count', { what, by });
     },
-    note: (level, message) => log('message', { message }, level),
+    note: (level, message) => log('message', { message }, level === 'notice' ? 'info' : level),
     step: ({ step, steps, loss, seconds, logged }) => {
       if (logged) log('step', { step, steps, loss, seconds });
     },

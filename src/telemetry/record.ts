@@ -146,6 +146,9 @@ export interface StartRecord {
   validations: { step: number; loss: number }[];
 }
 
+/** A notice is no warning, but asks for something or answers the user, so `--quiet` shows it, too. */
+export type NoteLevel = 'info' | 'notice' | 'warn' | 'error';
+
 /** A sink handles the records that it needs. */
 export interface Sink {
   /** The first step is about to begin. Before, nothing may be written into the run folder. */
@@ -164,7 +167,7 @@ export interface Sink {
   /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
   /** A message for the user. */
-  note?(level: 'info' | 'warn' | 'error', message: string): void;
+  note?(level: NoteLevel, message: string): void;
   close?(): void | Promise<void>;
 }
 

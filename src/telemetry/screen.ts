@@ -1,5 +1,6 @@
 /** What the launcher shows of a run: the coordinator's records, and lines of its processes. */
 import { readFileSync } from 'node:fs';
+import { fieldLines } from '../text/columns.js';
 import { plainConsole, quietConsole, wantsColour } from './console.js';
 import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
 import type { RunHeader, Sink } from './record.js';
@@ -45,7 +46,7 @@ export class Screen {
   print(line: string): void {
     if (this.#errors === this.#output && this.#sink !== null && !this.#isQuiet)
       this.#sink.note?.('info', line);
-    else this.#errors.write(`${line}\n`);
+    else this.#errors.write(`${this.#errors === this.#output ? this.#folded(line) : line}\n`);
   }
 
   /** The run goes on after it was suspended. */
@@ -60,9 +61,15 @@ export class Screen {
     if (this.#errors !== this.#output) await this.#errors.close();
   }
 
+  /** On a terminal, no word is broken at the right edge; the table folds its lines itself. */
+  #folded(text: string): string {
+    const { columns } = this.#stdout;
+    return this.#isTerminal && columns > 0 ? fieldLines(text, columns).join('\n') : text;
+  }
+
   #open(header: RunHeader): Sink {
     const write = (text: string) => this.#output.write(text);
-    if (this.#isQuiet) return quietConsole(write);
+    if (this.#isQuiet) return quietConsole((text) => write(this.#folded(text)));
     if (!this.#isTerminal) return plainConsole(write);
     const table = liveTable({
       header,

@@ -40,20 +40,32 @@ function rowsThatFit(rows: readonly (readonly string[])[], width: number) {
   return { lines: [], count: 0 };
 }
 
+/** Stands for a space at which no line is broken. */
+const HELD = '\0';
+
+/** The same, with commands and names in backticks as one word each, so that they can be copied from the screen. */
+function withSpansHeld(text: string): string {
+  return text.replaceAll(/`[^`\n]*`/g, (span) => span.replaceAll(' ', HELD));
+}
+
+const released = (line: string) => line.replaceAll(HELD, ' ');
+
 /**
  * A text in lines of at most `width` columns, broken at spaces, those after the first with `indent` before them. A
- * word that is longer stays whole.
+ * word that is longer stays whole, and so does what is in backticks.
  */
 export function wrapped(text: string, width: number, indent = ''): string[] {
   const lines = [''];
-  for (const [, gap, word] of text.matchAll(/( *)([^ ]+)/g) as Iterable<[string, string, string]>) {
+  for (const [, gap, word] of withSpansHeld(text).matchAll(/( *)([^ ]+)/g) as Iterable<
+    [string, string, string]
+  >) {
     const line = lines.at(-1)!;
     const longer = `${line}${gap}${word}`;
     // A line that has only its indentation takes the word in any case.
     if (line.trim() === '' || shownLength(longer) <= width) lines[lines.length - 1] = longer;
     else lines.push(indent + word);
   }
-  return lines;
+  return lines.map(released);
 }
 
 /**
@@ -75,7 +87,11 @@ function foldedLine(line: string, width: number): string[] {
   const text = stripVTControlCharacters(line);
   const starts = [...text.matchAll(/(?<=\S) {2,}(?=\S)/g)].map(({ index, 0: gap }) => index + gap.length);
   const column = starts.findLast((start) => start <= width / 2) ?? 0;
-  const longest = Math.max(...text.split(' ').map(({ length }) => length));
+  const longest = Math.max(
+    ...withSpansHeld(text)
+      .split(' ')
+      .map(({ length }) => length),
+  );
   const margin = 2 + text.length - text.trimStart().length;
   return wrapped(line, width, ' '.repeat(column > 0 && column + longest <= width ? column : margin));
 }
@@ -85,7 +101,10 @@ function foldedLine(line: string, width: number): string[] {
  * fits. Line feeds stay.
  */
 export function fieldLines(message: string, width: number): string[] {
-  return message.split('\n').flatMap((line) => linesOfFields(line, width));
+  return withSpansHeld(message)
+    .split('\n')
+    .flatMap((line) => linesOfFields(line, width))
+    .map(released);
 }
 
 function linesOfFields(line: string, width: number): string[] {

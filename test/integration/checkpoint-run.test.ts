@@ -58,7 +58,7 @@ describe.skipIf(noFaultyDisk)(because('a disk', noFaultyDisk), () => {
     faultyDisk(`.partial-${LAST}`, 'EIO');
     const { output } = await ends(launch(runDir, 2), 1);
     expect(output).toMatch(/^error ERR_CHECKPOINT_WRITE: The checkpoint of step 24 was not written: .*EIO/m);
-    expect(output).toMatch(/^hint: The last checkpoint is that of step 21: --resume auto/m);
+    expect(output).toMatch(/^hint: The last checkpoint is that of step 21: `--resume auto`/m);
     expect(checkpoints(runDir)).toEqual([FIRST]);
     vi.unstubAllEnvs();
     await ends(launch(runDir, 1), 0);

@@ -200,7 +200,7 @@ describe('refused with a run in the folder', () => {
     cpSync(one, runDir, { recursive: true });
     const earlierOne = join(runDir, 'checkpoints', 'step-00000021');
     const { output: again } = await ends(launch(runDir, 2, '--resume', earlierOne), 0);
-    expect(again).toMatch(/step-00000024 is later than step 21, .*; --resume auto takes the latest$/m);
+    expect(again).toMatch(/step-00000024 is later than step 21, .*; `--resume auto` takes the latest$/m);
     expect(again).toMatch(/^steps 22 to 24, which this folder recorded, came after the checkpoint: /m);
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });

@@ -48,7 +48,7 @@ test('a flipped bit in the latest checkpoint: told, and gone on from the one bef
   const given = await launch(runDir, 2, '--resume', join(runDir, 'checkpoints', 'step-00000024'));
   expect(given.code).toBe(1);
   expect(given.output).toMatch(
-    /^error ERR_CHECKPOINT_DAMAGED: .*optimizer\.safetensors: has .*\nhint: Take another checkpoint: .*--resume auto/m,
+    /^error ERR_CHECKPOINT_DAMAGED: .*optimizer\.safetensors: has .*\nhint: Take another checkpoint: .*`--resume auto`/m,
   );
   const { code, output } = await launch(runDir, 2);
   expect(code).toBe(0);

@@ -18,7 +18,7 @@ test('ends the run in order, waits for it, and says what was saved', async () =>
   expect(stderr).toBe('');
   expect(stdout).toBe(
     `stopped after step ${step}, saved in ${runDir}/checkpoints/step-${String(step).padStart(8, '0')}; ` +
-      'the command that started the run resumes it, with --resume auto (the default)\n',
+      'the command that started the run resumes it, with `--resume auto` (the default)\n',
   );
   expect(status).toBe(0);
   expectSaved(runDir, (await ends(run.outcome, 143)).output);

@@ -190,6 +190,9 @@ COMP_CWORD=${words.length - 1}; _orchestrator; printf '%s\\n' "\${COMPREPLY[@]}"
       .split('\n');
   expect(complete('orchestrator', 'sta')).toEqual(['status']);
   expect(complete('orchestrator', 'checkpoint', 'ins')).toEqual(['inspect']);
+  // No files, of which there are some, where a command or one of some values is due.
+  expect(complete('orchestrator', 'completion', '')).toEqual(['bash', 'zsh', 'fish', '-h', '--help']);
+  expect(complete('orchestrator', 'checkpoint', '')).toEqual(['inspect', 'verify', '-h', '--help']);
   expect(complete('orchestrator', 'launch', 'x.yaml', '--dry')).toEqual(['--dry-run']);
   expect(complete('orchestrator', 'sample', '--solver', 'h')).toEqual(['heun']);
   expect(complete('orchestrator', 'status', 'tw').sort()).toEqual(['twin runs', 'two']);

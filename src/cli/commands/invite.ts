@@ -18,7 +18,7 @@ export function register(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nIt is a secret: whoever has it may join the run. Give it to a worker in a file that only its user can read,\nor on standard input: ssh HOST orchestrator worker --credential - < FILE',
+      '\nIt is a secret: whoever has it may join the run. Give it to a worker in a file that only its user can read,\nor on standard input: `ssh HOST orchestrator worker --credential - < FILE`',
     )
     .action(async (run: string, { uses, expires }: { uses: number; expires: number }) => {
       const address = coordinatorOf(runFolder(run), 'invite');

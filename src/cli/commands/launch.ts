@@ -123,7 +123,7 @@ export function register(program: Command): void {
       "write the address of /metrics into this file, for Prometheus' file-based discovery; runs may share it",
       targetsFile,
     )
-    .option('--quiet', 'show only warnings and errors, and at the end how the run ended')
+    .option('--quiet', 'show only warnings, errors and answers to Ctrl-C, and at the end how the run ended')
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .option('--json', 'with --dry-run: print JSON')
     .action(async (configPath: string, flags: LaunchFlags) => {

@@ -31,7 +31,7 @@ import {
   samplesPath,
 } from '../arguments.js';
 import { choiceOption } from '../options.js';
-import { printFields, printNoteFields, printResult } from '../output.js';
+import { printFields, printResult } from '../output.js';
 import {
   drawSettings,
   type SamplerOptions,
@@ -126,7 +126,7 @@ async function sample(options: Options): Promise<void> {
   }
   await withShapesModel(options, async (model, settings) => {
     const { shift, steps, guidance } = settings;
-    printNoteFields(`${model.path} | step ${model.step} | ${model.formulation} | shift ${shift}`);
+    printFields(`${model.path} | step ${model.step} | ${model.formulation} | shift ${shift}`, process.stderr);
     const labels = repeated(prompts, options);
     const latents = await model.latents(labels, settings);
     const facts = { weights: model.path, step: model.step, shift, steps, guidance, seed: settings.seed };
@@ -160,7 +160,7 @@ async function sampleRows(rows: readonly number[], options: Options): Promise<vo
     const shape = [latentChannels, model.spec.latentHeight, model.spec.latentWidth] as const;
     const settings = drawSettings(options, objective.shift);
     const { shift, steps, seed } = settings;
-    printNoteFields(`${model.path} | ${shape.join(' x ')} | shift ${shift}`);
+    printFields(`${model.path} | ${shape.join(' x ')} | shift ${shift}`, process.stderr);
     const latents = await drawLatents(model, conditioning, objective, settings, batch);
     const ids = dataset.ids(drawn);
     await write(

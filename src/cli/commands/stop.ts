@@ -115,5 +115,5 @@ async function result(runDir: string): Promise<string> {
   }
   return checkpoint === null
     ? `the run in ${runDir} ended before its first step\n`
-    : `stopped after step ${step}, saved in ${checkpoint.path}; the command that started the run resumes it, with --resume auto (the default)\n`;
+    : `stopped after step ${step}, saved in ${checkpoint.path}; the command that started the run resumes it, with \`--resume auto\` (the default)\n`;
 }

@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { printNote, printNoteFields } from '../../../src/cli/output.js';
+import { printFields, printNote } from '../../../src/cli/output.js';
 
 const NOTE = 'note: the EMA has half of its weight in the last 693 updates, and 2 % in the starting weights';
 const FIELDS = 'runs/my-run/checkpoints/step-00000600 | step 600 | rf/lognorm(0,1) | shift 1.6';
@@ -24,7 +24,7 @@ test.each([30, 60, 80])('a note on a terminal of %i columns is broken between wo
     .split('\n');
   expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(columns);
   expect(lines.map((line) => line.trim()).join(' ')).toBe(NOTE);
-  const fields = written(columns, () => printNoteFields(FIELDS))
+  const fields = written(columns, () => printFields(FIELDS, process.stderr))
     .trimEnd()
     .split('\n');
   expect(fields.map((line) => line.trim()).join(' ')).toBe(FIELDS);
@@ -34,5 +34,5 @@ test.each([30, 60, 80])('a note on a terminal of %i columns is broken between wo
 
 test('in a file it is one line', () => {
   expect(written(null, () => printNote(NOTE))).toBe(`${NOTE}\n`);
-  expect(written(null, () => printNoteFields(FIELDS))).toBe(`${FIELDS}\n`);
+  expect(written(null, () => printFields(FIELDS, process.stderr))).toBe(`${FIELDS}\n`);
 });

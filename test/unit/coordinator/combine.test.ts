@@ -9,7 +9,7 @@ test('the share of a step that is forward passes, by the worker that computed lo
   const slow = worker({ forward_seconds: 0.03, compute_seconds: 0.09, accumulate_seconds: 0.1 });
   const fast = worker({ forward_seconds: 0.02, compute_seconds: 0.06, accumulate_seconds: 0.07 });
   expect(forwardShare([slow, fast], 0.125)).toBeCloseTo((1 / 3) * 0.8, 12);
-  // Of two threads, compute is the sum, and the step as long as the slower one.
+  // With two threads, compute is their sum, but the step is as long as the slower one.
   const threads = worker({ forward_seconds: 0.06, compute_seconds: 0.18, accumulate_seconds: 0.1 });
   expect(forwardShare([threads], 0.125)).toBeCloseTo((1 / 3) * 0.8, 12);
   // A GPU does not time them apart.

@@ -143,19 +143,22 @@ describe('the remaining time', () => {
     expect(Math.max(...wrong)).toBeLessThan(0.1);
   });
 
-  test('forgets the first steps, where they are slower, before fifty are known', () => {
-    const pace = new Pace({ ...plain, steps: 600 });
-    run(pace, 1, 40, (step) => (step <= 16 ? 0.07 : 0.06));
-    expect(pace.remaining(40)?.seconds).toBeCloseTo(560 * 0.06, 1);
-  });
-
-  test.each([
-    [(step: number) => 0.2 + 0.1 * Math.sin(step / 30), true],
-    [(step: number) => 0.2 + 0.1 * Math.sin(7 * step), false],
-  ])('is rough where the pace drifts, and not where steps only differ', (seconds, isRough) => {
+  test.each<[string, (step: number) => number, boolean]>([
+    ['became slower ten steps before', (step) => (step <= 140 ? 0.2 : 0.3), true],
+    ['became slower long before', (step) => (step <= 120 ? 0.2 : 0.3), false],
+    ['is the same, of steps that differ', (step) => 0.2 + 0.04 * Math.sin(7 * step), false],
+  ])('is rough where the newest steps are not of one pace: it %s', (_, seconds, isRough) => {
     const pace = new Pace({ ...plain, steps: 1000 });
     run(pace, 1, 150, seconds);
     expect(pace.remaining(150)).toMatchObject({ isRough });
+  });
+
+  test('is rough until ten steps were timed', () => {
+    const pace = new Pace(plain);
+    run(pace, 1, 11, () => 1);
+    expect(pace.remaining(11)).toMatchObject({ isRough: true });
+    pace.add(12, 1);
+    expect(pace.remaining(12)).toMatchObject({ isRough: false });
   });
 
   test('a step that stood still is not expected again', () => {

@@ -121,7 +121,7 @@ test('where the states differ nothing is published, and what was staged goes', a
   expect(readdirSync(root)).toEqual(['step-00000001']);
   const log = readFileSync(join(runDir, 'run.log'), 'utf8');
   expect(log).toContain('ERR_STATE_MISMATCH: The state of rank ');
-  expect(log).toContain('a faulty processor. The last checkpoint is that of step 1: --resume auto');
+  expect(log).toContain('a faulty processor. The last checkpoint is that of step 1: `--resume auto`');
 });
 
 test('a folder that was not staged is not published, wherever it points', async () => {

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { Pace } from '../../../src/coordinator/pace.js';
+import { generator } from '../../support/random.js';
 
 /** A step with its milliseconds and the share of its forward passes, or something else with its milliseconds. */
 const event = z.union([
@@ -34,18 +35,23 @@ const recorded = z
 
 type Recorded = (typeof recorded)[number];
 
-/** Runs whose later steps take more than a tenth longer, or less long, than those of the beginning. */
-const CHANGING: ReadonlySet<string> = new Set([
-  'configs/shapes-cpu.yaml, 2 workers, 600 steps',
-  'configs/shapes-cpu.yaml, hidden 384, 2 workers, 64 rows held out',
-  'configs/shapes-cpu.yaml, 2 threads, 64 rows held out',
-  'test/integration/training.yaml, hidden 256, depth 4, 2 workers, no validation',
-  'test/integration/training.yaml, 2 workers',
-  'test/integration/training.yaml, 400 steps',
-]);
+/** Runs of which more than a tenth too much or too little is told at first, and the most of it, as a share. */
+const WRONG_AT_FIRST: Readonly<Record<string, number>> = {
+  'configs/shapes-cpu.yaml, 2 workers, 600 steps': 0.15,
+  'configs/shapes-cpu.yaml, hidden 384, 2 workers, 64 rows held out': 0.31,
+  'test/integration/training.yaml, hidden 256, depth 4, 2 workers, no validation': 0.15,
+  'test/integration/training.yaml, 2 workers': 0.3,
+  'test/integration/training.yaml, 400 steps': 0.18,
+};
 
-/** By how much the remaining time that is told after each step is wrong, as a share of it. */
-function replayed(run: Recorded): Map<number, { wrong: number; isRough: boolean }> {
+interface Told {
+  /** By how much the remaining time is too long, as a share of what it was. */
+  error: number;
+  isRough: boolean;
+}
+
+/** What is told after each step. */
+function replayed(run: Recorded): Map<number, Told> {
   const pace = new Pace({
     firstStep: 1,
     steps: run.steps,
@@ -71,27 +77,79 @@ function replayed(run: Recorded): Map<number, { wrong: number; isRough: boolean 
   expect(step).toBe(run.steps);
   const end = clock + run.after_last_step_ms / 1000;
   return new Map(
-    told.map((one) => {
-      const wrong = Math.abs(one.seconds / (end - one.clock) - 1);
-      return [one.step, { wrong, isRough: one.isRough }];
-    }),
+    told.map(({ isRough, ...one }) => [one.step, { error: one.seconds / (end - one.clock) - 1, isRough }]),
   );
 }
 
-test.each(recorded.filter(({ run }) => !CHANGING.has(run)))(
-  'is right from the tenth step on: $run',
-  (run) => {
-    const told = replayed(run);
-    for (const at of [10, 15, 20, 30, 40, 50]) expect(told.get(at)!.wrong, `step ${at}`).toBeLessThan(0.1);
-  },
-);
+/** Steps at which estimates count: in the last tenth, small errors are a large share of what remains. */
+const counts = (run: Recorded, step: number) => step >= 10 && step <= 0.9 * run.steps;
+const isWrong = ({ error }: Told) => Math.abs(error) > 0.1;
+const isRough = (told: Told) => told.isRough;
+const shareOf = <T>(all: readonly T[], is: (one: T) => boolean) => all.filter(is).length / all.length;
 
-test('where the pace changes, it says in most cases that it may be wrong', () => {
-  const all = recorded.flatMap((run) =>
-    [...replayed(run)].filter(([step]) => step >= 10 && step <= 0.9 * run.steps).map(([, told]) => told),
-  );
-  const [wrong, right] = [all.filter((one) => one.wrong > 0.1), all.filter((one) => one.wrong <= 0.1)];
-  expect(right.length).toBeGreaterThan(4 * wrong.length);
-  expect(wrong.filter(({ isRough }) => !isRough).length).toBeLessThan(0.6 * wrong.length);
-  expect(right.filter(({ isRough }) => isRough).length).toBeLessThan(0.5 * right.length);
+const toldOf = (runs: readonly Recorded[]) =>
+  runs.flatMap((run) => [...replayed(run)].filter(([step]) => counts(run, step)).map(([, told]) => told));
+
+/** How many times as often those that are marked are wrong as the others. */
+function discrimination(all: readonly Told[], isMarked = isRough): number {
+  const others = all.filter((one) => !isMarked(one));
+  return shareOf(all.filter(isMarked), isWrong) / shareOf(others, isWrong);
+}
+
+test.each(recorded)('at first it is wrong by no more than is known: $run', (run) => {
+  const told = replayed(run);
+  const wrong = Math.max(...[10, 15, 20, 30, 40, 50].map((at) => Math.abs(told.get(at)!.error)));
+  const most = WRONG_AT_FIRST[run.run] ?? 0.1;
+  expect(wrong).toBeLessThan(most);
+  // A bound that is not needed any more is to be taken away.
+  expect(wrong).toBeGreaterThan(most > 0.1 ? 0.1 : 0);
 });
+
+test('with a tilde it is wrong more than twice as often, also if one of the runs had not been recorded', () => {
+  const all = toldOf(recorded);
+  expect(discrimination(all)).toBeGreaterThan(2);
+  expect(
+    shareOf(
+      all.filter((one) => !isWrong(one)),
+      isRough,
+    ),
+  ).toBeLessThan(0.15);
+  for (const { run } of recorded) {
+    const others = toldOf(recorded.filter((one) => one.run !== run));
+    expect(discrimination(others), `without ${run}`).toBeGreaterThan(2);
+  }
+  // A coin says nothing.
+  const random = generator(1);
+  expect(discrimination(all, () => random() < shareOf(all, isRough))).toBeLessThan(1.3);
+});
+
+test('the guide has these numbers', () => {
+  const guide = readFileSync('docs/guide/training.md', 'utf8').replaceAll('\n', ' ');
+  for (const run of recorded) expect(guide, run.run).toContain(rowOf(run));
+  expect(guide).toContain(sentences());
+});
+
+/** The cells of a row: percent, with the tilde. */
+function rowOf(run: Recorded): string {
+  const told = replayed(run);
+  const cells = [10, 20, 50, 100, 200].map((step) => {
+    const { error, isRough } = told.get(step) ?? { error: 0, isRough: false };
+    return counts(run, step) ? ` ${isRough ? '~' : ''}${(100 * error).toFixed(1)} |` : ' |';
+  });
+  return `|${cells.join('')}`;
+}
+
+function sentences(): string {
+  const all = toldOf(recorded);
+  const [rough, others] = [all.filter(isRough), all.filter((one) => !one.isRough)];
+  const [wrong, right] = [all.filter(isWrong), all.filter((one) => !isWrong(one))];
+  const early = recorded.filter((run) => !isWrong(replayed(run).get(10)!)).length;
+  const percent = (share: number) => `${Math.round(100 * share)} %`;
+  return [
+    `At the tenth step ${early} of the ${recorded.length} were right within a tenth.`,
+    `From the tenth step to nine tenths of each run, ${percent(shareOf(all, isWrong))} of the estimates were wrong by`,
+    `more than a tenth: ${percent(shareOf(rough, isWrong))} of those with a tilde, and`,
+    `${percent(shareOf(others, isWrong))} of those without. ${percent(shareOf(right, isRough))} of the right ones had a`,
+    `tilde without need, and ${percent(1 - shareOf(wrong, isRough))} of the wrong ones had none:`,
+  ].join(' ');
+}

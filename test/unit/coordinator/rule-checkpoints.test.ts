@@ -57,7 +57,7 @@ describe('checkpoints', () => {
     second.step(3);
     second.step(4);
     expect(hintOf(second, 4)).toMatch(
-      /\. The last checkpoint is that of step 2: --resume auto, the default, resumes from it/,
+      /\. The last checkpoint is that of step 2: `--resume auto`, the default, resumes from it/,
     );
     const resumed = new Script({ resumePath: 'runs/x/checkpoints/step-00000003', resumeStep: 3 });
     resumed.join('a');

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Action, Event } from '../../../src/coordinator/events.js';
 import type { Heartbeat } from '../../../src/rpc/proto.js';
+import type { Exit } from '../../../src/signals.js';
 import {
   end,
   ended,
@@ -67,6 +68,18 @@ describe('failures', () => {
       expect(gone()).toEqual([{ type, message }]);
       // It is let go once: the end of another process of that name is not expected.
       expect(gone()).toMatchObject([{ type: 'warn' }]);
+    });
+
+    test('of a worker that came back and was let go, the end of its former session is forgotten', () => {
+      const script = new Script({ maxWorkers: 3 }).running();
+      script.step(1);
+      script.event(lost);
+      script.join('b');
+      script.event({ type: 'leave', id: 'b', leave: { exitCode: 143 } });
+      const gone = (exit: Exit) => script.event({ type: 'exited', id: 'b', exit, again: false });
+      expect(gone(ended(143))).toEqual([{ type: 'note', message: 'worker b (pid 101 on h) has left' }]);
+      const [note] = gone(killed('SIGSEGV'));
+      expect(note).toMatchObject({ message: expect.stringMatching(/^worker b crashed with SIGSEGV/) });
     });
 
     test('is why a run ends that needs the worker, and has nothing to save', () => {
@@ -381,7 +394,7 @@ describe('failures', () => {
         fault: {
           code: 'ERR_WORKER_LOST',
           message: 'worker b was killed by SIGKILL before it joined (out of memory?)',
-          hint: 'The last checkpoint is that of step 1: --resume auto, the default, resumes from it',
+          hint: 'The last checkpoint is that of step 1: `--resume auto`, the default, resumes from it',
         },
       });
     });

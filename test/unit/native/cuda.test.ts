@@ -43,7 +43,7 @@ test('where none can be used: why, and what to do', async () => {
   });
   const failure = await findGpu({ cudaDevices: () => Promise.reject(off) }, {}).catch((error) => error);
   expect(failure).toMatchObject({ code: 'ERR_CUDA', message: expect.stringContaining(off.message) });
-  expect(failure.hint).toMatch(/^npm run build:cuda, which needs nvcc .*; `orchestrator doctor`/);
+  expect(failure.hint).toMatch(/^`npm run build:cuda`, which needs nvcc .*; `orchestrator doctor`/);
   expect(cudaFix('libcublasLt.so.13: cannot open shared object file')).toMatch(/LD_LIBRARY_PATH/);
   expect(cudaFix('driver version is insufficient')).toMatch(/driver, 580/);
 });

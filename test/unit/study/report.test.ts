@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { canonicalHash } from '../../../src/files/hash.js';
 import { estimateOf } from '../../../src/study/ranking.js';
-import { writeReport } from '../../../src/study/report.js';
+import { asReported, writeReport } from '../../../src/study/report.js';
 import type { FoundRun, Results } from '../../../src/study/result-types.js';
 import { temporaryFolder } from '../../support/folders.js';
 
@@ -79,6 +79,11 @@ describe('the report of a recorded study', () => {
     const { core_seconds } = JSON.parse(json) as { core_seconds: number };
     expect(core_seconds).toBeGreaterThan(0);
     expect(results.variants[0]!.runs[0]).toHaveProperty('training_seconds');
+  });
+
+  test('has data sets under their own names', () => {
+    const results = { losses: { shapesLarge: { epsilonError: 0.123456789 } } };
+    expect(JSON.stringify(results, asReported)).toBe('{"losses":{"shapesLarge":{"epsilon_error":0.123457}}}');
   });
 
   test('has the ranks that peeling fronts gives, beside the published ones', async () => {

@@ -29,7 +29,7 @@ test('the line of a step', () => {
 });
 
 describe('the terminal', () => {
-  test('quiet, only what goes wrong with its hints, and how the run ends', () => {
+  test('quiet, only notices, what goes wrong, and how the run ends', () => {
     let text = '';
     const sink = recorderOf([
       quietConsole((line) => {
@@ -38,14 +38,16 @@ describe('the terminal', () => {
     ]);
     sink.phase('RUNNING');
     sink.note('info', 'weights from seed 0');
+    sink.note('notice', 'workers of other machines join at 10.0.0.1:4000');
     sink.step(record);
     sink.checkpoint({ step: 120, path: 'p', seconds: 1.5, stallSeconds: 0.002, bytes: 3e9 });
     sink.note('warn', 'ERR_DISK_FULL: no room');
-    sink.note('info', 'hint: delete something');
+    sink.note('notice', 'hint: delete something');
     sink.phase('DONE');
     sink.note('info', 'All 120 steps are done');
     const messages = text.split('\n').map((line) => line.slice('2026-11-26 13:40:12 '.length));
     expect(messages).toEqual([
+      'workers of other machines join at 10.0.0.1:4000',
       'warn ERR_DISK_FULL: no room',
       'hint: delete something',
       'All 120 steps are done',

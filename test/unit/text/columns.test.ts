@@ -47,6 +47,17 @@ test('colours take no room, and a command to copy stays in one line', () => {
   for (const text of [next, commands]) expect(foldedPage(text, 40)).toBe(text);
 });
 
+test('what is in backticks is one word', () => {
+  const hint = 'hint: go on with `orchestrator launch x.yaml | tee log`, or not; a ` alone is a word';
+  const lines = [
+    'hint: go on with',
+    '  `orchestrator launch x.yaml | tee log`,',
+    '  or not; a ` alone is a word',
+  ];
+  expect(foldedPage(hint, 30).split('\n')).toEqual(lines);
+  expect(fieldLines(hint, 30)).toEqual(lines);
+});
+
 test('a line of fields is broken between them, and within one only where it is longer than the screen', () => {
   const line = 'validation at step 40 | ema 1.7453 | log_snr=-5.25 0.0091';
   expect(fieldLines(line, 40)).toEqual(['validation at step 40 | ema 1.7453 |', '  log_snr=-5.25 0.0091']);
