@@ -152,10 +152,12 @@ test('the same command goes on with the workers of a launcher that was killed wi
 
 test('and ends them when it is told to stop, also one that is suspended', async () => {
   const runDir = join(folder, 'adopted');
-  const first = new Launched(runDir, 2, ...ENDLESS);
+  // Those that share memory would kill it.
+  const sets = [...ENDLESS, ...settings('exchange=grpc')];
+  const first = new Launched(runDir, 2, ...sets);
   await first.steps(2);
   const workers = await orphan(first);
-  const run = new Launched(runDir, 2, ...ENDLESS);
+  const run = new Launched(runDir, 2, ...sets);
   await run.steps(1);
   process.kill(workers[1]!, 'SIGSTOP');
   run.process.kill('SIGTERM');
