@@ -91,18 +91,16 @@ export async function networkOfHosts(
 ): Promise<{ network: NetworkAddress; unknown: OrchestratorError | null }> {
   const network = (address: string) => networkOf(address, advertise)!;
   if (listen !== undefined) return { network: network(listen), unknown: null };
-  const unknown = await addressProblem(hosts);
-  const host = unknown === null ? await ownAddress(hosts) : '127.0.0.1';
-  return { network: network(`${hostInAddress(host)}:${port}`), unknown };
+  const { address, unknown } = await addressFor(hosts);
+  return { network: network(`${hostInAddress(address ?? '127.0.0.1')}:${port}`), unknown };
 }
 
-/** Why it is not known under which address these hosts reach this machine; null: it is. */
-async function addressProblem(hosts: readonly RunHost[]): Promise<OrchestratorError | null> {
+/** Under which address these hosts reach this machine, or why it is not known. */
+async function addressFor(hosts: readonly RunHost[]) {
   try {
-    await ownAddress(hosts);
-    return null;
+    return { address: await ownAddress(hosts), unknown: null };
   } catch (error) {
-    if (error instanceof OrchestratorError) return error;
+    if (error instanceof OrchestratorError) return { address: null, unknown: error };
     throw error;
   }
 }
@@ -143,7 +141,8 @@ async function addressProblems(
   const able = asked.filter(
     ({ host, answer }) => host.ssh !== null && !(answer instanceof OrchestratorError),
   );
-  const problem = able.length === 0 ? null : await addressProblem(able.map(({ host }) => host));
+  if (able.length === 0) return [];
+  const problem = (await addressFor(able.map(({ host }) => host))).unknown;
   return problem === null ? [] : [problem];
 }
 

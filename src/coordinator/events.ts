@@ -132,10 +132,14 @@ export type Event =
   | {
       type: 'exited';
       id: string;
+      /** That process; null: it is of another host. */
+      pid?: number | null;
       exit: Exit;
       /** Whether the launcher will start the worker again. */
       again: boolean;
     }
+  /** A launcher reports that a worker of the launch before has ended, in whose place it starts no other. */
+  | { type: 'forgotten'; id: string }
   /** The launcher reports that the worker had ended for good before this coordinator was started. */
   | { type: 'gone'; id: string }
   /** A signal reached the coordinator, or the launcher has ended. */

@@ -1,8 +1,10 @@
 /** What a coordinator that has died has left in its records, for the one that is started in its place. */
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { parseLine } from '../files/jsonl.js';
 import { linesFromEnd } from '../files/jsonl-seek.js';
-import { isListening, machineName } from '../rpc/local.js';
+import { type ProcessId, processId } from '../files/processes.js';
+import { bootOf, isListening, machineName } from '../rpc/local.js';
 import type { Former } from './events.js';
 import { recordedResult } from './ledger-file.js';
 import { journalOf, LEDGER, METRICS } from './run-dir.js';
@@ -12,7 +14,7 @@ import { localCredential } from './secrets.js';
 export interface Orphan {
   id: string;
   /** Its process; null: it is on another machine, and may be gone. */
-  pid: number | null;
+  process: ProcessId | null;
 }
 
 /**
@@ -24,17 +26,23 @@ export function orphansOf(runDir: string, onNetwork: boolean): Orphan[] {
   const here = machineName();
   // A coordinator that has died leaves its address.
   const elsewhere = onNetwork && localCredential(runDir) !== null;
-  return journalOf(runDir).workers.flatMap(({ id, pid, machine, localAddress }): Orphan[] => {
+  return journalOf(runDir).workers.flatMap(({ id, pid, host, machine, localAddress }): Orphan[] => {
     if (machine === undefined || localAddress === undefined) return [];
-    if (machine === here) return isListening(localAddress) ? [{ id, pid }] : [];
-    return elsewhere ? [{ id, pid: null }] : [];
+    if (machine === here) {
+      if (!isListening(localAddress)) return [];
+      const process = processId(pid);
+      // It may have ended a moment ago.
+      return process.started ? [{ id, process }] : [];
+    }
+    const wasBefore = host === hostname() && bootOf(machine) !== bootOf(here);
+    return elsewhere && !wasBefore ? [{ id, process: null }] : [];
   });
 }
 
 /**
- * Reads the records from their end, however long they are.
+ * What a coordinator that has died has recorded. Long records are read from their end only.
  *
- * @param awaited The workers that are waited for; null: all of the generation that started last.
+ * @param awaited Ids of the workers to wait for; null: all of the generation that started last.
  */
 export function formerOf(runDir: string, resumeStep: number, awaited: readonly string[] | null): Former {
   const { workers, arithmetic } = journalOf(runDir);

@@ -124,8 +124,8 @@ export class Membership {
   }
 
   /**
-   * Those that have come to memory without a state, from the coordinator before this one, which had given up those that
-   * hold the state. There is no telling whether it is other memory.
+   * Workers on standby whose memory was used but has no state, while others hold the state of the run. They came from
+   * the coordinator before this one. Their memory may be other memory than that of the others, and nothing tells it.
    */
   #strays(): Member[] {
     if (this.#hasFormed || !this.members.anyHolds) return [];

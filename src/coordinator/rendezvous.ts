@@ -81,6 +81,12 @@ export class Rendezvous {
     this.#former.delete(id);
   }
 
+  /** A worker of the coordinator before this one has ended, and is none of those that the run has now. */
+  forget(id: string): void {
+    this.#away.delete(id);
+    this.#former.delete(id);
+  }
+
   /**
    * A worker is lost. Its process may live where only the connection broke; nobody is known to start one again that no
    * launcher has started.

@@ -81,15 +81,8 @@ export class RunState {
   /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
     if (this.#over !== null) return [];
-    if (event.type === 'exited') {
-      const { rendezvous } = this.#membership;
-      if (event.again) rendezvous.ended(event.id);
-      else rendezvous.gone(event.id);
-      return this.#exited(event.id, event.exit, now);
-    }
-    if (event.type === 'gone') {
-      this.#membership.rendezvous.gone(event.id);
-      return [];
+    if (event.type === 'exited' || event.type === 'gone' || event.type === 'forgotten') {
+      return this.#told(event, now);
     }
     const { members } = this.#membership;
     if ('id' in event && event.type !== 'joined') {
@@ -196,6 +189,27 @@ export class RunState {
     const name = this.#membership.name(id);
     this.#lostOnes.set(id, { name, where: this.#where });
     return this.#departed(id, `Lost ${name}${this.#where}: ${reason}`, now, mayLive);
+  }
+
+  /** What a launcher says of its workers. */
+  #told(event: Extract<Event, { type: 'exited' | 'gone' | 'forgotten' }>, now: number): Action[] {
+    const { rendezvous, members } = this.#membership;
+    const { type, id } = event;
+    if (type === 'forgotten') rendezvous.forget(id);
+    else if (type === 'gone') rendezvous.gone(id);
+    else {
+      const { pid = null, exit, again } = event;
+      const here = members.get(id)?.pid ?? null;
+      // The member lives.
+      if (pid !== null && here !== null && pid !== here) {
+        const message = `another process of ${this.#membership.name(id)}, pid ${pid}, ${describeExit(exit)}`;
+        return [{ type: 'warn', message }];
+      }
+      if (again) rendezvous.ended(id);
+      else rendezvous.gone(id);
+      return this.#exited(id, exit, now);
+    }
+    return [];
   }
 
   #exited(id: string, exit: Exit, now: number): Action[] {

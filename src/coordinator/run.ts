@@ -103,8 +103,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       runDir,
       resume,
       allowDataChange,
-      // Workers that have kept their state read none of it, and loading one verifies it, too.
-      thorough: !isAwaited,
+      // Workers that have kept their state read none of it, and loading one verifies it, too. Of those of other
+      // machines nobody knows whether they live.
+      thorough: !again && orphans.every(({ process }) => process === null),
     });
     const complete = completion(resolved);
     if (complete !== null) {
@@ -217,6 +218,7 @@ export class Run {
     this.#sessions = new Sessions({
       workers,
       generation: () => this.#state.generation,
+      lastGeneration: dir.lastGeneration,
       since: former === null ? dir.lastGeneration + 1 : 1,
       invite: (rules) => this.#invite?.(rules) ?? null,
       onState: (call) => void serveCheckpoint(call, this.#state.checkpoint, config.ema !== null),
@@ -264,8 +266,13 @@ export class Run {
   }
 
   /** The launcher reports that this worker's process has ended, and whether it will start it again. */
-  workerExited(id: string, exit: Exit, again: boolean): void {
-    this.#handle({ type: 'exited', id, exit, again });
+  workerExited(id: string, pid: number | null, exit: Exit, again: boolean): void {
+    this.#handle({ type: 'exited', id, pid, exit, again });
+  }
+
+  /** The launcher reports that a worker of the launch before has ended, in whose place it starts no other. */
+  workerForgotten(id: string): void {
+    this.#handle({ type: 'forgotten', id });
   }
 
   /** The launcher reports that this worker had ended for good before this process was started. */

@@ -55,6 +55,8 @@ interface SessionsOptions {
   workers: number;
   /** The current generation; messages of others are refused. */
   generation: () => number;
+  /** The last generation before this coordinator; 0: none. */
+  lastGeneration: number;
   /** Who was in an older generation than this one holds the state of a run that is not continued. */
   since: number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
@@ -75,6 +77,8 @@ export class Sessions {
   /** One for connections within the machine, and one for those that are known by their certificate. */
   readonly #servers: readonly Server[];
   readonly #sessions = new Map<string, Session>();
+  /** The process that has joined last under each id, whether its session is open or not; and what it knew then. */
+  readonly #processes = new Map<string, { process: string; newest: number }>();
   /** Those that were told to end. */
   readonly #released = new Set<string>();
 
@@ -227,6 +231,7 @@ export class Sessions {
     const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
+    this.#processes.set(id, { process: processOf(join), newest });
     this.#released.delete(id);
     this.#options.onMember?.(id, 'here');
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
@@ -258,6 +263,13 @@ export class Sessions {
       const details = `the run began again, without --resume auto, and worker ${workerId} holds the state from before`;
       return [status.FAILED_PRECONDITION, details];
     }
+    const other = this.#processes.get(workerId);
+    const isFormer = newest > 0 && newest <= this.#options.lastGeneration;
+    // A process without a generation was started in its place. Of two that return, the one of the older is late.
+    const isLate = isFormer && other !== undefined && (other.newest === 0 || newest < other.newest);
+    if (isLate && other.process !== processOf(join)) {
+      return [status.FAILED_PRECONDITION, `another process has come as worker ${workerId} meanwhile`];
+    }
     return null;
   }
 
@@ -274,6 +286,11 @@ export class Sessions {
     else if (event === null || message.generation > generation)
       this.#listener.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
+}
+
+/** Which process a worker is: a number has a meaning within a boot of a machine and its namespaces. */
+function processOf({ machine, pid }: { machine?: string; pid?: number }): string {
+  return `${machine} ${pid}`;
 }
 
 /** The texts of a Join are names, which stand in the middle of lines. */

@@ -61,7 +61,12 @@ export class KeptCoordinator {
     return this.mayReturn && this.#options.signal() === null;
   }
 
-  /** The worker of a launch before this one that may come back under this name; null: none. */
+  /** Workers of a launch before this one that may come back. */
+  get orphans(): readonly Orphan[] {
+    return [...this.#orphans.values()];
+  }
+
+  /** The one of them that may come back under this name; null: none. */
   orphan(id: string): Orphan | null {
     return this.#orphans.get(id) ?? null;
   }
@@ -88,6 +93,12 @@ export class KeptCoordinator {
     if (!exited.again) this.#gone.add(exited.workerId);
     const notice: LauncherNotice = { exited };
     sendMessage(this.#child, notice, () => this.#untold.push(notice));
+  }
+
+  /** A worker of the launch before this one has ended, and no other is started in its place. */
+  forget(workerId: string): void {
+    // The next coordinator does not wait for it: it knows from the journal who may return.
+    sendMessage(this.#child, { forgotten: workerId } satisfies LauncherNotice);
   }
 
   /** Passes on the first signal, if there was one. */

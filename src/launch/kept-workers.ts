@@ -1,9 +1,10 @@
 /** The workers that the launcher starts, and starts again when they have died. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Orphan } from '../coordinator/former.js';
 import { EXIT } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
+import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
+import { endOf } from './adopted.js';
 import { type Child, passLines } from './children.js';
 import type { Exits } from './exits.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
@@ -26,17 +27,20 @@ interface KeptWorkersOptions {
   exits: Exits;
   /** A process was started: a worker's, or one that stands for it here. */
   onStarted: (child: Child, spec: ProcessSpec) => void;
-  /** A worker of a launch before this one goes on: its process on this machine. */
-  onAdopted: (pid: number) => void;
   /** Resolves when the coordinator has ended for good. */
   over: Promise<unknown>;
 }
 
 /** Time for what a process has printed at its end to arrive here. */
 const LAST_LINES_MS = 1_000;
+/** Time in which what a worker and the coordinator know of each other is known here. */
+const SETTLE_MS = 1_000;
 
 /** The end of a worker that has left in order, of which nobody has seen the exit code. */
 const RELEASED: ProcessEnd = { code: SIGNAL_EXIT.SIGTERM, signal: null };
+
+/** An end of which no more is known. */
+const UNKNOWN: ProcessEnd = { code: null, signal: null };
 
 /** A worker that is started again and again. */
 interface Kept {
@@ -74,34 +78,78 @@ export class HeldLines {
 
 export class KeptWorkers {
   readonly #options: KeptWorkersOptions;
+  /** The names under which the workers of this launch join. */
+  readonly #ids = new Set<string>();
 
   constructor(options: KeptWorkersOptions) {
     this.#options = options;
   }
 
   /**
-   * Starts a worker, and again when it has died while the run goes on. Where that of a launch before this one may live,
-   * it is started when that one is gone, or does not come back: it holds the state, and there is no place for two.
+   * Starts a worker, and starts it again if it dies while the run goes on. If a worker of the launch before has the
+   * same id and may live, nothing is started yet, because it holds the state. Another is started when it has ended, or
+   * does not come in time. After the other one has joined, the coordinator refuses it.
    */
   async start(index: number): Promise<void> {
     const { run, coordinator } = this.#options;
     const kept = { index, restarts: new Restarts(run.maxRestarts), away: null };
     const { name, environment } = workerProcess(run, index);
-    const orphan = coordinator.orphan(environment[ENVIRONMENT.workerId]!);
+    const id = environment[ENVIRONMENT.workerId]!;
+    this.#ids.add(id);
+    const orphan = coordinator.orphan(id);
     if (orphan === null) await this.#start(kept);
-    else this.#startWhen(kept, name, this.#follow(orphan, kept, name));
+    else if (orphan.process === null) this.#startWhen(kept, name, this.#followElsewhere(id, kept, name));
+    else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
   }
 
-  /** Resolves when the worker of a launch before this one takes no part: whether another one is to be started. */
-  async #follow({ id, pid }: Orphan, kept: Kept, name: string): Promise<boolean> {
-    const { coordinator, onAdopted } = this.#options;
+  /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */
+  forgetOthers(): void {
+    const { coordinator } = this.#options;
+    for (const { id, process } of coordinator.orphans) {
+      if (process === null || this.#ids.has(id)) continue;
+      void endOf(process).then(() => {
+        if (coordinator.mayReturn) coordinator.forget(id);
+      });
+    }
+  }
+
+  /**
+   * A worker of the launch before, on this machine: whether another one is to be started in its place. That it is lost
+   * is no end of it: it may come back.
+   */
+  async #follow(id: string, process: ProcessId, kept: Kept, name: string): Promise<boolean> {
+    const { coordinator } = this.#options;
     const { members } = coordinator;
-    if (!(await members.comes(id, pid === null ? RETURN_MS.elsewhere : RETURN_MS.here))) return true;
-    if (pid !== null) onAdopted(pid);
-    coordinator.tell(`${name} of the launch before${pid === null ? '' : ` (pid ${pid})`} lives, and goes on`);
-    const { isReleased } = await members.gone(id);
-    if (isReleased) this.#onEnd(kept, name, RELEASED);
-    return !isReleased;
+    const { pid } = process;
+    const called = `${name} of the launch before (pid ${pid})`;
+    const ended = endOf(process).then(() => 'ended' as const);
+    const isHere = await Promise.race([members.comes(id, RETURN_MS.here), ended]);
+    if (isHere === false) return true;
+    // One that is of another run ends as soon as it has heard of this one.
+    const settled = sleep(SETTLE_MS, 'settled' as const, { ref: false });
+    if ((await Promise.race([ended, settled])) === 'ended') {
+      coordinator.tell(`${called} has ended: it was killed, or belongs to a run with other settings`);
+      coordinator.workerEnded({ workerId: id, pid, exit: { ...UNKNOWN, outOfMemory: false }, again: true });
+      return true;
+    }
+    coordinator.tell(`${called} lives, and goes on`);
+    await ended;
+    await Promise.race([members.gone(id), sleep(SETTLE_MS, null, { ref: false })]);
+    this.#onEnd(kept, name, members.isReleased(id) ? RELEASED : UNKNOWN, pid);
+    return false;
+  }
+
+  /** A worker of the launch before, on another host: the same. Only the coordinator hears of it. */
+  async #followElsewhere(id: string, kept: Kept, name: string): Promise<boolean> {
+    const { coordinator } = this.#options;
+    for (let isTold = false; await coordinator.members.comes(id, RETURN_MS.elsewhere); isTold = true) {
+      if (!isTold) coordinator.tell(`${name} of the launch before lives, and goes on`);
+      const { isReleased } = await coordinator.members.gone(id);
+      if (!isReleased) continue;
+      this.#onEnd(kept, name, RELEASED, null);
+      return false;
+    }
+    return true;
   }
 
   async #start(kept: Kept): Promise<void> {
@@ -132,7 +180,8 @@ export class KeptWorkers {
         }
       }
       held.release();
-      this.#onEnd({ ...kept, away: null }, worker.name, await this.#endOf(spec, worker, end));
+      const pid = spec.host.ssh === null ? worker.pid : null;
+      this.#onEnd({ ...kept, away: null }, worker.name, await this.#endOf(spec, worker, end), pid);
     });
   }
 
@@ -156,16 +205,17 @@ export class KeptWorkers {
       const gone = await Promise.race([coordinator.members.gone(workerId), over.then(() => null)]);
       if (gone?.isReleased) return RELEASED;
     }
-    return { code: null, signal: null };
+    return UNKNOWN;
   }
 
-  #onEnd(kept: Kept, name: string, ended: ProcessEnd): void {
+  /** @param pid The worker's process; null: it is of another host, or there is none. */
+  #onEnd(kept: Kept, name: string, ended: ProcessEnd, pid: number | null): void {
     const { run, coordinator, exits } = this.#options;
     const workerId = workerProcess(run, kept.index).environment[ENVIRONMENT.workerId]!;
     const isMissed = coordinator.goesOn && hasDied(ended);
     const restart = isMissed ? kept.restarts.next(performance.now()) : null;
     // The coordinator knows the rank, and whether the run was over.
-    coordinator.workerEnded({ workerId, exit: exits.of(ended), again: restart !== null });
+    coordinator.workerEnded({ workerId, pid, exit: exits.of(ended), again: restart !== null });
     if (restart === null) {
       const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
       if (isMissed) coordinator.tell(`${name} is not started again: ${why}`);
@@ -190,7 +240,7 @@ export class KeptWorkers {
     start().catch((error) => {
       // It could not be started, which counts as a start.
       coordinator.tell(`${name}: ${faultLines(faultOf(error)).join('\n')}`);
-      this.#onEnd(kept, name, { code: EXIT.failed, signal: null });
+      this.#onEnd(kept, name, { code: EXIT.failed, signal: null }, null);
     });
   }
 }

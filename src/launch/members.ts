@@ -11,7 +11,8 @@ export class Members {
   readonly #ids = new Set<string>();
   /** Those that have left because the coordinator told them to. */
   readonly #released = new Set<string>();
-  readonly #changes = new EventEmitter();
+  /** Every worker of the run may be waited for. */
+  readonly #changes = new EventEmitter().setMaxListeners(0);
 
   /** From now on this coordinator says it. Workers of the one before stay for as long as they may return. */
   follow(coordinator: Child): void {
@@ -36,6 +37,11 @@ export class Members {
     return this.#ids.has(id);
   }
 
+  /** Whether it does not take part because the coordinator told it to leave. */
+  isReleased(id: string): boolean {
+    return this.#released.has(id);
+  }
+
   /** Whether the worker takes part within this time. */
   async comes(id: string, ms: number): Promise<boolean> {
     const due = sleep(ms, true, { ref: false });
@@ -48,6 +54,6 @@ export class Members {
   /** Resolves when the worker takes no part any more: whether it has left because the coordinator told it to. */
   async gone(id: string): Promise<{ isReleased: boolean }> {
     while (this.has(id)) await once(this.#changes, 'change');
-    return { isReleased: this.#released.has(id) };
+    return { isReleased: this.isReleased(id) };
   }
 }

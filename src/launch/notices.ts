@@ -16,8 +16,10 @@ export interface CoordinatorNotice extends RelayMessage {
 
 /** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
-  /** A worker's process has ended, and is started again or not. */
-  exited?: { workerId: string; exit: Exit; again: boolean };
+  /** A worker's process has ended, and is started again or not; `pid` is null for one of another host. */
+  exited?: { workerId: string; pid: number | null; exit: Exit; again: boolean };
+  /** This worker of the launch before has ended, and no other is started in its place. */
+  forgotten?: string;
   /** To a coordinator that was started again: this worker had ended for good before. */
   gone?: string;
   /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */

@@ -40,11 +40,13 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     for (const child of children) if (isRunning(child)) signalGroup(child, 'SIGKILL');
     adopted.signal('SIGKILL');
   };
-  const allExited = () =>
-    Promise.race([
-      Promise.all([...children.map(({ exited }) => exited), adopted.ended()]),
-      sleep(SHUTDOWN_MS, null, { ref: false }),
-    ]);
+  const allExited = async () => {
+    const over = new AbortController();
+    const { signal } = over;
+    const all = Promise.all([...children.map(({ exited }) => exited), adopted.ended(signal)]);
+    await Promise.race([all, sleep(SHUTDOWN_MS, null, { signal })]);
+    over.abort();
+  };
   process.on('exit', killAll);
   const exits = new Exits();
   // The terminal is the launcher's alone: no other process waits where it stands still.
@@ -64,6 +66,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     isListening = (await Promise.race([coordinator.present, unsaved])) !== null;
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     coordinator.passSignal();
+    for (const { process } of coordinator.orphans) if (process !== null) adopted.add(process);
     const ended = isListening ? coordinator.keep() : coordinator.child.exited;
     /** Those of this machine. */
     const local: Child[] = [];
@@ -73,11 +76,11 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
         keepWhileRunning(children, child);
         if (host.ssh === null) keepWhileRunning(local, child);
       },
-      onAdopted: (pid) => adopted.add(pid),
     });
     for (let index = 0; isListening && index < workersOf(run) && coordinator.mayReturn; index++) {
       await workers.start(index);
     }
+    workers.forgetOthers();
     const outcome = await Promise.race([ended, unsaved]);
     if (outcome === null) {
       coordinator.giveUp();
@@ -88,7 +91,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
     }
     // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
     for (const worker of local) worker.process.kill('SIGTERM');
-    adopted.signal('SIGTERM');
+    adopted.stop();
     await allExited();
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.

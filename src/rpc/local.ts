@@ -24,6 +24,11 @@ export function machineName(): string {
   return `${boot} ${pids} ${network}`;
 }
 
+/** Which boot a machine's name is of. */
+export function bootOf(machine: string): string {
+  return machine.split(' ')[0]!;
+}
+
 /** Whether a process of this machine, in the same namespaces, listens at a local address. */
 export function isListening(address: string): boolean {
   const sockets = textOrNull('/proc/net/unix')?.split('\n') ?? [];

@@ -141,7 +141,7 @@ test('the same command goes on with the workers of a launcher that was killed wi
   expect(Number(kept)).toBeGreaterThanOrEqual(recorded - 1);
   expect(workersOf(runDir)).toEqual(workers);
   for (const [i, pid] of workers.entries()) {
-    expect(run.output).toContain(`worker ${i} of the launch before (pid ${pid}) lives, and goes on`);
+    await run.says(`worker ${i} of the launch before (pid ${pid}) lives, and goes on`);
   }
   // It is started again as one of its own would be.
   process.kill(workers[1]!, 'SIGKILL');
@@ -149,6 +149,37 @@ test('the same command goes on with the workers of a launcher that was killed wi
   await expect.poll(() => run.workers().includes(workers[1]!)).toBe(false);
   await stopsUndisturbed(run, ENDLESS);
 });
+
+test('and ends them when it is told to stop, also one that is suspended', async () => {
+  const runDir = join(folder, 'adopted');
+  // Those that share memory would kill it.
+  const sets = [...ENDLESS, ...settings('exchange=grpc')];
+  const first = new Launched(runDir, 2, ...sets);
+  await first.steps(2);
+  const workers = await orphan(first);
+  const run = new Launched(runDir, 2, ...sets);
+  await run.steps(1);
+  process.kill(workers[1]!, 'SIGSTOP');
+  run.process.kill('SIGTERM');
+  await ends(run.outcome, 143);
+  expect(workers.filter(isAlive)).toEqual([]);
+  expectNothingLeft(runDir);
+});
+
+test.runIf(FULL)(
+  'workers of a run with other settings end, and others are started in their places',
+  async () => {
+    const runDir = join(folder, 'others');
+    const first = new Launched(runDir, 2, ...ENDLESS);
+    await first.steps(2);
+    const workers = await orphan(first);
+    const run = new Launched(runDir, 1, ...ENDLESS);
+    await run.says('has ended: it was killed, or belongs to a run with other settings');
+    await run.steps(1);
+    expect(workers.filter(isAlive)).toEqual([]);
+    await stopsUndisturbed(run, ENDLESS);
+  },
+);
 
 test.runIf(FULL)(
   'workers without a launcher take part in the run of a coordinator that was started by hand',

@@ -80,9 +80,10 @@ export function register(program: Command): void {
         if (run === null) process.exit(EXIT.done);
         const started = run;
         if (early !== null) started.stop(early);
-        process.on('message', ({ exited, gone, output }: LauncherNotice) => {
+        process.on('message', ({ exited, gone, forgotten, output }: LauncherNotice) => {
           if (gone) started.workerGone(gone);
-          if (exited) started.workerExited(exited.workerId, exited.exit, exited.again);
+          if (forgotten) started.workerForgotten(forgotten);
+          if (exited) started.workerExited(exited.workerId, exited.pid, exited.exit, exited.again);
           if (output !== undefined) started.workerOutput(output);
         });
         const abandoned = () => started.stop('SIGTERM', 'the launcher has ended');

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
@@ -10,6 +11,7 @@ import { keptRecords } from '../../../src/coordinator/kept-records.js';
 import { ledgerLine } from '../../../src/coordinator/ledger-file.js';
 import { RunDir } from '../../../src/coordinator/run-dir.js';
 import { Secrets } from '../../../src/coordinator/secrets.js';
+import { processId } from '../../../src/files/processes.js';
 import { socketAddress } from '../../../src/rpc/address.js';
 import { localAddress, machineName } from '../../../src/rpc/local.js';
 import { MINIMAL, yaml } from '../../support/config.js';
@@ -109,22 +111,28 @@ test('a run that continues after a step keeps its records up to it, and nothing 
 
 test('workers that may look for another coordinator: those that live on this machine, and those of others', async () => {
   const runDir = temporaryFolder();
-  const living = { id: 'local-0', pid: 11, host: 'h', machine: machineName(), localAddress: localAddress() };
+  const own = { id: 'local-0', process: processId(process.pid) };
+  const living = {
+    id: 'local-0',
+    pid: process.pid,
+    host: 'h',
+    machine: machineName(),
+    localAddress: localAddress(),
+  };
   const dead = { ...living, id: 'local-1', localAddress: localAddress() };
   const elsewhere = { ...living, id: 'b-2', machine: 'another boot' };
+  // This machine has booted since.
+  const before = { ...elsewhere, id: 'local-4', host: hostname() };
   const earlier = { id: 'local-3', pid: 1, host: 'h' };
-  const journal = lines({ generation: 1, step: 0, workers: [living, dead, elsewhere, earlier] });
+  const journal = lines({ generation: 1, step: 0, workers: [living, dead, elsewhere, before, earlier] });
   writeFileSync(join(runDir, 'journal.jsonl'), journal);
   const server = createServer().listen(socketAddress(living.localAddress) as { path: string });
   await once(server, 'listening');
-  expect(orphansOf(runDir, false)).toEqual([{ id: 'local-0', pid: 11 }]);
+  expect(orphansOf(runDir, false)).toEqual([own]);
   // Nobody waits for a coordinator that has ended in order.
-  expect(orphansOf(runDir, true)).toEqual([{ id: 'local-0', pid: 11 }]);
+  expect(orphansOf(runDir, true)).toEqual([own]);
   new Secrets(runDir).publish(living.localAddress);
-  expect(orphansOf(runDir, true)).toEqual([
-    { id: 'local-0', pid: 11 },
-    { id: 'b-2', pid: null },
-  ]);
+  expect(orphansOf(runDir, true)).toEqual([own, { id: 'b-2', process: null }]);
   server.close();
   await once(server, 'close');
   expect(orphansOf(runDir, false)).toEqual([]);

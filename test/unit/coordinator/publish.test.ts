@@ -157,7 +157,7 @@ test('the time of a validation is not taken off the step of the generation that 
   expect(steps()[1]!.seconds).toBeGreaterThan(0);
   left.close();
   for (const id of ['w0', 'w1']) {
-    run.workerExited(id, { code: null, signal: 'SIGKILL', outOfMemory: false }, false);
+    run.workerExited(id, null, { code: null, signal: 'SIGKILL', outOfMemory: false }, false);
   }
   expect(await run.done).toBe(1);
 });

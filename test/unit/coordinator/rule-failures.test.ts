@@ -82,6 +82,19 @@ describe('failures', () => {
       expect(note).toMatchObject({ message: expect.stringMatching(/^worker b crashed with SIGSEGV/) });
     });
 
+    test('says nothing of a member that is another process', () => {
+      const script = new Script().running();
+      const of = (pid: number): Event => ({ ...exited(false), pid }) as Event;
+      expect(script.event(of(9))).toEqual([
+        {
+          type: 'warn',
+          message: 'another process of rank 1 (pid 101 on h), pid 9, was killed by SIGKILL (out of memory?)',
+        },
+      ]);
+      expect(script.state.phase).toBe('RUNNING');
+      expect(script.event(of(101))).toContainEqual(expect.objectContaining({ type: 'journal' }));
+    });
+
     test('is why a run ends that needs the worker, and has nothing to save', () => {
       const script = new Script({ minWorkers: 2, resumePath: 'runs/x/c', resumeStep: 3 }).running(3);
       script.event(lost);

@@ -150,6 +150,17 @@ test('a worker that ends while there is no coordinator, told to stop, does not s
   expect(run.state.phase).toBe('FORMING');
 });
 
+test('a worker of the coordinator before that has ended is not waited for, and no worker of the run is missed', () => {
+  const run = new Returning({}, { workers: 1 });
+  run.join('c');
+  run.standby('c');
+  run.event({ type: 'forgotten', id: 'a' });
+  expect(run.event({ type: 'tick' })).toEqual([]);
+  run.event({ type: 'forgotten', id: 'b' });
+  run.event({ type: 'tick' });
+  expect(run.state.places.map(({ id }) => id)).toEqual(['c']);
+});
+
 test('a worker that leaves does not stop the run while others may return', () => {
   const run = new Returning();
   run.returns('a');

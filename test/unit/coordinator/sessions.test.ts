@@ -24,6 +24,7 @@ beforeEach(async () => {
   [events, refused, clients, invited, present] = [[], [], [], [], []];
   sessions = new Sessions({
     workers: 2,
+    lastGeneration: 2,
     since: 2,
     generation: () => 3,
     onEvent: (event) => events.push(event),
@@ -84,6 +85,25 @@ test('a worker that joins again takes the place of its former process', async ()
     { type: 'joined', id: 'a', pid: 8 },
     { type: 'heartbeat', id: 'a' },
   ]);
+});
+
+test('a worker of before is refused where another process is there in its place, not one that comes again', async () => {
+  const late = { generation: 2, join: JOIN };
+  connect({ join: { ...JOIN, pid: 8 } });
+  await eventually(1);
+  expect(await connect(late).end).toMatchObject({
+    code: status.FAILED_PRECONDITION,
+    details: 'another process has come as worker a meanwhile',
+  });
+  expect(events).toMatchObject([{ type: 'joined', id: 'a', pid: 8 }]);
+  // Whose connection broke, also before it was in a generation of this coordinator.
+  connect({ generation: 2, join: { ...JOIN, workerId: 'b' } });
+  await eventually(2);
+  connect({ generation: 2, join: { ...JOIN, workerId: 'b' } });
+  await eventually(3);
+  connect({ generation: 3, join: { ...JOIN, pid: 8 } });
+  await eventually(4);
+  expect(events.at(-1)).toMatchObject({ type: 'joined', id: 'a', pid: 8, newest: 3 });
 });
 
 test('whoever starts workers hears who is here, who was lost, and who was told to end', async () => {

@@ -58,6 +58,7 @@ beforeAll(async () => {
 async function serving(path: string): Promise<Link> {
   const sessions = new Sessions({
     workers: 1,
+    lastGeneration: 0,
     since: 1,
     generation: () => 1,
     invite: () => null,

@@ -35,6 +35,7 @@ beforeEach(async () => {
   heard = [];
   sessions = new Sessions({
     workers: 1,
+    lastGeneration: 0,
     since: 1,
     generation: () => 1,
     onEvent: (event) => {
@@ -112,6 +113,7 @@ describe('a coordinator that goes away', () => {
   async function comesBack(welcome: Welcome = WELCOME, elsewhere = false): Promise<Sessions> {
     next = new Sessions({
       workers: 1,
+      lastGeneration: 0,
       since: 1,
       generation: () => 4,
       onEvent: (event) => {
