@@ -172,7 +172,7 @@ test('if too few are left, they save what they hold: nothing is lost when the ru
   expect(output).toMatch(
     /ERR_WORKER_LOST: rank [01] \(pid \d+ on .*\) was killed by SIGKILL at step \d+ \(out of/,
   );
-  expect(output).toContain(`The last checkpoint is that of step ${step}: --resume auto`);
+  expect(output).toContain(`The last checkpoint is that of step ${step}: \`--resume auto\``);
   fingerprint(run.runDir, step); // reads its checkpoint
   expect(workers.filter(isAlive)).toEqual([]);
 });
