@@ -83,31 +83,13 @@ TEST("float8: every bf16 number is rounded by the definition of the format, and 
   CHECK(kFormats[0].most == 448 && kFormats[1].most == 57344);
 }
 
-struct Memory {
-  graph::Device& device;
-  std::vector<Buffer> buffers = {};
-  template <class T>
-  T* put(const std::vector<T>& values) {
-    buffers.push_back(device.allocate(sizeof(T) * values.size()));
-    device.upload(buffers.back().data(), values.data(), sizeof(T) * values.size());
-    device.synchronize();
-    return buffers.back().as<T>();
-  }
-  template <class T>
-  std::vector<T> get(const void* from, int64_t n) {
-    std::vector<T> values(n);
-    device.download(values.data(), from, sizeof(T) * n);
-    return values;
-  }
-};
-
 struct Tensor {
   std::vector<uint8_t> values, transposed;
   float inverse;
   std::vector<float> sums;
 };
 Tensor quantize(graph::Device& device, const std::vector<bf16>& x, int64_t rows, int64_t width, DType to) {
-  Memory memory{device};
+  Memory memory(device);
   const int64_t stride = (rows + 15) / 16 * 16;
   const kernels::Quantized q{memory.put(std::vector<uint8_t>(rows * width, 0xff)),
                              memory.put(std::vector<uint8_t>(stride * width, 0xff)),
@@ -118,16 +100,6 @@ Tensor quantize(graph::Device& device, const std::vector<bf16>& x, int64_t rows,
           memory.get<float>(q.inverse, 1)[0], memory.get<float>(sums, width)};
 }
 
-std::vector<bf16> narrowed(const std::vector<float>& x) {
-  std::vector<bf16> y;
-  for (float e : x) y.push_back(to_bf16(e));
-  return y;
-}
-std::vector<float> widened(const std::vector<bf16>& x) {
-  std::vector<float> y;
-  for (bf16 e : x) y.push_back(to_float(e));
-  return y;
-}
 std::vector<float> normal(int64_t n, uint32_t seed, float deviation) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, deviation);
@@ -139,7 +111,7 @@ std::vector<float> normal(int64_t n, uint32_t seed, float deviation) {
 /// Compares a tensor that a device quantized with the definition, in every byte.
 void check_quantized(graph::Device& device, const Format& f, const std::vector<float>& x, int64_t rows,
                      int64_t width, const std::string& at) {
-  const Tensor got = quantize(device, narrowed(x), rows, width, f.type);
+  const Tensor got = quantize(device, rounded(x), rows, width, f.type);
   const double scale = f.scale(amax_of(x));
   const int64_t stride = (rows + 15) / 16 * 16;
   CHECK(got.inverse == 1 / scale, at, ": the scale is ", got.inverse, ", not ", 1 / scale);
@@ -189,19 +161,19 @@ TEST("device: quantized tensors have the bytes of the definition") {
       check_quantized(d.device, f, std::vector<float>(160), 10, 16, text(d.name, ", ", f.name, ", zeros"));
       auto tiny = std::vector<float>(160);
       tiny[7] = 1e-40f;  // a subnormal number of bf16
-      tiny = widened(narrowed(tiny));
+      tiny = widened(rounded(tiny));
       check_quantized(d.device, f, tiny, 10, 16, text(d.name, ", ", f.name, ", subnormal"));
       for (float bad : {INFINITY, -INFINITY, NAN}) {
         auto x = normal(160, 6, 1);
         x[77] = bad;
-        CHECK(std::isnan(quantize(d.device, narrowed(x), 10, 16, f.type).inverse), d.name, ", ", f.name, ": ",
+        CHECK(std::isnan(quantize(d.device, rounded(x), 10, 16, f.type).inverse), d.name, ", ", f.name, ": ",
               bad, " is lost");
       }
     }
 }
 
 /// What a tensor is after quantization, in fp64.
-std::vector<double> rounded(const std::vector<float>& x, DType type) {
+std::vector<double> scaled_back(const std::vector<float>& x, DType type) {
   const Format& f = format_of(type);
   const double scale = f.scale(amax_of(x));
   std::vector<double> y;
@@ -233,13 +205,13 @@ LayerRun run_layer(graph::Device& device, int64_t rows, int64_t in, int64_t out,
              {},
              {},
              {}};
-  Memory memory{device};
+  Memory memory(device);
   graph::Executor e(g, 1, device);
-  e.bind_input(0, memory.put(narrowed(l.x)));
-  e.bind_input(1, memory.put(narrowed(l.dy)));
+  e.bind_input(0, memory.put(rounded(l.x)));
+  e.bind_input(1, memory.put(rounded(l.dy)));
   float* const gradient = memory.put(std::vector<float>(l.weights.size(), NAN));
   const auto run = [&](bool adds) {
-    e.bind_flat(memory.put(l.weights), memory.put(narrowed(l.weights)), gradient, adds);
+    e.bind_flat(memory.put(l.weights), memory.put(rounded(l.weights)), gradient, adds);
     e.run();
     return memory.get<float>(gradient, static_cast<int64_t>(l.weights.size()));
   };
@@ -252,9 +224,9 @@ LayerRun run_layer(graph::Device& device, int64_t rows, int64_t in, int64_t out,
 
 /// gelu(x) as the device's own kernel computes it, and its derivative.
 std::vector<float> gelu_of(graph::Device& device, const std::vector<float>& x) {
-  Memory memory{device};
-  bf16* const y = memory.put(narrowed(x));
-  device.kernels().b16.gelu(y, memory.put(narrowed(x)), static_cast<int64_t>(x.size()));
+  Memory memory(device);
+  bf16* const y = memory.put(rounded(x));
+  device.kernels().b16.gelu(y, memory.put(rounded(x)), static_cast<int64_t>(x.size()));
   return widened(memory.get<bf16>(y, static_cast<int64_t>(x.size())));
 }
 double gelu_slope(double x) {
@@ -270,8 +242,8 @@ TEST("device: a linear layer of 8-bit floats and its gradients are the products 
       const std::string at = text(d.name, ", ", rows, "x", in, "x", out, gelu ? ", gelu" : "");
       const LayerRun got = run_layer(d.device, rows, in, out, gelu);
       const auto x = gelu ? gelu_of(d.device, got.x) : got.x;
-      const auto xq = rounded(x, DType::E4M3), dyq = rounded(got.dy, DType::E5M2),
-                 wq = rounded({got.weights.begin(), got.weights.begin() + out * in}, DType::E4M3);
+      const auto xq = scaled_back(x, DType::E4M3), dyq = scaled_back(got.dy, DType::E5M2),
+                 wq = scaled_back({got.weights.begin(), got.weights.begin() + out * in}, DType::E4M3);
       std::vector<double> y(rows * out), dx(rows * in), dw(out * in), db(out);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t o = 0; o < out; ++o) {
@@ -306,12 +278,12 @@ TEST("device: GELU within the quantization has the bytes of GELU before it") {
   for (const TestedDevice& d : devices()) {
     const int64_t rows = 150, width = 80, stride = 160;
     const auto x = normal(rows * width, 4, 2);
-    const Tensor want = quantize(d.device, narrowed(gelu_of(d.device, x)), rows, width, DType::E4M3);
-    Memory memory{d.device};
+    const Tensor want = quantize(d.device, rounded(gelu_of(d.device, x)), rows, width, DType::E4M3);
+    Memory memory(d.device);
     const kernels::Quantized q{memory.put(std::vector<uint8_t>(rows * width)),
                                memory.put(std::vector<uint8_t>(stride * width)),
                                memory.put(std::vector<float>(1))};
-    d.device.kernels().raw.quantize_gelu(q, memory.put(narrowed(x)), rows, width);
+    d.device.kernels().raw.quantize_gelu(q, memory.put(rounded(x)), rows, width);
     CHECK(memory.get<uint8_t>(q.values, rows * width) == want.values &&
               memory.get<uint8_t>(q.transposed, stride * width) == want.transposed &&
               memory.get<float>(q.inverse, 1)[0] == want.inverse,

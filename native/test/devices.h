@@ -34,4 +34,35 @@ inline std::vector<TestedDevice> devices() {
   return all;
 }
 
+/// Memory of a device with given contents.
+struct Memory {
+  explicit Memory(graph::Device& d) : device(d) {}
+  template <class T>
+  T* put(const std::vector<T>& values) {
+    buffers.push_back(device.allocate(values.size() * sizeof(T)));
+    device.upload(buffers.back().data(), values.data(), values.size() * sizeof(T));
+    device.synchronize();
+    return buffers.back().as<T>();
+  }
+  template <class T>
+  std::vector<T> get(const void* from, int64_t n) {
+    std::vector<T> values(static_cast<size_t>(n));
+    device.download(values.data(), from, values.size() * sizeof(T));
+    return values;
+  }
+  graph::Device& device;
+  std::vector<Buffer> buffers;
+};
+
+inline std::vector<bf16> rounded(const std::vector<float>& x) {
+  std::vector<bf16> y;
+  for (float v : x) y.push_back(to_bf16(v));
+  return y;
+}
+inline std::vector<float> widened(const std::vector<bf16>& x) {
+  std::vector<float> y;
+  for (bf16 v : x) y.push_back(to_float(v));
+  return y;
+}
+
 }  // namespace orch::test

@@ -1,10 +1,18 @@
 /** Small checkpoints of a real model's layout, without an engine. */
+import { join } from 'node:path';
 import { type CheckpointContent, publishCheckpoint, stageCheckpoint } from '../../src/checkpoint/store.js';
 import type { EngineLayout, ModelSpec, StateName, StateTensors } from '../../src/native/contract.js';
 import { native } from '../../src/native/load.js';
 import { SMALL } from './engines.js';
+import { temporaryFolder } from './folders.js';
 import { posEmbed } from './pos-embed.js';
 import { generator } from './random.js';
+
+/** A run's folder and its folder of checkpoints. */
+export function runFolder(): { dir: string; root: string } {
+  const dir = temporaryFolder();
+  return { dir, root: join(dir, 'checkpoints') };
+}
 
 /** Compares bit by bit; far quicker than toEqual on large arrays. */
 export function sameBytes(a: Float32Array, b: Float32Array): boolean {

@@ -14,20 +14,6 @@ constexpr int kOwnBytes = kOwn * kRowBytes, kStepBytes = kStep * kRowBytes;
 constexpr size_t kTileShared = 2 * kOwnBytes + 4 * kStepBytes;
 constexpr size_t kRowShared = 4 * kStep * sizeof(float);  // log-sum-exp and delta, double-buffered
 
-/// Stores rows [first, first + 16) of [.., 64] that are below `end`, multiplied by `factor`.
-GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64_t first, int64_t end) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int64_t row = first + r * 8 + g;
-    if (row >= end) continue;
-#pragma unroll
-    for (int n = 0; n < 8; ++n)
-      *reinterpret_cast<uint32_t*>(to + row * kHeadDim + n * 8 + 2 * t) =
-          pack2(x[n][2 * r] * factor, x[n][2 * r + 1] * factor);
-  }
-}
-
 __global__ void __launch_bounds__(kThreads)
     of_queries(bf16* dq, StreamRows<const bf16> gradients, const float* lse, const float* delta,
                const bf16* q, const bf16* k, const bf16* v, AttentionDims d, unsigned blocks_of_head) {

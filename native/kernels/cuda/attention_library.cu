@@ -69,12 +69,7 @@ void run_backward(const LibraryAttention& library, bf16* dq, bf16* dk, bf16* dv,
 /// An array of random numbers on the device.
 class RandomArray {
  public:
-  RandomArray(int64_t n, uint64_t id) : n_(n), memory_(device_memory(sizeof(bf16) * n)) {
-    const auto numbers = device_memory(sizeof(float) * n);
-    table().raw.normal(static_cast<float*>(numbers.get()), {1, 0, 0, id}, n);
-    table().b16.from_f32(data(), static_cast<const float*>(numbers.get()), n);
-    synchronize();
-  }
+  RandomArray(int64_t n, uint64_t id) : n_(n), memory_(random_numbers(n, DType::BF16, id)) {}
   bf16* data() const { return static_cast<bf16*>(memory_.get()); }
   std::vector<bf16> on_host() const {
     std::vector<bf16> x(n_);

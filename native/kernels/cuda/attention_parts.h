@@ -112,6 +112,31 @@ GPU_INLINE void right_by_rows(uint32_t (&b)[4], unsigned char* tile, int first, 
   load_matrices<true>(b, chunk_at(tile, first + lane % 16, 2 * pair + lane / 16));
 }
 
+// --- sums of a warp's 16 rows and 64 columns, in the layout of multiply_add
+//
+/// The left operand of a product that sums over the columns [16 step, 16 step + 16) of the sums, rounded to
+/// bf16.
+GPU_INLINE void sums_as_left(uint32_t (&a)[4], const float (&sums)[8][4], int step) {
+#pragma unroll
+  for (int half = 0; half < 4; ++half) {
+    const float* const x = &sums[2 * step + half / 2][half % 2 * 2];
+    a[half] = pack2(x[0], x[1]);
+  }
+}
+/// Stores rows [first, first + 16) of [.., 64] that are below `end`, multiplied by `factor`.
+GPU_INLINE void store_rows(bf16* to, const float (&x)[8][4], float factor, int64_t first, int64_t end) {
+  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int64_t row = first + r * 8 + g;
+    if (row >= end) continue;
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+      *reinterpret_cast<uint32_t*>(to + row * kHeadDim + n * 8 + 2 * t) =
+          pack2(x[n][2 * r] * factor, x[n][2 * r + 1] * factor);
+  }
+}
+
 // --- products of tiles of 16 rows with a tile of 64 rows in shared memory
 //
 /// s[i] += the rows of left operand i times the rows of the tile, summed over the channels.
@@ -137,12 +162,7 @@ GPU_INLINE void accumulate(float (*sum)[8][4], const float (*weights)[8][4], uns
   for (int step = 0; step < 4; ++step) {
     uint32_t a[Tiles][4];
 #pragma unroll
-    for (int i = 0; i < Tiles; ++i)
-#pragma unroll
-      for (int half = 0; half < 4; ++half) {
-        const float* const w = &weights[i][2 * step + half / 2][half % 2 * 2];
-        a[i][half] = pack2(w[0], w[1]);
-      }
+    for (int i = 0; i < Tiles; ++i) sums_as_left(a[i], weights[i], step);
 #pragma unroll
     for (int pair = 0; pair < 4; ++pair) {
       uint32_t b[4];

@@ -103,8 +103,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   settle(sum_k);
   settle(sum_v);
   const int64_t at = head * d.tokens * kHeadDim;
-  store_sums(dk + at, sum_k, kScale, first, tokens);
-  store_sums(dv + at, sum_v, 1.0f, first, tokens);
+  store_rows(dk + at, sum_k, kScale, first, tokens);
+  store_rows(dv + at, sum_v, 1.0f, first, tokens);
 }
 
 __global__ void __launch_bounds__(kThreads, 1)
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   wait_for_products<0>();
   settle(sum);
-  store_sums(dq + head * d.tokens * kHeadDim, sum, kScale, first_query + number, tokens);
+  store_rows(dq + head * d.tokens * kHeadDim, sum, kScale, first_query + number, tokens);
 }
 
 }  // namespace

@@ -97,11 +97,8 @@ class Trial {
   const Memory a_, b_, bias_, before_;
 };
 
-constexpr const char* kNoAlgorithm = "cuBLASLt has no algorithm";
-
-/// Why the library's product with the epilogue cannot serve, or "".
+/// Why the library's product with the epilogue, for which it has an algorithm, cannot serve, or "".
 std::string problem_of(const graph::MatmulSpec& spec) {
-  if (!has_algorithm(spec)) return kNoAlgorithm;
   const Trial trial(spec);
   const auto differs = [&](const Memory& a, const Memory& b, double most) {
     return a && b && !(trial.difference(a, b) <= most);  // NaN differs
@@ -129,13 +126,16 @@ bool fuses_gelu(const graph::MatmulSpec& spec) {
     const auto line = noted(tried);
     if (line ? *line == "separate" : !is_default()) return false;
   }
-  static auto& problems = *new std::map<std::string, std::string>;
-  const std::string key = graph::key_of(tried);
-  const auto [it, fresh] = problems.try_emplace(key);
-  if (fresh) it->second = has_algorithm(spec) ? problem_of(tried) : kNoAlgorithm;
-  if (choice == "fused" && !it->second.empty())
-    throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_GELU=fused: ", key, ": ", it->second);
-  return it->second.empty();
+  std::string problem = "cuBLASLt has no algorithm";
+  if (has_algorithm(spec) && has_algorithm(tried)) {
+    static auto& problems = *new std::map<std::string, std::string>;
+    const auto [it, fresh] = problems.try_emplace(graph::key_of(tried));
+    if (fresh) it->second = problem_of(tried);
+    problem = it->second;
+  }
+  if (choice == "fused" && !problem.empty())
+    throw Error("ERR_CUDA", "ORCHESTRATOR_CUDA_GELU=fused: ", graph::key_of(spec), ": ", problem);
+  return problem.empty();
 }
 
 }  // namespace orch::kernels::cuda

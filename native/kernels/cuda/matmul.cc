@@ -314,18 +314,6 @@ bool sums_with(const graph::MatmulSpec& spec) {
 std::optional<std::string> noted(const graph::MatmulSpec& spec) { return noted(graph::key_of(spec)); }
 bool has_algorithm(const graph::MatmulSpec& spec) { return find_plan(spec) != nullptr; }
 
-std::shared_ptr<void> random_numbers(int64_t n, DType t, uint64_t id, float scale) {
-  auto numbers = device_memory(sizeof(float) * n);
-  auto* const values = static_cast<float*>(numbers.get());
-  table().raw.normal(values, {1, 0, 0, id}, n);
-  if (scale != 1) table().raw.scale_into(values, scale, n);
-  if (t == DType::F32) return numbers;
-  auto half = device_memory(sizeof(bf16) * n);
-  table().b16.from_f32(static_cast<bf16*>(half.get()), values, n);
-  synchronize();
-  return half;
-}
-
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec) {
   Plan* const plan = plans_only() ? nullptr : &plan_of(spec);
   const auto run = [name, spec, plan](const graph::Run& r) {

@@ -21,8 +21,6 @@ bool sums_with(const graph::MatmulSpec& spec);
 std::optional<std::string> noted(const graph::MatmulSpec& spec);
 /// Whether the library has an algorithm for a product.
 bool has_algorithm(const graph::MatmulSpec& spec);
-/// n random numbers of N(0, scale^2) on the device.
-std::shared_ptr<void> random_numbers(int64_t n, DType t, uint64_t id, float scale = 1);
 std::unique_ptr<graph::Op> make_matmul(const char* name, const graph::MatmulSpec& spec);
 /// Seconds of one product with each algorithm, in the library's order; 1e30 for one that fails. Empty if the
 /// library has none for the product's epilogue.

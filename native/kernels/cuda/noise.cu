@@ -61,6 +61,18 @@ void normal(float* out, const DrawKey& key, int64_t n) {
 
 }  // namespace
 
+std::shared_ptr<void> random_numbers(int64_t n, DType t, uint64_t id, float scale) {
+  auto numbers = device_memory(sizeof(float) * n);
+  auto* const values = static_cast<float*>(numbers.get());
+  table().raw.normal(values, {1, 0, 0, id}, n);
+  if (scale != 1) table().raw.scale_into(values, scale, n);
+  if (t == DType::F32) return numbers;
+  auto half = device_memory(sizeof(bf16) * n);
+  table().b16.from_f32(static_cast<bf16*>(half.get()), values, n);
+  synchronize();
+  return half;
+}
+
 void fill_noise(Table& t) {
   t.raw.normal = normal;
   t.raw.mix_noise = mix_noise;

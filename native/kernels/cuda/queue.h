@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <memory>
 
+#include "../../core/dtype.h"
+
 #if !defined(ORCH_EMULATED)
 #include <cuda_runtime.h>
 #endif
@@ -17,6 +19,8 @@ void synchronize();
 void* workspace_bytes(size_t bytes);
 /// Memory on the device, for checks and measurements; freed with its last owner. Not during a capture.
 std::shared_ptr<void> device_memory(size_t bytes);
+/// n random numbers of N(0, scale^2) in device memory; `id` chooses which.
+std::shared_ptr<void> random_numbers(int64_t n, DType t, uint64_t id, float scale = 1);
 /// Copies from the device after the work enqueued before, and waits for the copy.
 void download(void* to, const void* from, size_t bytes);
 /// Whether the device runs the kernels that need warpgroup.h.

@@ -129,15 +129,10 @@ GPU_INLINE void start_products(float (&sum)[8][4], const uint32_t (&left)[4][4],
   for (int step = 0; step < 4; ++step) start_product<By>(sum, left[step], tile, step, adds || step > 0);
   commit_products();
 }
-/// Sums of a product as the left operand of one that sums over their columns, rounded to bf16.
+/// Sums of a product as the left operands of one that sums over their columns.
 GPU_INLINE void as_left(uint32_t (&left)[4][4], const float (&sum)[8][4]) {
 #pragma unroll
-  for (int step = 0; step < 4; ++step)
-#pragma unroll
-    for (int half = 0; half < 4; ++half) {
-      const float* const x = &sum[2 * step + half / 2][half % 2 * 2];
-      left[step][half] = pack2(x[0], x[1]);
-    }
+  for (int step = 0; step < 4; ++step) sums_as_left(left[step], sum, step);
 }
 
 /// Rows of 64 channels of a sample and a head, by joint position: those before `split` are at `first`, the
@@ -184,20 +179,6 @@ GPU_INLINE void load_left(uint32_t (&left)[4][4], const HeadRows& rows, int star
         left[step][2 * half + r] = from ? *reinterpret_cast<const uint32_t*>(from + 16 * step + 8 * half) : 0;
   }
 }
-/// Stores the calling warp's rows [start, start + 16) that are below `end`, multiplied by `factor`.
-GPU_INLINE void store_sums(bf16* to, const float (&sum)[8][4], float factor, int start, int end) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = start + r * 8 + g;
-    if (row >= end) continue;
-#pragma unroll
-    for (int n = 0; n < 8; ++n)
-      *reinterpret_cast<uint32_t*>(to + row * kHeadDim + n * 8 + 2 * t) =
-          pack2(sum[n][2 * r] * factor, sum[n][2 * r + 1] * factor);
-  }
-}
-
 /// A ring of kStages in shared memory, each with a pair of tiles. load(turn, tile) starts copying the pair of
 /// a turn to tile(0) and tile(1), kAhead turns before it is needed: the products of the turn before may still
 /// be running, those of the turn before that must not.

@@ -238,7 +238,7 @@ export class Worker {
 
   /** Where links are broken no exchange ends: it says so, and waits for the next generation. */
   #isCutOff(): boolean {
-    const rank = this.#world.unreachable(this, this.#addresses);
+    const rank = this.#world.network.unreachable(this, this.#addresses);
     if (rank !== null) this.say('suspect', { rank, why: 'it cannot be reached' });
     return rank !== null;
   }

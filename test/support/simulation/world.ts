@@ -7,6 +7,7 @@ import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
 import { Coordinator } from './coordinator.js';
 import { Meeting } from './memory.js';
+import { type Arrived, Network } from './network.js';
 import { type State, Witness } from './witness.js';
 import { type Said, Worker } from './worker.js';
 
@@ -26,8 +27,7 @@ interface Session {
   cut: boolean;
   /** The coordinator is dead, but what it has sent still arrives. */
   lingers: boolean;
-  /** When the last message arrives in each direction: none overtakes it, except where messages are reordered. */
-  arrived: { up: number; down: number };
+  arrived: Arrived;
 }
 
 export class World {
@@ -42,8 +42,6 @@ export class World {
   /** How often a member took the state from the memory of others, and all came to share one. */
   transfers = 0;
   joins = 0;
-  /** How often a worker could not reach another one. */
-  breaks = 0;
   /** How often a session broke and both ends lived, and a launcher died with its coordinator. */
   resets = 0;
   launches = 0;
@@ -53,14 +51,12 @@ export class World {
   /** When something last went wrong. */
   lastFault = 0;
   #diskFree = 0;
-  readonly #network: { doubles: number; reorders: number; longest: number };
+  readonly network: Network;
   readonly #disk: { ms: number; refuses: number };
   /** Whether workers offer to share memory, and whether some of them cannot. */
   readonly shares: boolean;
   readonly unable: boolean;
   readonly #meetings = new Map<string, Meeting>();
-  /** The two workers that cannot reach each other, and until when. */
-  #broken: { ends: readonly string[]; until: number } = { ends: [], until: 0 };
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
   #restarts: number;
@@ -95,11 +91,7 @@ export class World {
       resumePath: '',
       resumeStep: 0,
     };
-    this.#network = {
-      doubles: this.chance(0.3) ? 0.1 : 0,
-      reorders: this.chance(0.3) ? 0.2 : 0,
-      longest: 1 + this.below(100),
-    };
+    this.network = new Network(this);
     this.#disk = { ms: this.below(2) * 3_000, refuses: this.chance(0.2) ? 0.3 : 0 };
     this.#differs = workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
     this.#restarts = this.chance(0.7) ? 6 : 0;
@@ -162,7 +154,7 @@ export class World {
       if (event.type === 'standby' || event.type === 'leave') worker.heard[event.type] ??= this.clock.now;
       if (isCurrent(event, generation, this.coordinator.state.generation)) this.coordinator.happens(event);
     };
-    this.#transmit(session, 'up', deliver);
+    this.network.transmit(session, 'up', deliver);
   }
 
   exits(worker: Worker, code: number): void {
@@ -173,15 +165,6 @@ export class World {
   memoryOf(id: string): State | null {
     const worker = this.#sessions.get(id)?.worker;
     return worker?.alive ? worker.held : null;
-  }
-
-  /** The rank of the member that the worker cannot reach; -1: others cannot reach each other; null: all can. */
-  unreachable(worker: Worker, members: readonly string[]): number | null {
-    const { ends, until } = this.#broken;
-    if (this.clock.now >= until || !ends.every((id) => members.includes(id))) return null;
-    if (!ends.includes(worker.id)) return -1;
-    this.breaks++;
-    return members.findIndex((id) => id !== worker.id && ends.includes(id));
   }
 
   /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
@@ -328,22 +311,7 @@ export class World {
       if (frozen > 0) this.clock.later(frozen, deliver);
       else worker.receive(message);
     };
-    this.#transmit(session, 'down', deliver);
-  }
-
-  // The network.
-
-  /** A message arrives once and in order, as TCP has it; or doubled, late, and out of order. */
-  #transmit({ arrived }: Session, way: 'up' | 'down', deliver: () => void): void {
-    const { doubles, reorders, longest } = this.#network;
-    const at = this.clock.now + 1 + this.below(longest);
-    if (this.chance(reorders)) {
-      this.clock.later(at - this.clock.now + this.below(3 * longest), deliver);
-    } else {
-      arrived[way] = Math.max(at, arrived[way]);
-      this.clock.later(arrived[way] - this.clock.now, deliver);
-    }
-    if (this.chance(doubles)) this.clock.later(at - this.clock.now + this.below(1_000), deliver);
+    this.network.transmit(session, 'down', deliver);
   }
 
   /** The coordinator has ended the session; the process notices, and ends. */
@@ -487,7 +455,7 @@ export class World {
       const other = living[this.below(living.length)]!.worker;
       if (other === victim) return;
       this.lastFault = this.clock.now + this.below(20_000);
-      this.#broken = { ends: [victim.id, other.id], until: this.lastFault };
+      this.network.breakLink([victim.id, other.id], this.lastFault);
     } else if (kind === 'resets') {
       this.#resets(victim);
     } else if (kind === 'leaves') {

@@ -1,5 +1,5 @@
 import { appendFileSync, existsSync, readdirSync } from 'node:fs';
-import { appendFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
@@ -9,13 +9,6 @@ import {
   resolveResume,
 } from '../../../src/checkpoint/resume.js';
 import {
-  listCheckpoints,
-  recoverStore,
-  retainCheckpoints,
-  setAsideLater,
-} from '../../../src/checkpoint/retention.js';
-import {
-  checkpointName,
   loadCheckpoint,
   publishCheckpoint,
   stageCheckpoint,
@@ -24,17 +17,11 @@ import {
 import { Safetensors } from '../../../src/formats/safetensors/file.js';
 import { Weights } from '../../../src/model/weights.js';
 import type { StateName } from '../../../src/native/contract.js';
-import { contentOf, sameBytes, saveCheckpoint, stateOf } from '../../support/checkpoints.js';
+import { contentOf, runFolder, sameBytes, saveCheckpoint, stateOf } from '../../support/checkpoints.js';
 import { SMALL } from '../../support/engines.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { FULL } from '../../support/full.js';
 import { generator } from '../../support/random.js';
-
-/** A run's folder and its folder of checkpoints. */
-async function run(): Promise<{ dir: string; root: string }> {
-  const dir = temporaryFolder();
-  return { dir, root: join(dir, 'checkpoints') };
-}
 
 function emptyTargets(
   content: ReturnType<typeof contentOf>,
@@ -57,7 +44,7 @@ function expectState(found: Flat, expected: Flat): void {
 
 describe('saving and loading', () => {
   test('gives back every array and every word', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const content = contentOf(1000, 1);
     const saved = await saveCheckpoint(root, content);
     expect(saved.path).toBe(join(root, 'step-00001000'));
@@ -72,7 +59,7 @@ describe('saving and loading', () => {
   });
 
   test('writes weights and EMA as files of the official names', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const { path } = await saveCheckpoint(root, contentOf(3, 1));
     for (const name of ['model.safetensors', 'ema.safetensors']) {
       const file = await Safetensors.open(join(path, name));
@@ -83,15 +70,15 @@ describe('saving and loading', () => {
   });
 
   test('writes the same bytes for the same state', async () => {
-    const one = await saveCheckpoint((await run()).root, contentOf(5, 9));
-    const two = await saveCheckpoint((await run()).root, contentOf(5, 9));
+    const one = await saveCheckpoint(runFolder().root, contentOf(5, 9));
+    const two = await saveCheckpoint(runFolder().root, contentOf(5, 9));
     for (const name of await readdir(one.path)) {
       expect((await readFile(join(one.path, name))).equals(await readFile(join(two.path, name)))).toBe(true);
     }
   });
 
   test('has no ema.safetensors for a run without EMA, and says so when one is asked for', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const content = contentOf(1, 1);
     const state = new Map([...content.state].filter(([name]) => name !== 'ema'));
     const { path } = await saveCheckpoint(root, { ...content, state });
@@ -104,7 +91,7 @@ describe('saving and loading', () => {
   });
 
   test('replaces a checkpoint of the same step', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     await saveCheckpoint(root, contentOf(7, 1));
     const second = contentOf(7, 2);
     // However the folder is spelt.
@@ -116,7 +103,7 @@ describe('saving and loading', () => {
   });
 
   test('a staged checkpoint is complete, and nobody takes it for one before it is published', async () => {
-    const { dir, root } = await run();
+    const { dir, root } = runFolder();
     let signs = 0;
     const { folder, manifest } = await stageCheckpoint(root, contentOf(7, 1), () => signs++);
     expect(signs).toBeGreaterThan(10);
@@ -128,7 +115,7 @@ describe('saving and loading', () => {
   });
 
   test('only the name of a staged checkpoint is published, and what cannot be is removed', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const { folder } = await stageCheckpoint(root, contentOf(7, 1));
     for (const name of ['step-00000001', '../x', `${folder}/../y`, '.partial-step-00000007-1-xyz']) {
       await expect(publishCheckpoint(root, name)).rejects.toMatchObject({ code: 'ERR_PROTOCOL' });
@@ -142,7 +129,7 @@ describe('saving and loading', () => {
   });
 
   test('what does not read back as it was written is not a checkpoint', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const content = contentOf(7, 1);
     // While the last file is written, something changes a file that was written and flushed before it.
     const spoilt = new Map(content.state);
@@ -162,7 +149,7 @@ describe('saving and loading', () => {
   });
 
   test('refuses a layout of another model', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const { path } = await saveCheckpoint(root, contentOf(1, 1));
     const other = contentOf(1, 1, { ...SMALL, depth: 3 });
     await expect(loadCheckpoint(path, emptyTargets(other))).rejects.toMatchObject({
@@ -172,7 +159,7 @@ describe('saving and loading', () => {
   });
 
   test('leaves nothing behind where the state is not the layout', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const content = contentOf(1, 1);
     const without = (...names: string[]) =>
       new Map([...content.state].filter(([name]) => !names.includes(name)));
@@ -188,7 +175,7 @@ describe('saving and loading', () => {
 
 describe('damage', () => {
   test('notices any flipped bit, and names the file', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const content = contentOf(20, 4);
     const { path } = await saveCheckpoint(root, content);
     const targets = emptyTargets(content);
@@ -215,7 +202,7 @@ describe('damage', () => {
   });
 
   test('notices missing, truncated and longer files, and a folder under another name', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const { path } = await saveCheckpoint(root, contentOf(20, 4));
     const file = join(path, 'ema.safetensors');
     const good = await readFile(file);
@@ -238,7 +225,7 @@ describe('damage', () => {
   });
 
   test('reports a damaged checkpoint and uses the one before it', async () => {
-    const { dir, root } = await run();
+    const { dir, root } = runFolder();
     await saveCheckpoint(root, contentOf(10, 1));
     const newer = await saveCheckpoint(root, contentOf(20, 2));
     expect((await resolveResume('auto', dir))?.path).toBe(newer.path);
@@ -252,7 +239,7 @@ describe('damage', () => {
   });
 
   test('does not take a run whose checkpoints are all damaged for a new one', async () => {
-    const { dir, root } = await run();
+    const { dir, root } = runFolder();
     const { path } = await saveCheckpoint(root, contentOf(10, 1));
     await truncate(join(path, 'manifest.json'), 10);
     await expect(resolveResume('auto', dir)).rejects.toMatchObject({
@@ -265,7 +252,7 @@ describe('damage', () => {
 
 describe('resuming', () => {
   test('finds nothing in a new run, and what a path means', async () => {
-    const { dir, root } = await run();
+    const { dir, root } = runFolder();
     expect(await resolveResume('auto', dir)).toBeNull();
     await expect(resolveCheckpoint(dir)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' });
     await expect(resolveCheckpoint(join(dir, 'none'))).rejects.toThrow(/none does not exist$/);
@@ -287,7 +274,7 @@ describe('resuming', () => {
   });
 
   test('refuses another text encoder, naming both', async () => {
-    const { dir, root } = await run();
+    const { dir, root } = runFolder();
     const names = { clip_l: 'openai/clip-l', clip_g: 'laion/clip-g', t5: 'google/t5' };
     const content = contentOf(10, 1);
     await saveCheckpoint(root, { ...content, metadata: { ...content.metadata, encoders: names } });
@@ -320,7 +307,7 @@ describe('resuming', () => {
   });
 
   test('a checkpoint written with oneDNN can be resumed, with a warning that bits differ', async () => {
-    const { dir, root } = await run();
+    const { dir, root } = runFolder();
     const content = contentOf(10, 1);
     const versions = {
       orchestrator: '0.1.0',
@@ -344,7 +331,7 @@ describe('resuming', () => {
   });
 
   test('refuses a format of another version', async () => {
-    const { root } = await run();
+    const { root } = runFolder();
     const { path } = await saveCheckpoint(root, contentOf(10, 1));
     const manifest = join(path, 'manifest.json');
     const { createHash } = await import('node:crypto');
@@ -358,96 +345,5 @@ describe('resuming', () => {
         'version 3; this program reads orchestrator-checkpoint versions 1 and 2',
       ),
     });
-  });
-});
-
-describe('retention', () => {
-  const steps = async (root: string) => (await listCheckpoints(root)).map(({ step }) => step).reverse();
-
-  const keeping = (keep: number) => ({ keep, keepEvery: 0, keepBest: false });
-
-  test('keeps the latest, and removes the rest', async () => {
-    const { root } = await run();
-    for (const step of [10, 20, 30, 40]) await saveCheckpoint(root, contentOf(step, step));
-    await retainCheckpoints(root, keeping(2), 40, new Map());
-    expect(await readdir(root)).toEqual(['step-00000030', 'step-00000040']);
-  });
-
-  test('never removes the multiples of keep_every', async () => {
-    const { root } = await run();
-    for (let step = 10; step <= 90; step += 10) {
-      await mkdir(join(root, checkpointName(step)), { recursive: true });
-      await retainCheckpoints(root, { ...keeping(2), keepEvery: 30 }, step, new Map());
-    }
-    expect(await steps(root)).toEqual([30, 60, 80, 90]);
-  });
-
-  test('keeps the one of the lowest validation loss, until another has a lower one', async () => {
-    const { root } = await run();
-    const losses = new Map<number, number>();
-    const kept: number[][] = [];
-    for (const [i, loss] of [0.9, 0.5, 0.7, 0.5, 0.8, 0.3, 0.6, 0.4].entries()) {
-      const step = 10 * (i + 1);
-      // The checkpoint of step 60 could not be written, so its loss does not count.
-      if (step !== 60) {
-        await saveCheckpoint(root, contentOf(step, step));
-        await retainCheckpoints(root, { ...keeping(2), keepBest: true }, step, losses);
-      }
-      losses.set(step, loss);
-      kept.push(await steps(root));
-    }
-    expect(kept.slice(2)).toEqual([
-      [20, 30],
-      [20, 30, 40],
-      [20, 40, 50],
-      [20, 40, 50],
-      [20, 50, 70],
-      [20, 70, 80],
-    ]);
-    await saveCheckpoint(root, contentOf(90, 90));
-    await retainCheckpoints(root, { ...keeping(1), keepBest: true }, 90, losses);
-    expect(await steps(root)).toEqual([80, 90]);
-  });
-
-  test('leaves checkpoints of later steps alone', async () => {
-    const { root } = await run();
-    for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
-    await retainCheckpoints(root, keeping(1), 20, new Map());
-    expect(await steps(root)).toEqual([20, 30]);
-  });
-
-  test('renames later checkpoints when a run resumes from an earlier one', async () => {
-    const { dir, root } = await run();
-    for (const step of [10, 20, 30]) await saveCheckpoint(root, contentOf(step, step));
-    const aside = await setAsideLater(root, 10);
-    expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([10]);
-    expect((await resolveResume('auto', dir))?.manifest.step).toBe(10);
-    // They can still be resumed from by their path.
-    expect((await resolveCheckpoint(aside[0]!)).manifest.step).toBe(30);
-    expect(await setAsideLater(root, 10)).toEqual([]);
-  });
-
-  test('orders steps by number beyond eight digits', async () => {
-    const { root } = await run();
-    for (const step of [99_999_999, 100_000_000]) await saveCheckpoint(root, contentOf(step, step));
-    expect((await listCheckpoints(root)).map(({ step }) => step)).toEqual([100_000_000, 99_999_999]);
-  });
-
-  test('mends what a killed process left, and nothing else', async () => {
-    const { dir, root } = await run();
-    await saveCheckpoint(root, contentOf(10, 1));
-    await saveCheckpoint(root, contentOf(20, 1));
-    // Killed while writing, while removing, and between the two renames of a replacement.
-    await mkdir(join(root, '.partial-step-00000030-1-aa'));
-    await writeFile(join(root, '.partial-step-00000030-1-aa', 'model.safetensors'), 'x');
-    await rename(join(root, 'step-00000020'), join(root, '.replaced-step-00000020-1-bb'));
-    await mkdir(join(root, '.replaced-step-00000010-1-cc'));
-    await writeFile(join(root, 'notes.txt'), 'mine');
-    const done = await recoverStore(root);
-    expect(done).toHaveLength(3);
-    expect((await readdir(root)).sort()).toEqual(['notes.txt', 'step-00000010', 'step-00000020']);
-    expect((await resolveResume('auto', dir))?.manifest.step).toBe(20);
-    expect(await recoverStore(root)).toEqual([]);
-    expect(await recoverStore(join(dir, 'nowhere'))).toEqual([]);
   });
 });

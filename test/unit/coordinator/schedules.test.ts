@@ -81,7 +81,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('transfers', world.transfers);
     count('shared generations', world.joins);
     count('steps run again', world.coordinator.again);
-    count('links broken', world.breaks);
+    count('links broken', world.network.breaks);
     count('coordinators died', world.coordinator.deaths);
     count('launchers died with them', world.launches);
     count('sessions broken', world.resets);

@@ -120,6 +120,8 @@ std::exception_ptr failure;
 void enter() {
   try {
     (*body)();
+    if (!current->started.empty() || !current->committed.empty())
+      throw Error("ERR_EMULATED", "A thread ended with products that it has not waited for");
   } catch (...) {  // must not leave the fiber
     failure = std::current_exception();
   }
@@ -172,8 +174,8 @@ void run_block(dim3 size) {
     f.arrived = 0;
     f.open.clear();
     f.closed.clear();
-    if (!f.started.empty() || !f.committed.empty())
-      throw Error("ERR_EMULATED", "A thread ended with products that it has not waited for");
+    f.started.clear();
+    f.committed.clear();
     // The layout that orch_emulate_switch leaves.
     void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack) - kCallWords - kSwitchWords;
     top[kEntryWord] = reinterpret_cast<void*>(&enter);
