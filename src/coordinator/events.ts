@@ -147,6 +147,7 @@ export type Event =
   /** The staged checkpoint of the step has its final name. */
   | { type: 'published'; checkpoint: CheckpointRecord }
   /** It could not get it, and is removed. */
+  | { type: 'notFetched'; fetch: number; fault: Fault }
   | { type: 'notPublished'; step: number; fault: Fault }
   /** An action could not be carried out. */
   | { type: 'actionFailed'; fault: Fault }
@@ -202,7 +203,7 @@ export type Action =
   | { type: 'syncRecords'; step: number }
   | { type: 'validation'; step: number; parts: readonly Validated[] }
   /** The member offers its state for a checkpoint: fetch and write it, and say so in the member's place. */
-  | { type: 'fetch'; member: Member; offered: Offered }
+  | { type: 'fetch'; member: Member; offered: Offered; fetch: number }
   /** All workers hold the state that is staged: give the checkpoint its final name, then say how it went. */
   | { type: 'publish'; saved: Saved }
   /** The worker that wrote a checkpoint is gone: remove what is staged, except these folders. */

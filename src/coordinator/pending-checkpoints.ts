@@ -1,6 +1,6 @@
 /** The checkpoints of a run that were ordered and are not published yet, and from which one the run resumes. */
 import type { Fault } from '../fault.js';
-import type { Saved } from '../rpc/proto.js';
+import type { Offered, Saved } from '../rpc/proto.js';
 import type { MissedCheckpoint } from '../telemetry/record.js';
 import type { Action, Settings } from './events.js';
 import type { Beginning } from './source.js';
@@ -10,8 +10,10 @@ interface Pending {
   writer: string;
   /** All workers have applied the step with the same state. */
   agreed: boolean;
-  /** The coordinator writes it, with the state that the writer has offered. */
-  fetched: boolean;
+  /** The number of the fetch by which the coordinator gets the state that the writer has offered; null: none. */
+  fetch: number | null;
+  /** What the writer has offered since. */
+  offeredAgain: Offered | null;
   /** What the writer has staged; null while it writes. */
   staged: Saved | null;
 }
@@ -24,6 +26,7 @@ export class PendingCheckpoints {
   /** Whether this process has published it. */
   #own = false;
   #missed = 0;
+  #fetches = 0;
 
   constructor({ resumePath, resumeStep }: Pick<Settings, 'resumePath' | 'resumeStep'>) {
     this.#last = { step: resumeStep, path: resumePath };
@@ -60,16 +63,37 @@ export class PendingCheckpoints {
     return pending?.writer === id && pending.staged === null;
   }
 
-  /** The writer offers the state of its step. Whether to fetch it: once. */
-  offer(step: number, id: string): boolean {
-    const pending = this.#pending.get(step);
-    if (pending === undefined || pending.fetched || !this.awaits(step, id)) return false;
-    pending.fetched = true;
+  /** The writer offers the state of its step, which is fetched once. The number of the fetch; null: it is not wanted. */
+  offer(step: number, id: string): number | null {
+    if (!this.awaits(step, id)) return null;
+    this.#pending.get(step)!.fetch = ++this.#fetches;
+    return this.#fetches;
+  }
+
+  /** Whether the state of this step is being fetched from the worker, or was. If that fails, a later offer counts. */
+  isFetched(offered: Offered, id: string): boolean {
+    const pending = this.#pending.get(offered.step);
+    if (pending?.writer !== id || pending.fetch === null) return false;
+    pending.offeredAgain = offered;
     return true;
   }
 
+  /**
+   * A fetch has failed. The checkpoint that awaits it, and was not ordered again since, its writer, and what that has
+   * offered since; null: there is none.
+   */
+  notFetched(fetch: number): { step: number; writer: string; again: Offered | null } | null {
+    for (const [step, pending] of this.#pending) {
+      if (pending.fetch !== fetch || pending.staged !== null) continue;
+      const { writer, offeredAgain: again } = pending;
+      pending.offeredAgain = null;
+      return { step, writer, again };
+    }
+    return null;
+  }
+
   request(step: number, writer: string): void {
-    this.#pending.set(step, { writer, agreed: false, fetched: false, staged: null });
+    this.#pending.set(step, { writer, agreed: false, fetch: null, offeredAgain: null, staged: null });
   }
 
   /** All workers hold the same state after the step. */
@@ -128,6 +152,7 @@ export class PendingCheckpoints {
   leave(id: string, committed: number): Action[] {
     const lost = [...this.#pending].filter(([, { writer, staged }]) => writer === id && staged === null);
     if (lost.length === 0) return [];
+    for (const [, pending] of lost) pending.fetch = null;
     const misses = lost.flatMap(([step]) =>
       step === committed ? [] : [this.#lose(step, 'the worker that wrote it is gone')],
     );

@@ -7,6 +7,7 @@
  */
 import { EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
+import type { Offered } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import { endsRun } from './failures.js';
@@ -111,11 +112,8 @@ export class RunState {
       case 'saving':
         this.#generation?.writing(now);
         return [];
-      case 'offered': {
-        const { id, offered } = event;
-        if (!this.#steps.checkpoints.offer(offered.step, id)) return [];
-        return [{ type: 'fetch', member: members.get(id)!, offered }];
-      }
+      case 'offered':
+        return this.#onOffer(event.id, event.offered);
       case 'saved':
         return this.#settled(this.#steps.saved(event.id, event.saved));
       case 'notSaved': {
@@ -124,6 +122,8 @@ export class RunState {
         const fault = faultFrom(failure ?? { code: '', message: '', hint: '' });
         return this.#settled(this.#steps.notSaved(step, fault));
       }
+      case 'notFetched':
+        return this.#onNotFetched(event.fetch, event.fault);
       case 'published':
         return this.#settled(this.#steps.published(event.checkpoint, this.#generation));
       case 'notPublished':
@@ -287,6 +287,27 @@ export class RunState {
   }
 
   /** The workers abandon a validation, also the one that follows the last step. */
+  /** A worker offers the state for a checkpoint: it is fetched once, or declined. */
+  #onOffer(id: string, offered: Offered): Action[] {
+    if (this.#steps.checkpoints.isFetched(offered, id)) return [];
+    return this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { step: offered.step } })];
+  }
+
+  #onNotFetched(fetch: number, fault: Fault): Action[] {
+    const failed = this.#steps.checkpoints.notFetched(fetch);
+    if (failed === null) return [];
+    const { step, writer, again } = failed;
+    const fetched = again === null ? null : this.#fetch(writer, again);
+    return fetched ?? this.#settled(this.#steps.notSaved(step, fault));
+  }
+
+  /** Null: nobody awaits it. */
+  #fetch(id: string, offered: Offered): Action[] | null {
+    const fetch = this.#steps.checkpoints.offer(offered.step, id);
+    const member = this.#membership.members.get(id);
+    return fetch === null || member === null ? null : [{ type: 'fetch', member, offered, fetch }];
+  }
+
   #drain(): Action {
     return this.#membership.send(null, { drain: {} });
   }

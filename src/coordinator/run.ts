@@ -351,7 +351,7 @@ export class Run {
         this.#records.validation(action);
         break;
       case 'fetch':
-        void this.#fetcher.fetch(action.member, action.offered);
+        void this.#fetcher.fetch(action.member, action.offered, action.fetch);
         break;
       case 'publish':
         this.#publisher.publish(action.saved, (event) => this.#handle(event));

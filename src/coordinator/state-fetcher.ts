@@ -1,5 +1,6 @@
 /** Writes the checkpoints of a run whose folder no worker sees, with the state from a worker's memory. */
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { statePieces } from '../checkpoint/state-stream.js';
@@ -21,12 +22,19 @@ import { nameOf } from './members.js';
 const { path, requestSerialize } = Peer.service.Pull;
 /** A worker that was to be fetched from is reached before it gives up (worker/offer.ts). */
 const CONNECT_MS = 30_000;
+/**
+ * A transfer that breaks is told so late: if the worker is gone, the coordinator has heard of that before, and orders
+ * the checkpoint of the last step from another one.
+ */
+const LOST_MS = 4_000;
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
 
 export interface FetcherOptions {
   runDir: string;
   onEvent: (event: Event) => void;
+  /** Time after which it is told that a transfer has broken. */
+  lostMs?: number;
 }
 
 interface Remote {
@@ -51,9 +59,13 @@ export class StateFetcher {
     this.#remote = remote;
   }
 
-  /** Fetches and writes what the worker has offered, and tells how it went, as the worker's message. */
-  async fetch(member: Member, offered: Offered): Promise<void> {
-    const fetched = this.#fetch(member, offered);
+  /**
+   * Fetches and writes what the worker has offered, and tells how it went.
+   *
+   * @param number That of the fetch.
+   */
+  async fetch(member: Member, offered: Offered, number: number): Promise<void> {
+    const fetched = this.#fetch(member, offered, number);
     this.#fetches.add(fetched);
     await fetched.finally(() => this.#fetches.delete(fetched));
   }
@@ -64,7 +76,7 @@ export class StateFetcher {
     await Promise.all(this.#fetches);
   }
 
-  async #fetch(member: Member, offered: Offered): Promise<void> {
+  async #fetch(member: Member, offered: Offered, number: number): Promise<void> {
     const { onEvent } = this.#options;
     const { id } = member;
     const { step, stallSeconds } = offered;
@@ -74,9 +86,11 @@ export class StateFetcher {
       if (this.#over.signal.aborted) return;
       onEvent({ type: 'saved', id, saved: { step, folder, seconds, stallSeconds, bytes } });
     } catch (error) {
-      if (this.#over.signal.aborted) return;
-      const { code, message, hint } = faultOf(error);
-      onEvent({ type: 'notSaved', id, notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
+      const { signal } = this.#over;
+      if (error instanceof Lost)
+        await sleep(this.#options.lostMs ?? LOST_MS, null, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      onEvent({ type: 'notFetched', fetch: number, fault: faultOf(error) });
     }
   }
 
@@ -152,7 +166,10 @@ async function pull(
   }
 }
 
-function lost(member: Member, step: number, why: string): OrchestratorError {
+/** The state did not come. */
+class Lost extends OrchestratorError {}
+
+function lost(member: Member, step: number, why: string): Lost {
   const message = `The state after step ${step} did not come from ${nameOf(member)}, and no worker sees the run folder: ${why}`;
-  return new OrchestratorError('ERR_CHECKPOINT_WRITE', message);
+  return new Lost('ERR_CHECKPOINT_WRITE', message);
 }

@@ -3,13 +3,18 @@ import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 import type { ServedCall } from '../rpc/grpc-stream.js';
 
-/** The coordinator begins within this time, or has died; the next one orders another copy. */
+/** A coordinator that is there begins within this time, or declines. */
 const BEGIN_MS = 60_000;
 
 interface Offer {
   step: number;
   pieces: Iterable<Float32Array>;
+  /** Tells the coordinator of it. */
+  tell: () => void;
+  /** The coordinator has begun to get it. */
+  isBegun: boolean;
   begin: () => void;
+  declined: () => void;
   /** @param isSent Whether the coordinator got all pieces. */
   end: (isSent: boolean) => void;
 }
@@ -21,19 +26,21 @@ export class StateOffers {
    * Keeps the pieces until all of them were sent to the coordinator, which writes them then.
    *
    * @param tell Tells it of the offer.
+   * @returns Whether it wanted them. Whatever it orders later, it does not know of this offer.
    * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them, or its connection breaks.
    */
-  async offer(step: number, pieces: Iterable<Float32Array>, tell: () => void): Promise<void> {
+  async offer(step: number, pieces: Iterable<Float32Array>, tell: () => void): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     try {
-      await new Promise<void>((resolve, reject) => {
+      return await new Promise<boolean>((resolve, reject) => {
         const fail = (why: string) =>
           reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', `The state after step ${step} ${why}`));
         const late = `was not asked for by the coordinator within ${BEGIN_MS / 1000} s`;
         timer = setTimeout(() => fail(late), BEGIN_MS);
+        const begin = () => clearTimeout(timer);
         const end = (isSent: boolean) =>
-          isSent ? resolve() : fail('did not reach the coordinator: the transfer broke off');
-        this.#offer = { step, pieces, begin: () => clearTimeout(timer), end };
+          isSent ? resolve(true) : fail('did not reach the coordinator: the transfer broke off');
+        this.#offer = { step, pieces, tell, isBegun: false, begin, declined: () => resolve(false), end };
         tell();
       });
     } finally {
@@ -42,12 +49,24 @@ export class StateOffers {
     }
   }
 
+  /** Tells the coordinator that is there now, which may be another one, or have forgotten it. */
+  remind(): void {
+    if (this.#offer?.isBegun === false) this.#offer.tell();
+  }
+
+  /** The coordinator does not want it. */
+  decline(step: number): void {
+    const offer = this.#offer;
+    if (offer?.step === step && !offer.isBegun) offer.declined();
+  }
+
   /** Answers a request for what is offered. */
   async serve(step: number, call: ServedCall): Promise<void> {
     const offer = this.#offer;
     if (offer?.step !== step) {
       return call.end(status.FAILED_PRECONDITION, `the state after step ${step} is not offered`);
     }
+    offer.isBegun = true;
     offer.begin();
     await call.send(offer.pieces).catch(() => {});
     offer.end(await call.over);

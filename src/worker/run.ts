@@ -41,6 +41,8 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const { id, coordinator, own, peers, addresses } = reachable;
   const session = new CoordinatorSession(coordinator, {
     onWaiting: (reason) => note(`on standby: ${reason}; this worker takes part when one of them is free`),
+    onReturn: () => peers.offers.remind(),
+    onDeclined: (step) => peers.offers.decline(step),
     note,
     addressOf: ({ runDir }) => localCredential(runDir),
   });

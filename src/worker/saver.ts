@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { type CheckpointMetadata, encodeMetadata } from '../checkpoint/manifest.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { stageCheckpoint } from '../checkpoint/store.js';
-import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import type { StateName, StateTensors } from '../native/contract.js';
 import { version } from '../version.js';
@@ -118,13 +117,12 @@ export class CheckpointSaver {
     };
     const pieces = await stateShare(memory, ema, 0, 1);
     const metadata = encodeMetadata(this.#metadata(step));
-    if (!this.#session.present) {
-      // Nobody would hear of the offer. The next coordinator orders another copy.
-      throw new OrchestratorError('ERR_CHECKPOINT_WRITE', 'The coordinator that is to get the state is away');
-    }
-    await offers.offer(step, pieces, () =>
-      this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds } }),
-    );
+    const tell = () => this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds } });
+    const isWanted = await offers.offer(step, pieces, tell);
+    if (isWanted || !this.#again) return;
+    // It was ordered between the offer and the answer.
+    this.#again = false;
+    await this.#offer(offers, step, snapshot, stallSeconds);
   }
 
   #metadata(step: number): CheckpointMetadata {

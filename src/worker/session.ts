@@ -61,6 +61,10 @@ export function aborted(signal: AbortSignal): Promise<never> {
 export interface SessionEvents {
   /** The worker gets no place for now. */
   onWaiting?: (reason: string) => void;
+  /** It has joined a coordinator again, which may be another one. */
+  onReturn?: () => void;
+  /** The coordinator does not want the copy of the state after this step. */
+  onDeclined?: (step: number) => void;
   /** Tells the user that the coordinator is gone, or back. */
   note?: (text: string) => void;
   /**
@@ -240,6 +244,7 @@ export class CoordinatorSession {
     this.#events.note?.('the coordinator is back; this worker has joined it with what it holds');
     if (this.#standby !== null) this.send({ standby: this.#standby() });
     if (this.#leaving !== null) this.send({ leave: { exitCode: this.#leaving } });
+    this.#events.onReturn?.();
   }
 
   /**
@@ -332,6 +337,10 @@ export class CoordinatorSession {
     }
     if (message.waiting) {
       this.#events.onWaiting?.(message.waiting.reason);
+      return;
+    }
+    if (message.declined) {
+      this.#events.onDeclined?.(message.declined.step);
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.

@@ -6,6 +6,7 @@ import type { AttentionStatistic as _orchestrator_v1_AttentionStatistic, Attenti
 import type { Chunk as _orchestrator_v1_Chunk, Chunk__Output as _orchestrator_v1_Chunk__Output } from './orchestrator/v1/Chunk.js';
 import type { CoordinatorClient as _orchestrator_v1_CoordinatorClient, CoordinatorDefinition as _orchestrator_v1_CoordinatorDefinition } from './orchestrator/v1/Coordinator.js';
 import type { Credential as _orchestrator_v1_Credential, Credential__Output as _orchestrator_v1_Credential__Output } from './orchestrator/v1/Credential.js';
+import type { Declined as _orchestrator_v1_Declined, Declined__Output as _orchestrator_v1_Declined__Output } from './orchestrator/v1/Declined.js';
 import type { DeviceRendezvous as _orchestrator_v1_DeviceRendezvous, DeviceRendezvous__Output as _orchestrator_v1_DeviceRendezvous__Output } from './orchestrator/v1/DeviceRendezvous.js';
 import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from './orchestrator/v1/Drain.js';
 import type { Failure as _orchestrator_v1_Failure, Failure__Output as _orchestrator_v1_Failure__Output } from './orchestrator/v1/Failure.js';
@@ -58,6 +59,7 @@ export interface ProtoGrpcType {
       Chunk: MessageTypeDefinition<_orchestrator_v1_Chunk, _orchestrator_v1_Chunk__Output>
       Coordinator: SubtypeConstructor<typeof grpc.Client, _orchestrator_v1_CoordinatorClient> & { service: _orchestrator_v1_CoordinatorDefinition }
       Credential: MessageTypeDefinition<_orchestrator_v1_Credential, _orchestrator_v1_Credential__Output>
+      Declined: MessageTypeDefinition<_orchestrator_v1_Declined, _orchestrator_v1_Declined__Output>
       DeviceRendezvous: MessageTypeDefinition<_orchestrator_v1_DeviceRendezvous, _orchestrator_v1_DeviceRendezvous__Output>
       Drain: MessageTypeDefinition<_orchestrator_v1_Drain, _orchestrator_v1_Drain__Output>
       Failure: MessageTypeDefinition<_orchestrator_v1_Failure, _orchestrator_v1_Failure__Output>

@@ -3,9 +3,12 @@ import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/eve
 import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
 import { Records } from './records.js';
+import type { State } from './witness.js';
 import type { World } from './world.js';
 
 const TICK_MS = 250;
+/** A transfer that breaks is told so late. */
+const LOST_MS = 4_000;
 
 type End = Extract<Action, { type: 'end' }>;
 
@@ -14,6 +17,9 @@ export class Coordinator {
   /** How often a step was run again, and how many coordinators have died. */
   again = 0;
   deaths = 0;
+  /** How often it got a state from a worker, and gave one to a worker. */
+  fetched = 0;
+  servings = 0;
   end: End | null = null;
   /** When the first generation started. */
   firstStart = 0;
@@ -32,11 +38,13 @@ export class Coordinator {
   readonly #publishing: Saved[] = [];
   #publisherFree = 0;
   /** The last published checkpoint; step 0: none. */
-  #checkpoint = { step: 0, path: '' };
+  #checkpoint: { step: number; path: string };
 
   constructor(world: World, tell: ((line: string) => void) | null) {
     this.#world = world;
     this.#tell = tell;
+    const { resumeStep: step, resumePath: path } = world.settings;
+    this.#checkpoint = { step, path };
     this.#state = new RunState(world.settings);
     this.#records = new Records(world.witness, world.settings.lastGeneration);
   }
@@ -44,6 +52,13 @@ export class Coordinator {
   /** The members of the generation, and its number. */
   get state(): Pick<RunState, 'places' | 'generation'> {
     return this.#state;
+  }
+
+  /** The state of its checkpoint, for a worker that does not see the run folder; null: it is dead. */
+  served(step: number): State | null {
+    if (this.isAway || this.#checkpoint.step !== step) return null;
+    this.servings++;
+    return this.#world.checkpoint(this.#checkpoint.path);
   }
 
   begin(): void {
@@ -172,6 +187,9 @@ export class Coordinator {
       case 'validation':
         witness.validates(action.step);
         break;
+      case 'fetch':
+        this.#fetch(action.member.id, action.offered.step, action.fetch);
+        break;
       case 'publish':
         this.#publish(action.saved);
         break;
@@ -182,6 +200,37 @@ export class Coordinator {
         this.end = action;
         break;
     }
+  }
+
+  /** Gets what a worker offers, and writes it. One that has died gets and tells nothing any more. */
+  #fetch(id: string, step: number, fetch: number): void {
+    const world = this.#world;
+    const life = this.deaths;
+    world.whenAnswering(id, 1 + world.below(200), () => {
+      const offer = world.offerOf(id);
+      const isFound = offer?.state.step === step;
+      if (isFound && !this.isAway && this.deaths === life) offer.isBegun = true;
+      world.whenAnswering(id, world.below(200), () => {
+        const isThere = isFound && world.offerOf(id) === offer;
+        if (this.isAway || this.deaths !== life) {
+          if (isThere) offer.end('broken');
+          return;
+        }
+        if (isThere) offer.end('sent');
+        const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
+        const fails = () => this.happens({ type: 'notFetched', fetch, fault });
+        if (!isThere) {
+          world.clock.later(LOST_MS, () => {
+            if (this.deaths === life) fails();
+          });
+        } else if (world.refusal()) fails();
+        else {
+          this.fetched++;
+          const folder = String(offer!.state.value);
+          this.happens({ type: 'saved', id, saved: { step, folder, seconds: 1, stallSeconds: 0, bytes: 1 } });
+        }
+      });
+    });
   }
 
   #publish(saved: Saved): void {

@@ -30,6 +30,13 @@ export class Witness {
   #generation = 0;
   readonly #truth: State[] = [INITIAL];
 
+  /** The run begins with the checkpoint of a step. Returns its path. */
+  resumes(step: number): string {
+    this.committed = step;
+    this.published.push(step);
+    return `${step}:${this.truth(step)}`;
+  }
+
   /** A step is committed once, in order, and computed by the members of the generation that started last. */
   commits(step: number, prepared: readonly Prepared[], slots: number): void {
     this.#must(step === this.committed + 1, `step ${step} was committed after step ${this.committed}`);

@@ -11,8 +11,21 @@ export interface Said {
   body: object;
 }
 
+/** A copy of its state that it keeps for the coordinator. */
+export interface Offer {
+  state: State;
+  /** The coordinator has begun to get it. */
+  isBegun: boolean;
+  /** @param what Whether the coordinator got all of it, or did not want it. */
+  end: (what: 'sent' | 'broken' | 'declined') => void;
+}
+
 export class Worker {
   readonly id: string;
+  /** Whether it sees the run folder; else the coordinator writes the checkpoints from what it offers. */
+  readonly sees: boolean;
+  /** Null: it offers nothing. */
+  offer: Offer | null = null;
   /** The state that it shares with others; null: it has one of its own. */
   shared: SharedMemory | null = null;
   /** Why it cannot share memory; '' if it can. */
@@ -48,9 +61,12 @@ export class Worker {
   #updatedAt = 0;
   /** The step whose checkpoint it is writing; 0 = none. */
   #writing = 0;
+  /** That was ordered again meanwhile. */
+  #isAgain = false;
 
-  constructor(world: World, id: string, problem: string) {
+  constructor(world: World, id: string, problem: string, sees: boolean) {
     this.id = id;
+    this.sees = sees;
     this.problem = problem;
     this.#world = world;
     this.#speed = 1 + world.below(100);
@@ -71,6 +87,7 @@ export class Worker {
     if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
     else if (message.drain) this.#draining = true;
     else if (message.welcome) this.#welcomed();
+    else if (message.declined) this.#declined(Number(message.declined.step));
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
   }
@@ -80,9 +97,16 @@ export class Worker {
     this.#draining = false;
     this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
       this.#built = true;
-      this.say('standby', { holds: this.#isRun, shares: this.shared !== null });
+      const withoutRunFolder = !this.sees;
+      this.say('standby', { holds: this.#isRun, shares: this.shared !== null, withoutRunFolder });
       if (this.leaving) this.say('leave', { exitCode: 143 });
+      this.#remind();
     });
+  }
+
+  #declined(step: number): void {
+    const { offer } = this;
+    if (offer?.state.step === step && !offer.isBegun) offer.end('declined');
   }
 
   /** Only what it waits for: the rest is doubled. */
@@ -138,7 +162,7 @@ export class Worker {
     });
   }
 
-  #sync({ keep, holders, checkpoint, shared }: Sync): void {
+  #sync({ keep, holders, checkpoint, served, shared }: Sync): void {
     this.#expects = null;
     if (shared) {
       for (const present of this.#world.meet(this, this.#addresses)) present.join(checkpoint);
@@ -146,11 +170,14 @@ export class Worker {
       const failure = { code: 'ERR_SHARED_MEMORY', message: 'it shares its state', hint: '' };
       this.say('failure', failure);
     } else if (keep) this.#ready();
-    else if (holders) this.#pull(holders.ranks!.map((rank) => this.#addresses[rank]!));
+    else if (holders)
+      this.#pull(
+        Number(holders.step),
+        holders.ranks!.map((rank) => this.#addresses[rank]!),
+      );
+    else if (served) this.#getServed(Number(served.step));
     else {
-      // What it held is overwritten.
-      this.held = null;
-      this.#isRun = false;
+      this.#forget();
       this.#during(this.#world.below(200), () => {
         this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
         this.#ready();
@@ -178,19 +205,44 @@ export class Worker {
     });
   }
 
-  /** Takes the state from the memory of others. Where one of them is gone, that never ends: the generation does. */
-  #pull(ids: readonly string[]): void {
-    this.held = null;
-    this.#isRun = false;
-    this.#during(this.#world.below(200), () => {
+  /**
+   * Takes the state of a step from the memory of others, who may load it first. Where one of them is gone, that never
+   * ends: the generation does.
+   */
+  #pull(step: number, ids: readonly string[]): void {
+    this.#forget();
+    const get = () => {
       if (this.#isCutOff()) return;
       const states = ids.map((id) => this.#world.memoryOf(id));
-      if (states.includes(null)) return;
-      this.held = states[0]!;
-      this.#isRun = true;
+      if (states.some((state) => state?.step !== step)) {
+        this.#during(20, get);
+        return;
+      }
       this.#world.transfers++;
-      this.#ready();
+      this.#gets(states[0]!);
+    };
+    this.#during(this.#world.below(200), get);
+  }
+
+  /** Takes the state of a checkpoint from the coordinator. Where that dies, the next one forms another generation. */
+  #getServed(step: number): void {
+    this.#forget();
+    this.#during(this.#world.below(200), () => {
+      const state = this.#world.coordinator.served(step);
+      if (state !== null) this.#gets(state);
     });
+  }
+
+  /** What it held is overwritten. */
+  #forget(): void {
+    this.held = null;
+    this.#isRun = false;
+  }
+
+  #gets(state: State): void {
+    this.held = state;
+    this.#isRun = true;
+    this.#ready();
   }
 
   #ready(): void {
@@ -205,9 +257,9 @@ export class Worker {
     const validating = validate ? this.#world.below(400) : 0;
     this.#during(validating, () => {
       if (validate) this.say('validated', { step, losses: [], seconds: 1, abandoned: this.#draining });
-      if (checkpoint && this.rank === 0) this.#save(step);
-      if (stop) this.#finish();
-      else this.#compute(step + 1);
+      const goOn = () => (stop ? this.#finish() : this.#compute(step + 1));
+      if (checkpoint && this.rank === 0) this.#save(step, goOn);
+      else goOn();
     });
   }
 
@@ -259,18 +311,70 @@ export class Worker {
     });
   }
 
-  /** The writing goes on beside training, and through the end of the generation. */
-  #save(step: number): void {
-    if (this.#writing === step) return;
+  /**
+   * The writing goes on beside training, and through the end of the generation.
+   *
+   * @param goOn Called when the next update may begin.
+   */
+  #save(step: number, goOn: () => void): void {
+    if (this.#writing === step) {
+      this.#isAgain = true;
+      goOn();
+      return;
+    }
+    // That of the last step waits for the one before.
+    if (this.#writing !== 0 && !this.sees) {
+      this.#during(20, () => this.#save(step, goOn));
+      return;
+    }
     const state = this.held!;
     const { done, refused } = this.#world.disk();
     this.#writing = step;
+    this.#isAgain = false;
+    goOn();
     this.#after(done, () => {
-      if (this.#writing === step) this.#writing = 0;
-      const failure = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: '' };
-      if (refused) this.say('notSaved', { step, failure });
-      else this.say('saved', { step, folder: String(state.value), seconds: 1, stallSeconds: 0, bytes: 1 });
+      if (!this.sees) this.#offer(state);
+      else {
+        this.#settled(step);
+        if (refused) this.#refused(step);
+        else this.say('saved', { step, folder: String(state.value), seconds: 1, stallSeconds: 0, bytes: 1 });
+      }
     });
+  }
+
+  /** The coordinator gets a copy of the state, or another one, if that was ordered meanwhile. */
+  #offer(state: State): void {
+    const { step } = state;
+    const offer: Offer = {
+      state,
+      isBegun: false,
+      end: (what) => {
+        if (this.offer !== offer) return;
+        this.offer = null;
+        const isAgain = what !== 'sent' && this.#isAgain;
+        this.#isAgain = false;
+        if (isAgain) this.#offer(state);
+        else {
+          this.#settled(step);
+          if (what === 'broken') this.#refused(step);
+        }
+      },
+    };
+    this.offer = offer;
+    this.say('offered', { step });
+  }
+
+  /** It tells the coordinator that it has joined now, which may be another one, or have forgotten it. */
+  #remind(): void {
+    if (this.offer?.isBegun === false) this.say('offered', { step: this.offer.state.step });
+  }
+
+  #settled(step: number): void {
+    if (this.#writing === step) this.#writing = 0;
+  }
+
+  #refused(step: number): void {
+    this.say('notSaved', { step, failure: { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: '' } });
   }
 
   #finish(): void {

@@ -9,7 +9,7 @@ import { Coordinator } from './coordinator.js';
 import { Meeting } from './memory.js';
 import { type Arrived, Network } from './network.js';
 import { type State, Witness } from './witness.js';
-import { type Said, Worker } from './worker.js';
+import { type Offer, type Said, Worker } from './worker.js';
 
 const HEARTBEAT_MS = 500;
 /** Nothing runs longer than this. */
@@ -56,6 +56,8 @@ export class World {
   /** Whether workers offer to share memory, and whether some of them cannot. */
   readonly shares: boolean;
   readonly unable: boolean;
+  /** Which workers do not see the run folder. */
+  readonly blind: 'none' | 'some' | 'all';
   readonly #meetings = new Map<string, Meeting>();
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
@@ -75,6 +77,7 @@ export class World {
     this.below = (n) => Math.floor(this.#random() * n);
     const workers = 1 + this.below(5);
     const min = 1 + (this.chance(0.3) ? this.below(workers) : 0);
+    const resumed = this.chance(0.15) ? 1 + this.below(3) : 0;
     this.settings = {
       workers,
       minWorkers: min,
@@ -83,13 +86,13 @@ export class World {
       welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
       mustShare: false,
       totalSlots: workers + this.below(4),
-      steps: 1 + this.below(12),
+      steps: resumed + 1 + this.below(12),
       checkpointEvery: this.below(4),
       validateEvery: this.below(3),
       configHash: 'c',
       lastGeneration: this.below(3),
-      resumePath: '',
-      resumeStep: 0,
+      resumePath: resumed === 0 ? '' : this.witness.resumes(resumed),
+      resumeStep: resumed,
     };
     this.network = new Network(this);
     this.#disk = { ms: this.below(2) * 3_000, refuses: this.chance(0.2) ? 0.3 : 0 };
@@ -98,6 +101,7 @@ export class World {
     this.#supervised = this.chance(0.5);
     this.shares = this.chance(0.5);
     this.unable = this.chance(0.1);
+    this.blind = this.chance(0.7) ? 'none' : this.chance(0.4) ? 'some' : 'all';
     this.coordinator = new Coordinator(this, tell);
   }
 
@@ -165,6 +169,22 @@ export class World {
   memoryOf(id: string): State | null {
     const worker = this.#sessions.get(id)?.worker;
     return worker?.alive ? worker.held : null;
+  }
+
+  /** What a process that lives keeps for the coordinator. */
+  offerOf(id: string): Offer | null {
+    const worker = this.#sessions.get(id)?.worker;
+    return worker?.alive ? worker.offer : null;
+  }
+
+  /** Runs later, when the process does not stand still or is gone. */
+  whenAnswering(id: string, delay: number, run: () => void): void {
+    this.clock.later(delay, () => {
+      const worker = this.#sessions.get(id)?.worker;
+      const frozen = worker?.alive ? worker.frozenUntil - this.clock.now : 0;
+      if (frozen > 0) this.whenAnswering(id, frozen, run);
+      else run();
+    });
   }
 
   /** A member comes to a generation that shares memory: all of them when the last one has come, else none. */
@@ -317,6 +337,8 @@ export class World {
   /** The coordinator has ended the session; the process notices, and ends. */
   cut(id: string): void {
     const session = this.#sessions.get(id);
+    // It stands still, and its connection broke before: nobody waits for it.
+    if (session && session.worker.frozenUntil > this.clock.now) this.deserted = true;
     if (!session?.open) return;
     Object.assign(session, { open: false, cut: true });
     this.#countHolders();
@@ -341,7 +363,8 @@ export class World {
         this.#launched--;
         return;
       }
-      const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '');
+      const sees = this.blind === 'none' || (this.blind === 'some' && /^[wx]0/.test(id));
+      const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '', sees);
       this.#sessions.set(id, this.#session(worker, false));
       this.#joins(worker, 0);
       const beat = () => {

@@ -26,15 +26,20 @@ describe('workers of machines that do not see the run folder', () => {
     for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
     for (const step of [1, 2]) script.step(step);
     const offered = { step: 2, metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
-    expect(script.event({ type: 'offered', id: 'b', offered })).toEqual([]);
+    const declined = (id: string) => [{ type: 'send', to: [id], message: { declined: { step: 2 } } }];
+    expect(script.event({ type: 'offered', id: 'b', offered })).toMatchObject(declined('b'));
     expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject([
       { type: 'fetch', member: { id: 'a', dataAddress: 'a:1' }, offered },
     ]);
     // Twice is once: the state arrives already.
     expect(script.event({ type: 'offered', id: 'a', offered })).toEqual([]);
+    // A transfer of another time that has broken.
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'broken', hint: null } as const;
+    expect(script.event({ type: 'notFetched', fetch: 0, fault })).toEqual([]);
     script.checkpoint(2);
     expect(script.state.checkpoint).toEqual({ step: 2, path: 'step-2' });
-    expect(script.event({ type: 'offered', id: 'a', offered })).toEqual([]);
+    expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject(declined('a'));
+    expect(script.event({ type: 'notFetched', fetch: 1, fault })).toEqual([]);
   });
 
   /** Both could share memory, and none sees the run folder. */

@@ -61,7 +61,7 @@ async function run() {
   const port = await server.listen({ listen: '127.0.0.1:0', own, roles, enrolments: null });
   const runDir = temporaryFolder();
   const events: Event[] = [];
-  const fetcher = new StateFetcher({ runDir, onEvent: (event) => events.push(event) });
+  const fetcher = new StateFetcher({ runDir, onEvent: (event) => events.push(event), lostMs: 10 });
   fetcher.open({ own: await authority.coordinator(), expected: EXPECTED });
   const addresses = { dataAddress: `127.0.0.1:${port}`, localAddress: '', machine: '', sharedMemory: '' };
   const member = { id: 'w', host: 'h', pid: 1, ...addresses };
@@ -81,7 +81,7 @@ test('what a worker offers becomes a checkpoint with the bytes of one that it wo
   const { server, runDir, events, fetcher, member } = await run();
   let fetched: Promise<void> | undefined;
   await server.offers.offer(STEP, await pieces(), () => {
-    fetched = fetcher.fetch(member, OFFERED);
+    fetched = fetcher.fetch(member, OFFERED, 1);
   });
   await fetched;
   const [saved] = events.filter(({ type }) => type === 'saved');
@@ -98,7 +98,11 @@ test('what a worker offers becomes a checkpoint with the bytes of one that it wo
 test('the copy of the data set that a worker has need not name the encoders', async () => {
   const { server, runDir, events, fetcher, member } = await run();
   const metadata = saying({ encoders: null });
-  await server.offers.offer(STEP, await pieces(), () => void fetcher.fetch(member, { ...OFFERED, metadata }));
+  await server.offers.offer(
+    STEP,
+    await pieces(),
+    () => void fetcher.fetch(member, { ...OFFERED, metadata }, 1),
+  );
   await expect.poll(() => events.some(({ type }) => type === 'saved')).toBe(true);
   const [folder] = readdirSync(join(runDir, 'checkpoints'));
   const manifest = await readManifest(join(runDir, 'checkpoints', folder!));
@@ -121,12 +125,12 @@ test.each<[string, Partial<Offered>, RegExp]>([
   'an offer that %s is a checkpoint that is missing, and nothing of it stays',
   async (_, changes, message) => {
     const { runDir, events, fetcher, member } = await run();
-    await fetcher.fetch(member, { ...OFFERED, ...changes });
+    await fetcher.fetch(member, { ...OFFERED, ...changes }, 1);
     expect(events).toMatchObject([
       {
-        type: 'notSaved',
-        id: 'w',
-        notSaved: { step: STEP, failure: { message: expect.stringMatching(message) } },
+        type: 'notFetched',
+        fetch: 1,
+        fault: { message: expect.stringMatching(message) },
       },
     ]);
     expect(
@@ -138,13 +142,11 @@ test.each<[string, Partial<Offered>, RegExp]>([
 test('a worker that sends too little costs that checkpoint', async () => {
   const { server, runDir, events, fetcher, member } = await run();
   const all = await pieces();
-  await server.offers.offer(STEP, all.slice(0, 3), () => void fetcher.fetch(member, OFFERED));
+  await server.offers.offer(STEP, all.slice(0, 3), () => void fetcher.fetch(member, OFFERED, 1));
   await expect.poll(() => events.length).toBe(1);
   expect(events[0]).toMatchObject({
-    type: 'notSaved',
-    notSaved: {
-      failure: { code: 'ERR_CHECKPOINT_WRITE', message: expect.stringContaining('the stream ended early') },
-    },
+    type: 'notFetched',
+    fault: { code: 'ERR_CHECKPOINT_WRITE', message: expect.stringContaining('the stream ended early') },
   });
   expect(readdirSync(join(runDir, 'checkpoints'))).toEqual([]);
 });
@@ -162,7 +164,7 @@ test('when the run ends during a transfer, nothing of it is written any more', a
     sent();
     yield* all.slice(3);
   }
-  server.offers.offer(STEP, interrupted(), () => void fetcher.fetch(member, OFFERED)).catch(() => {});
+  server.offers.offer(STEP, interrupted(), () => void fetcher.fetch(member, OFFERED, 1)).catch(() => {});
   await isSent;
   await fetcher.close();
   const left = readdirSync(runDir, { recursive: true }).filter((name) => String(name).includes('partial'));

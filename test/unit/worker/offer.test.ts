@@ -61,6 +61,34 @@ test('only the coordinator gets it, and the request of another worker leaves it 
   await offered;
 });
 
+test('an offer is told again where the coordinator may have forgotten it, which may decline it', async () => {
+  let told = 0;
+  const offered = server.offers.offer(STEP, PIECES, () => told++);
+  server.offers.remind();
+  expect(told).toBe(2);
+  server.offers.decline(STEP + 1);
+  server.offers.decline(STEP);
+  expect(await offered).toBe(false);
+  server.offers.remind();
+  expect(told).toBe(2);
+});
+
+test('what the coordinator has begun to get is neither told again nor declined', async () => {
+  let told = 0;
+  function* pieces() {
+    server.offers.remind();
+    server.offers.decline(STEP);
+    yield* PIECES;
+  }
+  const pulls: Promise<unknown>[] = [];
+  const isWanted = await server.offers.offer(STEP, pieces(), () => {
+    told++;
+    pulls.push(expect(pull(run.coordinator)).resolves.toEqual([1, 2, 3, 4, 5, 6]));
+  });
+  await Promise.all(pulls);
+  expect([isWanted, told]).toEqual([true, 1]);
+});
+
 test('a transfer that breaks off is no success, and the state may be offered once more', async () => {
   function* broken() {
     yield PIECES[0]!;

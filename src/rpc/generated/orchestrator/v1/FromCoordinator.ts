@@ -7,6 +7,7 @@ import type { Orders as _orchestrator_v1_Orders, Orders__Output as _orchestrator
 import type { Stop as _orchestrator_v1_Stop, Stop__Output as _orchestrator_v1_Stop__Output } from '../../orchestrator/v1/Stop.js';
 import type { Drain as _orchestrator_v1_Drain, Drain__Output as _orchestrator_v1_Drain__Output } from '../../orchestrator/v1/Drain.js';
 import type { Waiting as _orchestrator_v1_Waiting, Waiting__Output as _orchestrator_v1_Waiting__Output } from '../../orchestrator/v1/Waiting.js';
+import type { Declined as _orchestrator_v1_Declined, Declined__Output as _orchestrator_v1_Declined__Output } from '../../orchestrator/v1/Declined.js';
 import type { Long } from '@grpc/proto-loader';
 
 export interface FromCoordinator {
@@ -19,7 +20,8 @@ export interface FromCoordinator {
   'stop'?: (_orchestrator_v1_Stop | null);
   'drain'?: (_orchestrator_v1_Drain | null);
   'waiting'?: (_orchestrator_v1_Waiting | null);
-  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain"|"waiting";
+  'declined'?: (_orchestrator_v1_Declined | null);
+  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain"|"waiting"|"declined";
 }
 
 export interface FromCoordinator__Output {
@@ -32,5 +34,6 @@ export interface FromCoordinator__Output {
   'stop'?: (_orchestrator_v1_Stop__Output | null);
   'drain'?: (_orchestrator_v1_Drain__Output | null);
   'waiting'?: (_orchestrator_v1_Waiting__Output | null);
-  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain"|"waiting";
+  'declined'?: (_orchestrator_v1_Declined__Output | null);
+  'message'?: "welcome"|"form"|"sync"|"start"|"commit"|"stop"|"drain"|"waiting"|"declined";
 }
