@@ -10,6 +10,7 @@
 #include "../core/watchdog.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
+#include "../faults/faults.h"
 #include "lane.h"
 
 namespace orch {
@@ -107,6 +108,7 @@ std::string Engine::name_of(State s) const {
 }
 
 float* Engine::state(State s, size_t parameter) {
+  ORCH_FAULT_SERVES();
   Array& a = array(s);
   const Parameter& p = table_.parameters[parameter];
   if (device_.is_cpu()) return flat(s) + p.offset;
@@ -161,6 +163,7 @@ std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
   using namespace kernels;
   std::vector<uint64_t> lanes(digest_pieces(n) * kDigestLanes);
   pool_.parallel(digest_pieces(n), [&](int64_t i, int) {
+    ORCH_FAULT(hashing);
     const int64_t at = i * kDigestPiece;
     cpu().raw.digest(&lanes[i * kDigestLanes], x + at, std::min(kDigestPiece, n - at));
   });
@@ -251,6 +254,7 @@ void Engine::copy_state() {
   for (State s : states_) {
     Buffer& to = array(s).snapshot;
     if (!to) to = Buffer(flat_bytes());
+    ORCH_FAULT_IF(s != states_.front(), copying);
     device_.download(to.data(), flat(s), to.bytes());
   }
 }
