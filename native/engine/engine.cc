@@ -8,9 +8,9 @@
 
 #include "../core/error.h"
 #include "../core/watchdog.h"
+#include "../faults/faults.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
-#include "../faults/faults.h"
 #include "lane.h"
 
 namespace orch {
@@ -251,11 +251,17 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
 }
 
 void Engine::copy_state() {
+  constexpr int64_t kPart = 1 << 24;  // elements: 64 MiB take well under a second
+  Copying copying;
   for (State s : states_) {
     Buffer& to = array(s).snapshot;
     if (!to) to = Buffer(flat_bytes());
-    ORCH_FAULT_IF(s != states_.front(), copying);
-    device_.download(to.data(), flat(s), to.bytes());
+    for (int64_t at = 0; at < table_.length; at += kPart) {
+      ORCH_FAULT_IF(s != states_.front(), copying);
+      device_.download(to.as<float>() + at, flat(s) + at,
+                       sizeof(float) * static_cast<size_t>(std::min(kPart, table_.length - at)));
+      copying.tick();
+    }
   }
 }
 

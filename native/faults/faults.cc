@@ -32,9 +32,8 @@ const char* effect(const std::string& how) {
 
 void say(const char* where) {
   char text[200];
-  const int length =
-      std::snprintf(text, sizeof text, "warn ORCHESTRATOR_FAULT: this worker %s at %s %lld\n",
-                    effect(g_planned.how), where, static_cast<long long>(g_step.load()));
+  const int length = std::snprintf(text, sizeof text, "warn ORCHESTRATOR_FAULT: this worker %s at %s %lld\n",
+                                   effect(g_planned.how), where, static_cast<long long>(g_step.load()));
   if (write(STDERR_FILENO, text, static_cast<size_t>(length)) < 0) return;
 }
 
