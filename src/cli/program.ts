@@ -36,6 +36,9 @@ const COMMANDS: Record<string, () => Promise<CommandFile>> = {
   'host-report': () => import('./commands/host-report.js'),
 };
 
+/** Instead of a command's name: no command is loaded. */
+export const VERSION_ONLY = '--version';
+
 /** A command that is about all commands. */
 const OF_ALL = 'completion';
 
@@ -49,7 +52,7 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     .description(
       'Train MM-DiT models (the architecture of Stable Diffusion 3), bit-reproducibly, with any number of workers.',
     )
-    .version(version())
+    .version(version(), '-v, --version')
     .option('--debug', 'print stacks of errors')
     .exitOverride()
     .showHelpAfterError('(--help shows the usage)')
@@ -63,6 +66,7 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     })
     // Descriptions stay beside the options where they have at least this many columns.
     .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20, optionDescription });
+  if (name === VERSION_ONLY) return program;
   const isOne = name !== null && name !== OF_ALL && Object.hasOwn(COMMANDS, name);
   const known = isOne ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const file of await Promise.all(known.map((load) => load()))) file.register(program);

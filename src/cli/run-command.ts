@@ -2,7 +2,7 @@
 import { EXIT } from '../errors.js';
 import { argumentWithHome } from '../files/home.js';
 import { printNote } from './output.js';
-import { buildProgram } from './program.js';
+import { buildProgram, VERSION_ONLY } from './program.js';
 import { reportError } from './report.js';
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -10,10 +10,13 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-const name = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? null;
-const program = await buildProgram(name);
+const given = process.argv.slice(2).map(argumentWithHome);
+// Other programs call it -V.
+const isVersion = given.length === 1 && ['-v', '-V', '--version'].includes(given[0]!);
+const name = given.find((argument) => !argument.startsWith('-')) ?? null;
+const program = await buildProgram(isVersion ? VERSION_ONLY : name);
 try {
-  await program.parseAsync(process.argv.map(argumentWithHome));
+  await program.parseAsync(isVersion ? ['--version'] : given, { from: 'user' });
 } catch (error) {
   const { text, exitCode } = reportError(error, program.opts<{ debug?: boolean }>().debug === true);
   if (text !== '') printNote(text.trimEnd());

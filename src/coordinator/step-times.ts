@@ -1,20 +1,20 @@
 /** The pace of steps of one kind, from the durations of those that were made. */
 
-/** The pace is the mean of so many steps, and of up to HISTORY where the earlier ones had the same. */
-const WINDOW = 50;
-const HISTORY = 400;
-/** Means that differ by less than this share are of the same pace. */
-const SAME = 0.3;
+/** Before so many steps, all count the same; later, the older ones count less. */
+const FIRST = 50;
 /**
- * A step counts as so many medians at most: one that stood still, as in a suspension or while another program
- * took the machine, would otherwise be part of the forecast of all later ones. Before WINDOW steps are known, one
- * counts less: what disturbs the beginning, such as code that is compiled and memory that is touched for the first
- * time, makes single steps slower and none faster.
+ * A step counts 1/e as much as the newest once so many seconds and steps more have gone by: another program that takes
+ * the machine for seconds hardly changes the forecast, and one that stays does within minutes.
  */
-const MOST_MEDIANS = { atFirst: 1.25, later: 4 };
+const FADE = { seconds: 60, steps: 50 };
+/**
+ * A step counts as so many medians at most. One that stood still, as in a suspension, would otherwise be part of the
+ * forecast of all later ones. At first one counts less: what disturbs the beginning, such as code that is compiled and
+ * memory that is touched for the first time, makes single steps slower and none faster.
+ */
+const MOST_MEDIANS = { atFirst: 1.15, later: 4 };
 /** Steps whose means are compared, and how many such blocks, the newest. */
-const BLOCK = 5;
-const BLOCKS = 4;
+const BLOCK = { steps: 5, count: 4, mostMedians: 1.25 };
 
 export interface StepPace {
   /** Seconds of a step. */
@@ -27,30 +27,34 @@ export interface StepPace {
 }
 
 export class StepTimes {
-  readonly #seconds: number[] = [];
-  /** Null: not computed since the last step. */
-  #pace: StepPace | null = null;
+  readonly #newest: number[] = [];
+  #count = 0;
+  /** Sums over all steps, of which the older ones count less: of 1, and of seconds. */
+  #weights = 0;
+  #seconds = 0;
 
-  add(...seconds: readonly number[]): void {
-    for (const each of seconds) pushBounded(this.#seconds, each, HISTORY);
-    this.#pace = null;
+  add(seconds: number): void {
+    this.#count++;
+    pushBounded(this.#newest, seconds, FIRST);
+    const used = Math.min(seconds, MOST_MEDIANS.later * median(this.#newest));
+    const kept = Math.max(1 - 1 / FADE.steps, 1 / (1 + used / FADE.seconds));
+    this.#weights = this.#weights * kept + 1;
+    this.#seconds = this.#seconds * kept + used;
   }
 
   get count(): number {
-    return this.#seconds.length;
+    return this.#count;
   }
 
   /** Null: there was no step. */
   get pace(): StepPace | null {
-    if (this.#seconds.length > 0) this.#pace ??= paceOf(this.#seconds);
-    return this.#pace;
+    if (this.#count === 0) return null;
+    const isFirst = this.#count < FIRST;
+    return {
+      mean: isFirst ? mean(limited(this.#newest, MOST_MEDIANS.atFirst)) : this.#seconds / this.#weights,
+      range: rangeOf(blocksOf(limited(this.#newest.slice(-BLOCK.count * BLOCK.steps), BLOCK.mostMedians))),
+    };
   }
-}
-
-function paceOf(seconds: readonly number[]): StepPace {
-  const { atFirst, later } = MOST_MEDIANS;
-  const used = seconds.length < WINDOW ? limited(seconds, atFirst) : lastOfOnePace(limited(seconds, later));
-  return { mean: mean(used), range: rangeOf(blocksOf(limited(seconds.slice(-BLOCKS * BLOCK), atFirst))) };
 }
 
 /** The same, but none longer than so many medians. */
@@ -59,22 +63,12 @@ function limited(seconds: readonly number[], medians: number): number[] {
   return seconds.map((value) => Math.min(value, most));
 }
 
-function lastOfOnePace(seconds: readonly number[]): readonly number[] {
-  let window = WINDOW;
-  for (; window < seconds.length; window *= 2) {
-    const earlier = mean(seconds.slice(-2 * window, -window));
-    if (Math.abs(mean(seconds.slice(-window)) / earlier - 1) > SAME) break;
-  }
-  return seconds.slice(-window);
-}
-
 /** The means of blocks of steps, the last one first; the first steps may be in none. */
 function blocksOf(seconds: readonly number[]): number[] {
-  const end = (i: number) => seconds.length - i * BLOCK;
-  const count = Math.floor(seconds.length / BLOCK);
+  const end = (i: number) => seconds.length - i * BLOCK.steps;
+  const count = Math.floor(seconds.length / BLOCK.steps);
   return Array.from({ length: count }, (_, i) => mean(seconds.slice(end(i + 1), end(i))));
 }
-
 function rangeOf(means: readonly number[]): number {
   if (means.length < 2) return Number.POSITIVE_INFINITY;
   return (Math.max(...means) - Math.min(...means)) / mean(means);

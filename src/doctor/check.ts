@@ -5,8 +5,8 @@ import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 export interface Check {
   /** Stable name, such as "addon", which is a key of the JSON output. */
   name: string;
-  /** `failed` means that training cannot run, and makes the exit code 1. */
-  status: 'ok' | 'warning' | 'failed';
+  /** `note` is neither good nor bad. `failed` means that training cannot run, and makes the exit code 1. */
+  status: 'ok' | 'note' | 'warning' | 'failed';
   detail: string;
   /** The remedy, as a command or a sentence; null if nothing has to be done. */
   fix: string | null;
@@ -14,6 +14,10 @@ export interface Check {
 
 export function ok(name: string, detail: string): Check {
   return { name, status: 'ok', detail, fix: null };
+}
+
+export function note(name: string, detail: string): Check {
+  return { name, status: 'note', detail, fix: null };
 }
 
 export function warning(name: string, detail: string, fix: string): Check {

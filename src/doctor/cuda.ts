@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import type { CudaDevice } from '../native/contract.js';
 import { cudaFix, describeDevice } from '../native/cuda.js';
 import { addonPath } from '../native/load.js';
-import { type Check, ok, probe, warning } from './check.js';
+import { type Check, note, ok, probe, warning } from './check.js';
 
 const LIBRARY_FOLDERS = [
   '/usr/lib/x86_64-linux-gnu',
@@ -32,7 +32,7 @@ export function checkCuda(path = addonPath()): Check {
   const driver = LIBRARY_FOLDERS.map((folder) => `${folder}/libcuda.so.1`).find((file) => existsSync(file));
   const shown = devices === null ? 'no nvidia-smi' : devices.join('; ') || 'nvidia-smi lists no device';
   const machine = `${reason}; ${shown}; ${driver ?? 'no libcuda.so.1'}`;
-  if (!devices?.length) return ok('cuda', `no GPU, which only \`device: cuda\` needs (${machine})`);
+  if (!devices?.length) return note('cuda', `no GPU, which only \`device: cuda\` needs (${machine})`);
   return warning('cuda', `there is a GPU, but it cannot be used (${machine})`, cudaFix(reason));
 }
 

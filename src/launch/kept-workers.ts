@@ -142,14 +142,14 @@ export class KeptWorkers {
   /** A worker of the launch before, on another host: the same. Only the coordinator hears of it. */
   async #followElsewhere(id: string, kept: Kept, name: string): Promise<boolean> {
     const { coordinator } = this.#options;
-    for (let isTold = false; await coordinator.members.comes(id, RETURN_MS.elsewhere); isTold = true) {
-      if (!isTold) coordinator.tell(`${name} of the launch before lives, and goes on`);
-      const { isReleased } = await coordinator.members.gone(id);
-      if (!isReleased) continue;
-      this.#onEnd(kept, name, RELEASED, null);
-      return false;
-    }
-    return true;
+    const { members } = coordinator;
+    if (!(await members.comes(id, RETURN_MS.elsewhere))) return true;
+    coordinator.tell(`${name} of the launch before lives, and goes on`);
+    let isReleased: boolean;
+    do ({ isReleased } = await members.gone(id));
+    while (!isReleased && (await members.comes(id, RETURN_MS.elsewhere)));
+    this.#onEnd(kept, name, isReleased ? RELEASED : UNKNOWN, null);
+    return false;
   }
 
   async #start(kept: Kept): Promise<void> {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { NetworkAddress } from '../coordinator/network-address.js';
+import type { ScreenForm } from '../telemetry/screen.js';
 
 /** Where workers of a run are started, several of them side by side. */
 export interface RunHost {
@@ -44,8 +45,8 @@ export interface LaunchOptions {
   network: NetworkAddress | null;
   /** File for Prometheus' discovery; null: none. */
   prometheusTargets: string | null;
-  /** Only what goes wrong is shown, and how the run ends. */
-  quiet?: boolean;
+  /** How the run is shown. */
+  form: ScreenForm;
 }
 
 /** One process of a run. What it reads from its standard input may be a secret, and is not part of it. */

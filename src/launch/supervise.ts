@@ -50,7 +50,7 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   process.on('exit', killAll);
   const exits = new Exits();
   // The terminal is the launcher's alone: no other process waits where it stands still.
-  const screen = new Screen(process.stdout, process.stderr, process.env, run.quiet);
+  const screen = new Screen(process.stdout, process.stderr, process.env, run.form);
   const print = (line: string) => screen.print(line);
   let isListening = false;
   const { unsaved, first } = stopOnSignals(children, () => isListening && coordinator.mayReturn, print);

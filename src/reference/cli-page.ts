@@ -4,7 +4,7 @@ import { EXIT } from '../errors.js';
 import { SIGNAL_EXIT } from '../signals.js';
 import { code, page, table } from './markdown.js';
 
-const MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   done: 'done',
   failed: 'failed; the last lines on standard error say why, and what to do',
   usage: 'wrong command line or configuration',
@@ -18,7 +18,7 @@ const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to th
 ${table(
   ['exit code', 'meaning'],
   [
-    ...Object.entries(EXIT).map(([name, code]) => [String(code), MEANINGS[name as keyof typeof EXIT]]),
+    ...Object.entries(EXIT).map(([name, code]) => [String(code), EXIT_MEANINGS[name as keyof typeof EXIT]]),
     ...Object.entries(SIGNAL_EXIT).map(([signal, code]) => [
       String(code),
       `\`launch\`: stopped by ${signal === 'SIGINT' ? 'Ctrl-C (SIGINT)' : signal}, with the state saved; before the first step there is none`,
@@ -49,26 +49,31 @@ export function* leafCommands(command: Command, parents: readonly string[]): Gen
 }
 
 function section(command: Command, path: readonly string[]): string {
-  const help = command.createHelp();
   const parts = [
     `## ${path.slice(1).join(' ')}`,
     sentence(command.description()),
     code(`${path.join(' ')} ${command.usage()}`),
   ];
-  const parameters = [
-    ...help
-      .visibleArguments(command)
-      .map((argument) => [code(help.argumentTerm(argument)), help.argumentDescription(argument)]),
-    ...help
-      .visibleOptions(command)
-      .filter((option) => option.long !== '--help')
-      .map((option) => [code(help.optionTerm(option)), help.optionDescription(option)]),
-  ];
+  const parameters = parametersOf(command).map(([term, meaning]) => [code(term), meaning]);
   if (parameters.length > 0) parts.push(table(['argument or option', 'meaning'], parameters));
   return parts.join('\n\n');
 }
 
-function sentence(text: string): string {
+/** Arguments and options, each with its meaning. */
+export function parametersOf(command: Command): [string, string][] {
+  const help = command.createHelp();
+  return [
+    ...help
+      .visibleArguments(command)
+      .map((argument): [string, string] => [help.argumentTerm(argument), help.argumentDescription(argument)]),
+    ...help
+      .visibleOptions(command)
+      .filter((option) => option.long !== '--help')
+      .map((option): [string, string] => [help.optionTerm(option), help.optionDescription(option)]),
+  ];
+}
+
+export function sentence(text: string): string {
   const capital = text.charAt(0).toUpperCase() + text.slice(1);
   return capital.endsWith('.') ? capital : `${capital}.`;
 }

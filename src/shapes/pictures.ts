@@ -1,5 +1,5 @@
-/** Grids of labelled pictures. */
-import { dirname } from 'node:path';
+/** Grids of labelled pictures, and single ones. */
+import { dirname, join } from 'node:path';
 import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
 import { makeFolders, writeFailure } from '../files/io.js';
 import { FONT_FAMILY, FONT_FILE } from '../plots/font.js';
@@ -71,6 +71,27 @@ export async function writeGrid(
     throw writeFailure(path, cause);
   }
   return { width, height: top };
+}
+
+/**
+ * Writes each picture [height, width, 3] as a file of its own, in its own size: 0000.png, 0001.png, ...
+ *
+ * @throws OrchestratorError ERR_FILE_WRITE.
+ */
+export async function writeEach(
+  pictures: readonly Uint8Array[],
+  folder: string,
+  size: { width: number; height: number },
+): Promise<void> {
+  await makeFolders(folder);
+  for (const [i, pixels] of pictures.entries()) {
+    const path = join(folder, `${String(i).padStart(4, '0')}.png`);
+    try {
+      await sharp(pixels, { raw: { ...size, channels: 3 } }).toFile(path);
+    } catch (cause) {
+      throw writeFailure(path, cause);
+    }
+  }
 }
 
 /** An enlarged picture with a thin frame around it. */

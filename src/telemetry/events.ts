@@ -4,7 +4,7 @@ import { duration, quantity } from '../text/quantities.js';
 import { timeOfDay } from './console.js';
 import { validationResults } from './metrics-reader.js';
 
-type Level = 'info' | 'warn' | 'error';
+export type EventLevel = 'info' | 'warn' | 'error';
 
 interface EventKind {
   meaning: string;
@@ -77,7 +77,7 @@ export const EVENTS = {
 
 export type EventName = keyof typeof EVENTS;
 
-export function eventObject(event: EventName, level: Level, fields: object, time = new Date()): object {
+export function eventObject(event: EventName, level: EventLevel, fields: object, time = new Date()): object {
   return { time: time.toISOString(), level, event, ...fields };
 }
 

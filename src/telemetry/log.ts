@@ -1,8 +1,38 @@
-/** run.log: the events of a run, as JSON lines. Metrics are in metrics.jsonl. */
+/** The events of a run as JSON lines: run.log, and what `launch --log-format json` prints. Metrics are in metrics.jsonl. */
 import { closeSync, writeSync } from 'node:fs';
 import { openForAppending, writeFailure } from '../files/io.js';
-import { type EventName, eventObject } from './events.js';
+import { type EventLevel, type EventName, eventObject } from './events.js';
 import type { Sink } from './record.js';
+
+/** Writes each event as one line. */
+export function eventLines(write: (line: string) => void): Sink {
+  const log = (event: EventName, fields: object, level: EventLevel = 'info') =>
+    write(eventLine(event, level, fields));
+  return {
+    start: ({ firstStep }) => log('start', { first_step: firstStep }),
+    phase: (phase) => log('phase', { phase }),
+    generation: (generation) => log('generation', { generation }),
+    count: (what, by) => {
+      if (by > 0) log('count', { what, by });
+    },
+    note: (level, message) => log('message', { message }, level === 'notice' ? 'info' : level),
+    step: ({ step, steps, loss, seconds, logged }) => {
+      if (logged) log('step', { step, steps, loss, seconds });
+    },
+    validation: ({ step, seconds, results }) => {
+      const losses = results.map(({ weights, mean }) => [`val_${weights}`, mean]);
+      log('validation', { step, seconds, ...Object.fromEntries(losses) });
+    },
+    checkpoint: ({ step, path, seconds, stallSeconds, bytes }) =>
+      log('checkpoint', { step, path, seconds, stall_seconds: stallSeconds, bytes }),
+    missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
+      log('missed_checkpoint', { step, reason, code, message }, 'warn'),
+  };
+}
+
+export function eventLine(event: EventName, level: EventLevel, fields: object): string {
+  return `${JSON.stringify(eventObject(event, level, fields))}\n`;
+}
 
 /** Events before the first step are written when it begins; a run that never begins leaves no log. */
 export function logFile(path: string): Sink {
@@ -25,9 +55,8 @@ export function logFile(path: string): Sink {
       isTorn ||= at > 0;
     }
   };
-  const log = (event: EventName, fields: object, level: 'info' | 'warn' | 'error' = 'info') =>
-    write(`${JSON.stringify(eventObject(event, level, fields))}\n`);
   return {
+    ...eventLines(write),
     begin: () => {
       try {
         fd = openForAppending(path);
@@ -36,24 +65,6 @@ export function logFile(path: string): Sink {
       }
       for (const line of early.splice(0)) write(line);
     },
-    start: ({ firstStep }) => log('start', { first_step: firstStep }),
-    phase: (phase) => log('phase', { phase }),
-    generation: (generation) => log('generation', { generation }),
-    count: (what, by) => {
-      if (by > 0) log('count', { what, by });
-    },
-    note: (level, message) => log('message', { message }, level === 'notice' ? 'info' : level),
-    step: ({ step, steps, loss, seconds, logged }) => {
-      if (logged) log('step', { step, steps, loss, seconds });
-    },
-    validation: ({ step, seconds, results }) => {
-      const losses = results.map(({ weights, mean }) => [`val_${weights}`, mean]);
-      log('validation', { step, seconds, ...Object.fromEntries(losses) });
-    },
-    checkpoint: ({ step, path: folder, seconds, stallSeconds, bytes }) =>
-      log('checkpoint', { step, path: folder, seconds, stall_seconds: stallSeconds, bytes }),
-    missedCheckpoint: ({ step, reason, fault: { code, message } }) =>
-      log('missed_checkpoint', { step, reason, code, message }, 'warn'),
     close: () => {
       if (fd !== null) closeSync(fd);
       fd = null;

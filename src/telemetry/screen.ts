@@ -2,10 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { fieldLines } from '../text/columns.js';
 import { plainConsole, quietConsole, wantsColour } from './console.js';
+import type { EventLevel } from './events.js';
+import { eventLine, eventLines } from './log.js';
 import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
 import type { RunHeader, Sink } from './record.js';
 import { type RelayMessage, replay } from './relay.js';
 import { type LiveTable, liveTable } from './table.js';
+
+/** `quiet`: only what went wrong is shown, and how the run ended. `json`: the lines of run.log. */
+export type ScreenForm = 'text' | 'quiet' | 'json';
 
 export class Screen {
   readonly #stdout: StandardStream;
@@ -13,20 +18,19 @@ export class Screen {
   readonly #errors: Output;
   readonly #environment: NodeJS.ProcessEnv;
   readonly #isTerminal: boolean;
-  readonly #isQuiet: boolean;
+  readonly #form: ScreenForm;
   /** Null before the first message. */
   #sink: Sink | null = null;
   /** Null where lines are printed. */
   #table: LiveTable | null = null;
 
-  /** @param isQuiet Only what went wrong is shown, and how the run ended. */
   constructor(
     stdout: StandardStream,
     stderr: StandardStream,
     environment: NodeJS.ProcessEnv,
-    isQuiet = false,
+    form: ScreenForm = 'text',
   ) {
-    this.#isQuiet = isQuiet;
+    this.#form = form;
     this.#stdout = stdout;
     this.#output = standardOutput(stdout);
     // On one terminal all text goes one way, so that no line breaks into the table.
@@ -44,7 +48,8 @@ export class Screen {
 
   /** Shows a line that is not one of the coordinator's records: on standard error, or above the table. */
   print(line: string): void {
-    if (this.#errors === this.#output && this.#sink !== null && !this.#isQuiet)
+    if (this.#form === 'json') this.#output.write(messageLine(line));
+    else if (this.#errors === this.#output && this.#sink !== null && this.#form === 'text')
       this.#sink.note?.('info', line);
     else this.#errors.write(`${this.#errors === this.#output ? this.#folded(line) : line}\n`);
   }
@@ -69,7 +74,8 @@ export class Screen {
 
   #open(header: RunHeader): Sink {
     const write = (text: string) => this.#output.write(text);
-    if (this.#isQuiet) return quietConsole((text) => write(this.#folded(text)));
+    if (this.#form === 'json') return eventLines(write);
+    if (this.#form === 'quiet') return quietConsole((text) => write(this.#folded(text)));
     if (!this.#isTerminal) return plainConsole(write);
     const table = liveTable({
       header,
@@ -84,6 +90,12 @@ export class Screen {
     this.#table = table;
     return table;
   }
+}
+
+/** A line that one of the run's processes has printed, as an event: its first word may be its level. */
+function messageLine(line: string): string {
+  const [, level = 'info', message] = /^(?:(warn|error) )?(.*)$/s.exec(line)!;
+  return eventLine('message', level as EventLevel, { message });
 }
 
 /** Whether this process is of the group that its terminal belongs to, as proc(5) has them: pgrp and tpgid. */

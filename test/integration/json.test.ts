@@ -14,8 +14,10 @@ const KEY = /^[a-z0-9]+(_[a-z0-9]+)*$/;
 /** Keys that are data: keys of the configuration, names of files, and what is measured at a t or a log-SNR. */
 const OF_DATA = /^([a-z0-9_]+\.)+[a-z0-9_]+$/;
 
+let printed = '';
+
 beforeAll(() => {
-  succeeds(
+  printed = succeeds(
     orchestrator(
       'launch',
       TRAINING,
@@ -25,8 +27,29 @@ beforeAll(() => {
       'schedule.steps=5',
       '--set',
       'schedule.warmup=0',
+      '--log-format',
+      'json',
     ),
   );
+});
+
+test('launch --log-format json prints the lines of run.log', () => {
+  const events = (text: string) =>
+    text
+      .trimEnd()
+      .split('\n')
+      .map((line) => ({ ...JSON.parse(line), time: null }) as { event: string });
+  const shown = events(printed);
+  expect(shown.map(({ event }) => event)).toEqual(
+    expect.arrayContaining(['phase', 'generation', 'start', 'step', 'checkpoint', 'message']),
+  );
+  expect(shown).toEqual(events(readFileSync(join(runDir, 'run.log'), 'utf8')));
+});
+
+test('launch refuses --quiet together with --log-format', () => {
+  const { status, stderr } = orchestrator('launch', TRAINING, '--quiet', '--log-format', 'json');
+  expect(status).toBe(2);
+  expect(stderr).toContain("option '--quiet' cannot be used with option '--log-format <form>'");
 });
 
 function* keysIn(value: unknown): Generator<string> {

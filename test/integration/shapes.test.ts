@@ -1,5 +1,5 @@
 /** The shapes world end to end, in small: data set, training, pictures, score. */
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -140,6 +140,23 @@ describe('sample', () => {
     );
     // Decoded by the shapes world's decoder, too.
     expect(a!.findIndex((value, i) => Math.abs(value - b![i]!) >= 16)).toBe(-1);
+  });
+
+  test('writes single pictures into a folder that has no others', async () => {
+    const [grid, each] = [join(folder, 'with-each.png'), join(folder, 'each')];
+    succeeds(sample(grid, '--prompt', 'red circle', '--prompt', 'blue square', '--each', each));
+    expect(readdirSync(each)).toEqual(['0000.png', '0001.png']);
+    const single = sharp(join(each, '0000.png'));
+    expect(await single.metadata()).toMatchObject({ width: 64, height: 64, channels: 3 });
+    // The grid has it enlarged, 16 pixels from the edges.
+    const side = { width: 192, height: 192 };
+    const shown = sharp(grid).extract({ left: 16, top: 16, ...side });
+    const enlarged = single.resize({ ...side, kernel: 'cubic' });
+    const [a, b] = await Promise.all([shown, enlarged].map((one) => one.removeAlpha().raw().toBuffer()));
+    expect(a!.equals(b!)).toBe(true);
+    const again = sample(grid, '--prompt', 'red circle', '--each', each);
+    expect(again.status).toBe(1);
+    expect(again.stderr).toContain(`ERR_FILE_WRITE: ${each}: this folder is not empty`);
   });
 
   test('writes the format of the name', async () => {

@@ -12,7 +12,7 @@ import { advertisedHost, portNumber } from '../arguments.js';
 import { hostsToExamine } from '../launch-hosts.js';
 import { printResult } from '../output.js';
 
-const COLOURS = { ok: 'green', warning: 'yellow', failed: 'red' } as const;
+const COLOURS = { ok: 'green', note: 'dim', warning: 'yellow', failed: 'red' } as const;
 
 interface DoctorFlags {
   hosts?: string;

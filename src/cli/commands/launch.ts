@@ -46,6 +46,7 @@ interface LaunchFlags extends HostFlags {
   set: string[];
   memory?: number;
   quiet?: true;
+  logFormat: 'text' | 'json';
   dryRun?: true;
   json?: true;
   cache: boolean;
@@ -61,7 +62,7 @@ export function register(program: Command): void {
   workersPerNodeOption(
     patienceOption(configArgument(command)).addOption(
       new Option(
-        '--nodes <n|min:max>',
+        '-n, --nodes <n|min:max>',
         'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
       )
         .argParser(nodeRange)
@@ -123,7 +124,17 @@ export function register(program: Command): void {
       "write the address of /metrics into this file, for Prometheus' file-based discovery; runs may share it",
       targetsFile,
     )
-    .option('--quiet', 'show only warnings, errors and answers to Ctrl-C, and at the end how the run ended')
+    .addOption(
+      new Option(
+        '--quiet',
+        'show only warnings, errors and answers to Ctrl-C, and at the end how the run ended',
+      ).conflicts('logFormat'),
+    )
+    .addOption(
+      new Option('--log-format <form>', 'what is printed: lines for people, or the JSON lines of run.log')
+        .choices(['text', 'json'])
+        .default('text'),
+    )
     .option('--dry-run', 'print ranks, slots, memory and commands without starting anything')
     .option('--json', 'with --dry-run: print JSON')
     .action(async (configPath: string, flags: LaunchFlags) => {
@@ -169,7 +180,7 @@ export function register(program: Command): void {
         overrides,
         network,
         prometheusTargets: flags.prometheusTargets ?? null,
-        quiet: flags.quiet === true,
+        form: flags.quiet ? 'quiet' : flags.logFormat,
       };
       const launcher = isRemote ? LAUNCHERS.ssh : LAUNCHERS.local;
       const { memory = null, dryRun: dry = false } = flags;
@@ -181,7 +192,7 @@ export function register(program: Command): void {
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
         progress: (done: number, total: number) => {
-          if (total >= LONG_READING_BYTES && !flags.quiet) reading.update(done, total);
+          if (total >= LONG_READING_BYTES && options.form === 'text') reading.update(done, total);
         },
       };
       const found = await preflight(native(), loaded, {

@@ -1,6 +1,6 @@
 /** `orchestrator sample`: draws pictures of prompts, or latents for rows of a data set. */
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { storedConfig } from '../../config/resume.js';
@@ -19,7 +19,8 @@ import { withWeights } from '../../model/weights.js';
 import type { ObjectiveConfig } from '../../objective/objective.js';
 import type { Conditioning } from '../../sampling/conditioning.js';
 import { decodeLatents, isShapesWorld, LATENT } from '../../shapes/model.js';
-import { writeGrid } from '../../shapes/pictures.js';
+import { writeEach, writeGrid } from '../../shapes/pictures.js';
+import { PICTURE_SIZE } from '../../shapes/vocabulary.js';
 import { counted } from '../../text/quantities.js';
 import {
   isLatentsPath,
@@ -52,6 +53,7 @@ interface Options extends SamplerOptions {
   columns?: number;
   out: string;
   preview?: string;
+  each?: string;
   json?: true;
 }
 
@@ -99,17 +101,22 @@ export function register(program: Command): void {
       samplesPath,
     )
     .option('--preview <file>', 'also write a grid of pictures, where --out takes the latents', picturePath)
+    .option(
+      '--each <folder>',
+      'also write each picture as a file of its own into this folder, which is new or empty: 0000.png, 0001.png, ...',
+    )
     .option('--json', 'print as JSON what was written');
   samplerOptions(command, 'seed of the initial noise').action(sample);
 }
 
 async function sample(options: Options): Promise<void> {
   const prompts = [...options.prompt, ...(options.prompts === undefined ? [] : readPrompts(options.prompts))];
-  const { rows, out, preview } = options;
+  const { rows, out, preview, each } = options;
   if (preview !== undefined && !isLatentsPath(out)) {
     throw new OrchestratorError('ERR_USAGE', `--preview needs the latents in --out, and ${out} is a picture`);
   }
   for (const path of [out, preview]) if (path !== undefined) requireWritable(path);
+  if (each !== undefined) requireEmptyFolder(each);
   if (rows !== undefined && prompts.length > 0) {
     throw new OrchestratorError('ERR_USAGE', 'Give either prompts or --rows');
   }
@@ -234,12 +241,21 @@ function requireFeatures(
   );
 }
 
+/** Pictures of another time among the new ones would be taken for those. */
+function requireEmptyFolder(path: string): void {
+  requireWritable(join(path, '0000.png'));
+  if (existsSync(path) && readdirSync(path).length > 0)
+    throw new OrchestratorError('ERR_FILE_WRITE', `${path}: this folder is not empty`, {
+      hint: 'name another one, or remove what is in it',
+    });
+}
+
 /** A file that was written, and what is in it. */
 interface Written {
   path: string;
   kind: 'latents' | 'pictures';
   count: number;
-  /** The shape [C, H, W] of one latent, or [width, height] of the grid of pictures. */
+  /** The shape [C, H, W] of one latent, or [width, height] of the grid of pictures, or of each. */
   size: readonly number[];
   /** Whether the pictures are what the latents mean; false for a preview in false colours. */
   decoded: boolean | null;
@@ -247,11 +263,15 @@ interface Written {
   replaced: boolean;
 }
 
-async function write(drawn: Drawn, { out, preview, columns, json }: Options): Promise<void> {
-  const picture = isLatentsPath(out) ? preview : out;
+async function write(drawn: Drawn, { out, preview, each, columns, json }: Options): Promise<void> {
+  const grid = isLatentsPath(out) ? preview : out;
   const files: Written[] = [];
   if (isLatentsPath(out)) files.push(await writeLatents(drawn, out));
-  if (picture !== undefined) files.push(await writePictures(drawn, picture, columns ?? null));
+  if (grid !== undefined || each !== undefined) {
+    const pictures = picturesOf(drawn);
+    if (grid !== undefined) files.push(await writeLabelled(drawn, pictures, grid, columns ?? null));
+    if (each !== undefined) files.push(await writeSingle(drawn, pictures, each));
+  }
   if (json) printResult({ ...drawn.facts, files }, json, () => '');
   else for (const file of files) printFields(describeWritten(file));
 }
@@ -280,20 +300,36 @@ async function writeLatents({ latents, shape, labels, facts }: Drawn, out: strin
   return { path: out, kind: 'latents', count: labels.length, size: shape, decoded: null, replaced };
 }
 
-async function writePictures(drawn: Drawn, picture: string, columns: number | null): Promise<Written> {
-  const { latents, shape, labels, isShapes } = drawn;
-  const replaced = existsSync(picture);
-  const one = isShapes ? {} : { size: { width: shape[2], height: shape[1] } };
-  const pixels = isShapes ? decodeLatents(latents) : previews(drawn);
-  const grid = pixels.map((one, i) => ({ pixels: one, label: labels[i]! }));
-  const { width, height } = await writeGrid(grid, picture, { columns, ...one });
-  const [count, size] = [grid.length, [width, height]];
-  return { path: picture, kind: 'pictures', count, size, decoded: isShapes, replaced };
+/** The size of a picture: of the shapes world's, which are decoded, or of a preview, a pixel for each of the latent's. */
+function sizeOf({ isShapes, shape }: Drawn): { width: number; height: number } {
+  return isShapes ? { width: PICTURE_SIZE, height: PICTURE_SIZE } : { width: shape[2], height: shape[1] };
 }
 
-function previews({ latents, shape, labels }: Drawn): Uint8Array[] {
+/** A picture [height, width, 3] of each latent. */
+function picturesOf({ latents, shape, labels, isShapes }: Drawn): Uint8Array[] {
+  if (isShapes) return decodeLatents(latents);
   const size = latents.length / labels.length;
   return labels.map((_, i) => falseColours(latents, shape, i * size));
+}
+
+async function writeLabelled(
+  drawn: Drawn,
+  pictures: readonly Uint8Array[],
+  path: string,
+  columns: number | null,
+): Promise<Written> {
+  const replaced = existsSync(path);
+  const labelled = pictures.map((pixels, i) => ({ pixels, label: drawn.labels[i]! }));
+  const { width, height } = await writeGrid(labelled, path, { columns, size: sizeOf(drawn) });
+  const [count, size, decoded] = [pictures.length, [width, height], drawn.isShapes];
+  return { path, kind: 'pictures', count, size, decoded, replaced };
+}
+
+async function writeSingle(drawn: Drawn, pictures: readonly Uint8Array[], path: string): Promise<Written> {
+  const size = sizeOf(drawn);
+  await writeEach(pictures, path, size);
+  const [count, decoded] = [pictures.length, drawn.isShapes];
+  return { path, kind: 'pictures', count, size: [size.width, size.height], decoded, replaced: false };
 }
 
 function readPrompts(path: string): string[] {

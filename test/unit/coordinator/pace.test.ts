@@ -119,12 +119,22 @@ describe('the remaining time', () => {
     expect(few.remaining(20)).toMatchObject({ isRough: false });
   });
 
-  test('follows the newest steps', () => {
-    const pace = new Pace(plain);
-    run(pace, 1, 100, () => 1);
-    run(pace, 101, 150, () => 2);
-    expect(pace.remaining(150)!.seconds / (2600 - 150)).toBeGreaterThan(1.98);
-  });
+  test.each([0.1, 1, 10])(
+    'follows another pace that stays, of steps of %d s, and hardly one that lasts for seconds',
+    (usual) => {
+      const pace = new Pace({ ...plain, steps: 10_000 });
+      const pacesAfter = (step: number) => pace.remaining(step)!.seconds / (10_000 - step) / usual;
+      run(pace, 1, 2000, () => usual);
+      const brief = Math.ceil(3 / usual);
+      run(pace, 2001, 2000 + brief, () => 2 * usual);
+      expect(pacesAfter(2000 + brief)).toBeLessThan(1.1);
+      // Four minutes, or 200 steps where they take longer.
+      const long = Math.max(200, Math.ceil(240 / (2 * usual)));
+      run(pace, 2001 + brief, 2000 + brief + long, () => 2 * usual);
+      expect(pacesAfter(2000 + brief + long)).toBeGreaterThan(1.95);
+      expect(pacesAfter(2000 + brief + long)).toBeLessThan(2);
+    },
+  );
 
   test('goes by many steps while they vary about the same pace', () => {
     const random = generator(5);

@@ -1,7 +1,7 @@
 /** Workers of a launch that is gone are followed by their processes, which are real; the coordinator's word is not. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { isAlive, processId } from '../../../src/files/processes.js';
 import { Adopted } from '../../../src/launch/adopted.js';
 import type { Child } from '../../../src/launch/children.js';
@@ -24,20 +24,21 @@ async function sleeper(): Promise<ChildProcess> {
   return child;
 }
 
-/** A launch of one worker, and one of the launch before it that lives. */
-async function following(id = 'local-0') {
+/** A launch of one worker, and one of the launch before it that lives: as `here`, a process that is known. */
+async function following({ id = 'local-0', here = true } = {}) {
   const orphan = await sleeper();
   const said = new EventEmitter();
   const members = new Members();
   members.follow({ process: said } as unknown as Child);
   const [told, started]: [string[], number[]] = [[], []];
   const run = { hosts: [thisMachine(1)], device: 'cpu', network: null, environment: {}, maxRestarts: 3 };
-  const orphans = [{ id, process: processId(orphan.pid!) }];
+  const orphans = [{ id, process: here ? processId(orphan.pid!) : null }];
   const coordinator = {
     ...{ members, orphans, goesOn: true, mayReturn: true, present: Promise.resolve('here') },
     orphan: (name: string) => orphans.find((one) => one.id === name) ?? null,
     tell: (line: string) => told.push(line),
-    workerEnded: ({ pid, again }: { pid: number; again: boolean }) => told.push(`ended ${pid} ${again}`),
+    workerEnded: ({ pid, again }: { pid: number | null; again: boolean }) =>
+      told.push(`ended ${pid} ${again}`),
     forget: (name: string) => told.push(`forget ${name}`),
   } as unknown as KeptCoordinator;
   const workers = new KeptWorkers({
@@ -85,11 +86,39 @@ test('the coordinator is told of the end of one that takes no part, and another 
 });
 
 test('and of the end of one that is none of this launch', async () => {
-  const { orphan, told, started } = await following('local-7');
+  const { orphan, told, started } = await following({ id: 'local-7' });
   expect(started).toHaveLength(1);
   expect(told).toEqual([]);
   orphan.kill('SIGKILL');
   await expect.poll(() => told, { timeout: 10_000 }).toEqual(['forget local-7']);
+});
+
+describe('on another host', () => {
+  const LIVES = 'worker 0 of the launch before lives, and goes on';
+
+  test('one that comes back is followed by what the coordinator says, and one that leaves in order is not missed', async () => {
+    const { told, started, say } = await following({ here: false });
+    say('here');
+    await expect.poll(() => told).toEqual([LIVES]);
+    say('lost');
+    say('here');
+    say('released');
+    await expect.poll(() => told).toEqual([LIVES, 'ended null false']);
+    expect(started).toEqual([]);
+  });
+
+  test('another is started for one that does not come, and for one that is lost and does not come again', async () => {
+    const [absent, lost] = [await following({ here: false }), await following({ here: false })];
+    lost.say('here');
+    await expect.poll(() => lost.told).toEqual([LIVES]);
+    lost.say('lost');
+    expect([...absent.started, ...lost.started]).toEqual([]);
+    await expect.poll(() => absent.started, { timeout: 10_000 }).toHaveLength(1);
+    expect(absent.told).toEqual([]);
+    await expect.poll(() => lost.started, { timeout: 10_000 }).toHaveLength(1);
+    const again = 'worker 0 is started again in 1 s (start 1 of 3 in 10 minutes)';
+    expect(lost.told).toEqual([LIVES, 'ended null true', again]);
+  });
 });
 
 test('the end of those that are adopted is waited for, until the wait is given up', async () => {

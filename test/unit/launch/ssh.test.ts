@@ -35,6 +35,7 @@ const RUN: LaunchOptions = {
   resume: 'auto',
   overrides: [],
   network: { listen: '10.0.0.1:29500', advertise: '10.0.0.1' },
+  form: 'text',
   prometheusTargets: null,
 };
 
