@@ -5,14 +5,16 @@
 #   --bench   the benches of kernels, build/orch_bench
 #   --cuda    the library for GPUs, build/Release/liborchestrator_cuda.so (native/kernels/cuda/cuda.cmake)
 #   --nvcc    its kernels alone, for which nvcc is enough
+#   --faults  an addon with fault points for tests, build-faults/orchestrator.node
 #   --aarch64 build-aarch64/orch_test alone: the library and its tests for ARM64, cross-compiled
-# A library for GPUs that is there is kept up to date, too: the addon opens it. Exit code 3: CUDA or ARM64 was
+# A library for GPUs that is there is kept up to date, too: the addon opens it. So is one with fault points. Exit code 3: CUDA or ARM64 was
 # asked for, and what it needs is not there.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."  # CMake remembers the folder without symbolic links
 . scripts/compiler.sh
 
 cuda=build/Release/liborchestrator_cuda.so
+faults=build-faults/orchestrator.node
 build=build
 targets=(orchestrator)
 asked=
@@ -22,8 +24,9 @@ for option in "$@"; do
     --bench) targets+=(orch_bench) ;;
     --cuda) targets+=(orchestrator_cuda) asked=yes ;;
     --nvcc) targets+=(cuda_kernels) asked=yes ;;
+    --faults) targets+=(orchestrator_faults) ;;
     --aarch64) build=build-aarch64 ;;
-    *) echo "usage: scripts/build-native.sh [--tests] [--bench] [--cuda] [--nvcc] | --aarch64" >&2; exit 2 ;;
+    *) echo "usage: scripts/build-native.sh [--tests] [--bench] [--cuda] [--nvcc] [--faults] | --aarch64" >&2; exit 2 ;;
   esac
 done
 
@@ -31,7 +34,11 @@ exec 8<CMakeLists.txt
 flock 8
 if [ $build = build-aarch64 ]; then
   targets=(orch_test) asked=
-elif [[ -e $cuda && " ${targets[*]} " != *" orchestrator_cuda "* ]]; then targets+=(orchestrator_cuda); fi
+else
+  is_kept() { [[ -e $1 && " ${targets[*]} " != *" $2 "* ]]; }
+  if is_kept $cuda orchestrator_cuda; then targets+=(orchestrator_cuda); fi
+  if is_kept $faults orchestrator_faults; then targets+=(orchestrator_faults); fi
+fi
 
 if [ $build = build-aarch64 ]; then
   compiler=$(find_compiler aarch64-linux-gnu-) || {
@@ -70,6 +77,10 @@ if [ ! -f $build/Makefile ] || [ -n "$asked" ]; then
   else
     configure=(node node_modules/cmake-js/bin/cmake-js configure --prefer-make --cxx "$compiler")
   fi
+  "${configure[@]}" >"$log" 2>&1 </dev/null || gives_up "${configure[*]}"
+fi
+if [[ " ${targets[*]} " == *" orchestrator_faults "* && $(cached ORCH_FAULTS) != ON ]]; then
+  configure=(cmake -DORCH_FAULTS=ON $build)
   "${configure[@]}" >"$log" 2>&1 </dev/null || gives_up "${configure[*]}"
 fi
 case " ${targets[*]} " in

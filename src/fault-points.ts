@@ -1,8 +1,12 @@
 /**
  * Faults for tests: a worker that is started with ORCHESTRATOR_FAULT=WORKER:POINT:STEP:kill dies at this point of its
- * loop. With `stop` in the place of `kill` it is stopped there, with `hang` its event loop stands, and with `cut` it
- * loses the connections that other workers have with it. WORKER may be `coordinator`: the fault is then that of the
- * first coordinator of a run. Other processes, and others' variables, do nothing.
+ * loop. With `stop` in the place of `kill` it is stopped there, with `hang` the thread stands, with `segv` it writes to
+ * nowhere, and with `cut` the worker loses the connections that other workers have with it. WORKER may be `coordinator`.
+ * Faults of several processes have commas between them. They are those of the first processes of a run: who is started
+ * again does nothing, nor do others.
+ *
+ * Most points are here. Those of native code exist in the addon alone that `bash scripts/build-native.sh --faults`
+ * builds, and ORCHESTRATOR_ADDON names; they are listed in native/faults/faults.h.
  */
 
 import { OrchestratorError } from './errors.js';
@@ -54,6 +58,17 @@ interface Fault {
   how: How;
 }
 
+/** Points of native code, of an addon that has them. */
+export interface NativeFaults {
+  readonly points: readonly string[];
+  /**
+   * The first time that this process comes to the point at this step or a later one, it says so on standard error, and
+   * has the fault: `kill`, `stop`, `hang` or `segv`. What it computes of a step depends on how fast others are, so it may
+   * not come there in every step.
+   */
+  plan(point: string, step: number, how: string): void;
+}
+
 /** What the process says that it will do. */
 const EFFECTS = {
   kill: 'is sent SIGKILL',
@@ -62,6 +77,7 @@ const EFFECTS = {
   cut: 'loses the connections of others',
 };
 type How = keyof typeof EFFECTS;
+const NATIVE: readonly string[] = ['kill', 'stop', 'hang', 'segv'];
 
 let planned: Fault | null = null;
 let cut = () => {};
@@ -70,20 +86,35 @@ let cut = () => {};
  * Takes what the environment asks of this process, and says so.
  *
  * @param name Its worker id, or `coordinator`.
+ * @param native The points of native code; undefined: it has none.
  */
-export function planFault(name: string, text = process.env.ORCHESTRATOR_FAULT): void {
+export function planFault(
+  name: string,
+  native: () => NativeFaults | undefined = () => undefined,
+  text = process.env.ORCHESTRATOR_FAULT,
+): void {
   planned = null;
   if (text === undefined || text === '') return;
-  const [, of, point, step, how] = /^([^:]+):(\w+):(\d+):(kill|stop|hang|cut)$/.exec(text) ?? [];
+  for (const fault of text.split(',')) plan(fault, name, native);
+}
+
+function plan(text: string, name: string, native: () => NativeFaults | undefined): void {
+  const [, of, point = '', step, how = ''] = /^([^:]+):(\w+):(\d+):(\w+)$/.exec(text) ?? [];
+  const isOwn = of === name;
+  if (of !== COORDINATOR && NATIVE.includes(how) && native()?.points.includes(point)) {
+    if (isOwn) native()!.plan(point, Number(step), how);
+    return;
+  }
   const points: readonly string[] = of === COORDINATOR ? COORDINATOR_POINTS : FAULT_POINTS;
-  if (point === undefined || !points.includes(point)) {
+  if (!points.includes(point) || !Object.hasOwn(EFFECTS, how)) {
     throw new OrchestratorError(
       'ERR_USAGE',
       `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop, hang or cut`,
-      `Unset it: it is for tests. The points are ${points.join(', ')}`,
+      `Unset it: it is for tests. The points are ${points.join(', ')}. Those of native code need the addon of ` +
+        '`bash scripts/build-native.sh --faults`, named by ORCHESTRATOR_ADDON',
     );
   }
-  if (of !== name) return;
+  if (!isOwn) return;
   planned = { point, step: Number(step), how: how as How };
   const who = name === COORDINATOR ? 'the coordinator' : 'this worker';
   process.stderr.write(`warn ORCHESTRATOR_FAULT: ${who} ${EFFECTS[planned.how]} at ${point} ${step}\n`);

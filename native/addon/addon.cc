@@ -12,6 +12,7 @@
 #include "../core/watchdog.h"
 #include "../data/mapped_file.h"
 #include "../engine/ceilings.h"
+#include "../faults/faults.h"
 #include "../kernels/kernels.h"
 #include "../kernels/open_cuda.h"
 #include "convert.h"
@@ -70,12 +71,14 @@ Napi::Value add_into(const Napi::CallbackInfo& info) {
   auto dst = typed_array<float>(info[0], "dst"), src = typed_array<float>(info[1], "src");
   if (dst.ElementLength() != src.ElementLength() || dst.ElementLength() > 262144)
     wrong(info.Env(), "dst and src", "arrays of equal length, at most 262144 elements,");
+  ORCH_FAULT(adding);
   kernels::cpu().f32.add(dst.Data(), dst.Data(), src.Data(), static_cast<int64_t>(dst.ElementLength()));
   return info.Env().Undefined();
 }
 
 Napi::Value checksum(const Napi::CallbackInfo& info) {
   auto bytes = typed_array<uint8_t>(info[0], "bytes");
+  ORCH_FAULT(serving);
   return Napi::BigInt::New(
       info.Env(), kernels::cpu().raw.checksum(bytes.Data(), static_cast<int64_t>(bytes.ByteLength())));
 }
@@ -83,7 +86,12 @@ Napi::Value checksum(const Napi::CallbackInfo& info) {
 Napi::Value drop_cached_pages(const Napi::CallbackInfo& info) {
   const std::string path = info[0].ToString();
   return promise(
-      info.Env(), on_own_thread, nullptr, [=] { orch::drop_cached_pages(path); }, Converted{});
+      info.Env(), on_own_thread, nullptr,
+      [=] {
+        ORCH_FAULT(staging);
+        orch::drop_cached_pages(path);
+      },
+      Converted{});
 }
 
 Napi::Value matmul_peak(const Napi::CallbackInfo& info) {
@@ -163,6 +171,28 @@ Napi::Value socket_peer(const Napi::CallbackInfo& info) {
                 {{"pid", static_cast<double>(peer.pid)}, {"user", static_cast<double>(peer.uid)}});
 }
 
+#ifdef ORCH_FAULTS
+Napi::Value plan_fault(const Napi::CallbackInfo& info) {
+  const auto& names = faults::points();
+  const auto found = std::find(names.begin(), names.end(), info[0].ToString().Utf8Value());
+  if (found == names.end()) wrong(info.Env(), "point", "a point of native code");
+  faults::plan(static_cast<faults::Point>(found - names.begin()), integer(info[1], "step"),
+               info[2].ToString());
+  return info.Env().Undefined();
+}
+
+/// This addon must not be mistaken for one that trains: it says so wherever it is loaded.
+void add_faults(Napi::Env env, Napi::Object exports) {
+  std::fputs("warn This addon has fault points (ORCH_FAULTS=ON): it is for tests alone\n", stderr);
+  Napi::Object of_tests = Napi::Object::New(env);
+  std::vector<Napi::Value> points;
+  for (const std::string& name : faults::points()) points.push_back(Napi::String::New(env, name));
+  of_tests.Set("points", to_value(env, points));
+  method(of_tests, "plan", plan_fault);
+  exports.Set("faults", of_tests);
+}
+#endif
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   // Engines' threads call back into the environment, whose end they would have to survive: a worker's may
   // come at any time, the main one's comes with the process.
@@ -191,6 +221,9 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   method(exports, "beat", beat);
   method(exports, "exitProcess", exit_process);
   exports.Set("elementary", elementary_functions(env));
+#ifdef ORCH_FAULTS
+  add_faults(env, exports);
+#endif
   return exports;
 }
 

@@ -12,7 +12,8 @@ namespace orch {
 namespace {
 
 std::atomic<Stage> g_stage{Stage::Idle};
-std::atomic<uint64_t> g_ticks{0}, g_device_ticks{0}, g_beats{0};
+std::atomic<uint64_t> g_ticks{0}, g_device_ticks{0}, g_beats{0}, g_copied{0};
+std::atomic<int> g_copies{0};
 
 constexpr int64_t kFirstTimes = 10;
 
@@ -56,7 +57,7 @@ const char* standing_in(Stage stage) {
 
 void watch(const Patience& patience, int exit_code) {
   const int64_t interval_ms = std::clamp<int64_t>(patience.least_ms / 30, 1, 1'000);
-  Standing ticks, device, beats;
+  Standing ticks, device, copies, beats;
   for (;;) {
     // Where the process was stopped meanwhile, this takes longer, and counts no more.
     std::this_thread::sleep_for(std::chrono::milliseconds(interval_ms));
@@ -69,6 +70,8 @@ void watch(const Patience& patience, int exit_code) {
     const Patience of_device{patience.least_ms * (done == 0 ? kFirstTimes : 1), patience.times};
     if (device.too_long(done, on_device, interval_ms, of_device))
       end(standing_in(stage), device.stood_ms(), exit_code);
+    if (copies.too_long(g_copied, g_copies > 0, interval_ms, patience))
+      end("a copy of the state has stood", copies.stood_ms(), exit_code);
     if (beats.too_long(g_beats, true, interval_ms, patience))
       end("its event loop has stood", beats.stood_ms(), exit_code);
   }
@@ -81,6 +84,12 @@ Progress progress() { return {g_stage, g_ticks + g_device_ticks}; }
 void tick() { g_ticks.fetch_add(1, std::memory_order_relaxed); }
 
 void tick_device() { g_device_ticks.fetch_add(1, std::memory_order_relaxed); }
+
+Copying::Copying() { ++g_copies; }
+
+Copying::~Copying() { --g_copies; }
+
+void Copying::tick() { g_copied.fetch_add(1, std::memory_order_relaxed); }
 
 InStage::InStage(Stage stage) : before_(g_stage.exchange(stage)) { tick(); }
 

@@ -20,6 +20,15 @@ void tick();
 /// The GPU has done what it was given, a slot for example. What the host does meanwhile is no sign of that.
 void tick_device();
 
+/// A copy beside the driver's work goes on: it begins, a part is copied, it has ended.
+class Copying {
+ public:
+  Copying();
+  ~Copying();
+  Copying(const Copying&) = delete;
+  void tick();
+};
+
 /// Sets the stage as long as it lives, then that before.
 class InStage {
  public:

@@ -4,6 +4,7 @@
 #include "../core/clock.h"
 #include "../core/error.h"
 #include "../core/watchdog.h"
+#include "../faults/faults.h"
 #include "lane.h"
 
 namespace orch {
@@ -103,6 +104,8 @@ void Engine::Accumulation::compute(int64_t micro_batch, Lane& lane, float* gradi
     const double began = seconds_now();
     const std::function<void(int64_t)> after = [&](int64_t node) {
       if (node == last_forward) forward[i] += seconds_now() - began;
+      ORCH_FAULT_IF(node == last_forward / 2, forward);
+      ORCH_FAULT_IF(node == (last_forward + std::ssize(e.graph_->graph.nodes())) / 2, backward);
       // Buckets complete in the order in which the table lists them.
       while (next < buckets && e.bucket_ready_[next] <= node) e.sums_->complete(slot, gradient, next++);
     };
@@ -166,6 +169,7 @@ AccumulateResult Engine::Accumulation::result() {
 
 AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket) {
   check(request);
+  ORCH_FAULT_STEP(request.step);
   const bool cpu = device_.is_cpu();
   const InStage now_at(cpu ? Stage::Compute : Stage::Device);
   {

@@ -8,6 +8,7 @@
 
 #include "../core/error.h"
 #include "../core/watchdog.h"
+#include "../faults/faults.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
 #include "lane.h"
@@ -107,6 +108,7 @@ std::string Engine::name_of(State s) const {
 }
 
 float* Engine::state(State s, size_t parameter) {
+  ORCH_FAULT_SERVES();
   Array& a = array(s);
   const Parameter& p = table_.parameters[parameter];
   if (device_.is_cpu()) return flat(s) + p.offset;
@@ -161,6 +163,7 @@ std::vector<uint64_t> Engine::piece_digests(const float* x, int64_t n) {
   using namespace kernels;
   std::vector<uint64_t> lanes(digest_pieces(n) * kDigestLanes);
   pool_.parallel(digest_pieces(n), [&](int64_t i, int) {
+    ORCH_FAULT(hashing);
     const int64_t at = i * kDigestPiece;
     cpu().raw.digest(&lanes[i * kDigestLanes], x + at, std::min(kDigestPiece, n - at));
   });
@@ -248,10 +251,17 @@ void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
 }
 
 void Engine::copy_state() {
+  constexpr int64_t kPart = 1 << 24;  // elements: 64 MiB take well under a second
+  Copying copying;
   for (State s : states_) {
     Buffer& to = array(s).snapshot;
     if (!to) to = Buffer(flat_bytes());
-    device_.download(to.data(), flat(s), to.bytes());
+    for (int64_t at = 0; at < table_.length; at += kPart) {
+      ORCH_FAULT_IF(s != states_.front(), copying);
+      device_.download(to.as<float>() + at, flat(s) + at,
+                       sizeof(float) * static_cast<size_t>(std::min(kPart, table_.length - at)));
+      copying.tick();
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // An engine whose state is shared with other workers: it joins them, generation after generation, updates the
 // state together with them, and completes updates that those who were killed have left.
 #include "../core/error.h"
+#include "../faults/faults.h"
 #include "engine.h"
 
 namespace orch {
@@ -36,6 +37,7 @@ void Engine::replace_state() {
 }
 
 void Engine::state_loaded(int64_t step) {
+  ORCH_FAULT_STEP(step);
   if (group_) {
     const auto presence = group_->presence();
     group_->barrier();
@@ -64,9 +66,11 @@ void Engine::update_piece(int thread, int64_t piece, int64_t first, const Shared
   const int64_t from = begin + first;
   optim::UndoLog& log = undo_.as<optim::UndoLog>()[thread];
   log.claim(static_cast<uint32_t>(update.step), static_cast<uint32_t>(piece), first);
+  ORCH_FAULT(updating);
   const Updated at = updated_at(from, update.ema);
   kernels().raw.logged_update[optimizer_.index](at.weights, at.moments.data(), at.ema, at.weights16,
                                                 sum + from, to - from, &update.factors, &log);
+  ORCH_FAULT(stamping);
   group_->state().stamp(piece, update.step);
 }
 
@@ -106,6 +110,7 @@ int64_t Engine::undo_piece(int64_t piece, const SharedState::Update& update) {
   arrays.insert(arrays.end(), at.moments.begin(), at.moments.end());
   if (at.ema) arrays.push_back(at.ema);
   last->undo(to - from, arrays);
+  ORCH_FAULT(mending);
   return last->reached();
 }
 

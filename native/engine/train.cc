@@ -4,6 +4,7 @@
 
 #include "../core/error.h"
 #include "../core/watchdog.h"
+#include "../faults/faults.h"
 #include "lane.h"
 
 namespace orch {
@@ -114,6 +115,7 @@ Engine::Norm Engine::reduce() {
   group_->exchange(sums_->parts(), sums_->total_slots(), flat_bytes());
   group_->parallel_for(pool_, static_cast<int64_t>(trained_.size()), [&](int64_t i, int) {
     group_->sum_parts(trained_[i].first, trained_[i].second);
+    ORCH_FAULT(summing);
     sum_squares(group_squares_.as<double>() + i, group_->sum(), trained_[i]);
   });
   const Norm result = norm(group_squares_, group_->sum());
@@ -222,6 +224,7 @@ void Engine::update(const UpdateRequest& u) {
     update_uploaded_ = device_.record_event();
     updates_[{gradient, ema}](device_, [this, gradient, ema] {
       parallel_for(static_cast<int64_t>(trained_.size()), [&](int64_t i) {
+        ORCH_FAULT(updating);
         const auto [from, to] = trained_[i];
         const Updated at = updated_at(from, ema);
         kernels().raw.update[optimizer_.index](at.weights, at.moments.data(), at.ema, at.weights16,

@@ -53,6 +53,16 @@ void hangs_on_device() {
   works();
 }
 
+/// The driver has no work, or waits, while another thread copies; the first part is copied quickly.
+void copies(bool hangs_then) {
+  std::thread([=] {
+    Copying copying;
+    copying.tick();
+    for (;; sleep_ms(5))
+      if (!hangs_then) copying.tick();
+  }).detach();
+}
+
 /// The exit code, once it has ended.
 int ended(pid_t pid) {
   int status = 0;
@@ -86,6 +96,20 @@ TEST("watchdog: a GPU that hangs, whatever the host does; before its first slot 
       true);
   CHECK(ended(hanging) == kExitCode);
   CHECK(lives(first), "it was given more time");
+}
+
+TEST("watchdog: a copy of the state that hangs, while the driver has no work or waits for it") {
+  const pid_t idle = start([] { copies(true); }, true);
+  const pid_t waiting = start(
+      [] {
+        copies(true);
+        waits();
+      },
+      true);
+  const pid_t working = start([] { copies(false); }, true);
+  CHECK(ended(idle) == kExitCode);
+  CHECK(ended(waiting) == kExitCode);
+  CHECK(lives(working), "it copied all the time");
 }
 
 TEST("watchdog: the longest time without progress counts, also where the work ended with it") {

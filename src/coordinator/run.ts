@@ -11,6 +11,7 @@ import { type Fault, faultLines, faultOf } from '../fault.js';
 import { faultPoint, planFault } from '../fault-points.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
+import { native } from '../native/load.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkFewest, checkWorkers } from '../step/assignment.js';
 import { summaryLines } from '../telemetry/lines.js';
@@ -92,7 +93,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
   const dir = await RunDir.open(runDir);
   let secrets: Secrets | null = null;
   try {
-    if (dir.lastGeneration === 0) planFault('coordinator');
+    if (dir.lastGeneration === 0) planFault('coordinator', () => native().faults);
     const data = describeData(loaded);
     // The checkpoints in the folder are those of the coordinator before.
     const isOwn = again && (await listCheckpoints(join(runDir, CHECKPOINTS))).length > 0;

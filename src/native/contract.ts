@@ -9,6 +9,7 @@
  * exceptions, for commands that have nothing else to do and for the beginning of a run: planFigures and
  * planOperations take up to 0.2 s for the largest models, and parameters takes a few milliseconds.
  */
+import type { NativeFaults } from '../fault-points.js';
 import type { Dataset, DatasetSpec } from './dataset-contract.js';
 import type {
   Engine,
@@ -85,6 +86,8 @@ export interface Elementary {
 
 export interface NativeAddon {
   elementary: Elementary;
+  /** An addon for tests has it; the one that trains has no such property. */
+  faults?: NativeFaults;
   /** The first call that computes chooses the kernels for good. Throws ERR_ISA where ORCHESTRATOR_ISA names others. */
   host(): HostInfo;
   /** Kernel sets that this processor can run, the best first. Chooses none. */

@@ -34,7 +34,6 @@ interface WorkerOptions extends Connecting {
  * coordinator, and thrown only where there is none.
  */
 export async function runWorker(options: WorkerOptions): Promise<number> {
-  planFault(options.workerId);
   /** The launcher forwards notes to the coordinator. */
   const note = (text: string) => void process.stderr.write(`${text}\n`);
   const reachable = await becomeReachable(options, note);
@@ -80,6 +79,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       session.standBy(() => ({ ...standing, holds: worker.held.isRun, shares: worker.held.isShared }));
       for (;;) {
         const form = await session.formation();
+        if (session.generation === 1) planFault(id, () => native().faults);
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
         try {
           await takePart(worker, { ...reachable, group }, form, note);
