@@ -20,6 +20,11 @@ const FORECAST = { seconds: 3, share: 0.05, steps: 3 };
 /** The share of a step that is its forward passes, where it is not measured: the rest is backward, exchange, update. */
 const FORWARD_SHARE = 0.28;
 /**
+ * A forward pass of a validation takes this share of one of a step, because nothing is kept for a backward pass: 0.85 in
+ * the median of 27 validations of configs/shapes-cpu.yaml (2026-11-27, two cores of an AMD EPYC with AVX-512 BF16).
+ */
+const VALIDATION_SHARE = 0.85;
+/**
  * Before the first checkpoint: bytes per second that are hashed, written and read again, and the share of that time
  * by which the steps beside it are longer. The share is 0 with an idle processor, and up to 1 without.
  */
@@ -182,7 +187,7 @@ export class Pace {
     const isValidated = this.#validations.length > 0;
     const validation = isValidated
       ? mean(this.#validations)
-      : this.#usual(this.#plain) * validationPasses * forward;
+      : this.#usual(this.#plain) * validationPasses * forward * VALIDATION_SHARE;
     const validations = validation * this.#validationsAfter(after);
     // The last checkpoint is waited for; those before are written beside the steps.
     const beside = checkpointEvery === 0 ? 0 : between(after, steps - 1, checkpointEvery);
