@@ -444,6 +444,7 @@ export class World {
       if (this.#sessions.get(id) === session && !this.coordinator.isAway) lost();
     });
     worker.heard = { standby: null, leave: null };
+    this.#countHolders();
     this.#joins(worker, 100 + this.below(100));
   }
 
