@@ -87,10 +87,15 @@ export class StateFetcher {
       onEvent({ type: 'saved', id, saved: { step, folder, seconds, stallSeconds, bytes } });
     } catch (error) {
       const { signal } = this.#over;
-      if (error instanceof Lost)
+      const fault = faultOf(error);
+      if (error instanceof Lost) {
         await sleep(this.#options.lostMs ?? LOST_MS, null, { signal }).catch(() => {});
-      if (signal.aborted) return;
-      onEvent({ type: 'notFetched', fetch: number, fault: faultOf(error) });
+        if (!signal.aborted) onEvent({ type: 'notFetched', fetch: number, fault });
+      } else if (!signal.aborted) {
+        // The worker has sent it, and knows of no failure, whoever has ordered it since.
+        const { code, message, hint } = fault;
+        onEvent({ type: 'notSaved', id, notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
+      }
     }
   }
 

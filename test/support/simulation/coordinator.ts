@@ -218,12 +218,13 @@ export class Coordinator {
         }
         if (isThere) offer.end('sent');
         const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
+        const failure = { ...fault, hint: '' };
         const fails = () => this.happens({ type: 'notFetched', fetch, fault });
         if (!isThere) {
           world.clock.later(LOST_MS, () => {
             if (this.deaths === life) fails();
           });
-        } else if (world.refusal()) fails();
+        } else if (world.refusal()) this.happens({ type: 'notSaved', id, notSaved: { step, failure } });
         else {
           this.fetched++;
           const folder = String(offer!.state.value);
