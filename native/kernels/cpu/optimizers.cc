@@ -11,9 +11,9 @@ struct SquareRoot {
 };
 
 /// Elements between what is written and what is prefetched, where a log is kept: its stores take places in
-/// the processor's queue, so that fewer loads are under way. With this distance, logged updates of states that
-/// the caches do not hold take -7 to 0 % longer than others (Zen 4); the stores alone are 20 % on AVX-512
-/// where they do.
+/// the processor's queue, so that fewer loads are under way. With this distance, logged updates of states
+/// that the caches do not hold take -7 to 0 % longer than others (Zen 4); the stores alone are 20 % on
+/// AVX-512 where they do.
 constexpr int64_t kAhead = 128;
 
 template <class Rule, bool Ema, bool Copy, bool Logged>
