@@ -54,7 +54,7 @@ const CRASHES: ReadonlySet<string> = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'S
 /** "was killed by SIGKILL at step 9 (out of memory?)"; `where` is "" or " at step 9". */
 export function describeExit({ code, signal, outOfMemory }: Exit, where = ''): string {
   if (code === EXIT.hung) {
-    const why = 'a kernel or the event loop stood still';
+    const why = 'a kernel, a copy of the state or the event loop stood still';
     return `hung${where} and was ended by its watchdog: ${why} (exit code ${code})`;
   }
   if (signal === null) return code === null ? `has ended${where}` : `ended with exit code ${code}${where}`;

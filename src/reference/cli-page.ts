@@ -10,7 +10,7 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   usage: 'wrong command line or configuration',
   unsaved: '`launch`: stopped at once by a second Ctrl-C, without saving',
   unfinished: '`study run`: the budget ended before all runs were complete',
-  hung: '`worker`: a kernel or the event loop stood still, and its watchdog ended it; `launch` starts it again',
+  hung: '`worker`: a kernel, a copy of the state or the event loop stood still, and its watchdog ended it; `launch` starts it again',
 };
 
 const INTRODUCTION = `\`./orchestrator\` in the repository runs it; a link to that file does so from anywhere. Errors have the form \`error ERR_CODE: message\` ([all codes](errors.md)).

@@ -3,8 +3,9 @@ import { EXIT } from '../errors.js';
 import { native } from '../native/load.js';
 
 /**
- * A kernel, or the event loop, hangs if it has stood for this long, and for this multiple of the longest time that it
- * stood before. Everything that a worker does in one piece takes seconds at most, also with the largest models.
+ * A kernel, a copy of the state or the event loop hangs if it has stood for this long, and for this multiple of the
+ * longest time that it stood before. Everything that a worker does in one piece takes seconds at most, also with the
+ * largest models.
  */
 const PATIENCE = { leastMs: 30_000, times: 30 };
 /** While the event loop gets on, it says so this often. */

@@ -7,7 +7,7 @@ test.each([
   [{ code: 1, signal: null, outOfMemory: false }, 'ended with exit code 1 at step 9'],
   [
     { code: 70, signal: null, outOfMemory: false },
-    'hung at step 9 and was ended by its watchdog: a kernel or the event loop stood still (exit code 70)',
+    'hung at step 9 and was ended by its watchdog: a kernel, a copy of the state or the event loop stood still (exit code 70)',
   ],
   [{ code: null, signal: 'SIGKILL', outOfMemory: false }, 'was killed by SIGKILL at step 9 (out of memory?)'],
   [{ code: null, signal: 'SIGKILL', outOfMemory: true }, 'was killed by SIGKILL at step 9 (out of memory)'],
