@@ -93,10 +93,10 @@ export function nodeRange(text: string): NodeRange {
 }
 export const repeatCount = wholeNumbers(1, 10_000);
 
-/** Seconds of a time such as "90m", "2h", "1h30m" or "45s". */
+/** Seconds of a time such as "90m", "2h", "1h30m", "45s" or "0.5". */
 export function timeLimit(text: string): number {
   const [, hours, minutes, seconds] =
-    /^(?:(\d{1,6}(?:\.\d+)?)h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?$/.exec(text) ?? [];
+    /^(?:(\d{1,6}(?:\.\d+)?)h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?$/.exec(text) ?? [];
   const value = 3600 * Number(hours ?? 0) + 60 * Number(minutes ?? 0) + Number(seconds ?? 0);
   if (value > 0) return value;
   throw new InvalidArgumentError('Expected a time such as 90m, 2h, 1h30m or 45s.');

@@ -11,6 +11,9 @@ import { defaultWorkersPerNode } from '../native/cuda.js';
 import type { Rates } from '../planning/estimate.js';
 import { rate, timeLimit, workerCount } from './arguments.js';
 
+/** Weights without a checkpoint, as descriptions of options name them. */
+export const WEIGHTS_ALONE = "a safetensors file, *.safetensors.index.json, or diffusers' folder";
+
 /** An option with a fixed set of values; the first is the default. */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices(choices).default(choices[0]);
@@ -56,10 +59,9 @@ export function configArgument(command: Command): Command {
     );
 }
 
-/** Adds `--nodes N --nproc-per-node M`, named as in torchrun. */
+/** Adds `-n, --nodes N` and `--nproc-per-node M`, named as in torchrun. */
 export function workersOptions(command: Command): Command {
-  const nodes = 'number of nodes; all of them are this machine';
-  return workersPerNodeOption(command.option('--nodes <n>', nodes, workerCount, 1));
+  return workersPerNodeOption(command.option('-n, --nodes <n>', 'number of nodes', workerCount, 1));
 }
 
 /** Adds `--nproc-per-node M`. */

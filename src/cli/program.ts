@@ -52,8 +52,10 @@ export async function buildProgram(name: string | null = null): Promise<Command>
     .description(
       'Train MM-DiT models (the architecture of Stable Diffusion 3), bit-reproducibly, with any number of workers.',
     )
-    .version(version(), '-v, --version')
+    .version(version(), '-v, --version', 'print the version')
     .option('--debug', 'print stacks of errors')
+    .helpOption('-h, --help', 'print how the command is used')
+    .helpCommand('help [command]', 'print how a command is used')
     .exitOverride()
     .showHelpAfterError('(--help shows the usage)')
     .showSuggestionAfterError()

@@ -20,20 +20,19 @@ export interface SamplerOptions
   threads?: number;
 }
 
-/**
- * Adds the options of sampling to a command.
- *
- * @param seed The description of --seed.
- */
-export function samplerOptions(command: Command, seed: string): Command {
+/** The description of --checkpoint where weights alone are not enough. */
+export const CHECKPOINT = "a checkpoint's folder, or a run's folder or name (its latest checkpoint)";
+
+/** Adds the options of sampling to a command, with what --seed and --checkpoint mean there. */
+export function samplerOptions(
+  command: Command,
+  { seed, checkpoint = CHECKPOINT }: { seed: string; checkpoint?: string },
+): Command {
   // The default is described as text, because commander cannot print a bigint.
   const seedOption = new Option('--seed <n>', seed).argParser(parseSeed).default(0n, '0');
   return command
     .addOption(seedOption)
-    .requiredOption(
-      '--checkpoint <path>',
-      "a checkpoint's folder, or a run's folder or name (its latest checkpoint)",
-    )
+    .requiredOption('--checkpoint <path>', checkpoint)
     .option('--steps <n>', 'steps of the solver', positiveInteger, 20)
     .option('--guidance <w>', 'guidance scale; 1 = none', finite, 2.5)
     .addOption(
@@ -53,11 +52,11 @@ export function samplerOptions(command: Command, seed: string): Command {
     .option('--shift <alpha>', "resolution shift (default: the training run's)", positive)
     .addOption(
       new Option(
-        '--weights <which>',
+        '--weights <kind>',
         'weights to use (default: ema, or master where the run kept no EMA)',
       ).choices(['ema', 'master']),
     )
-    .addOption(choiceOption('--precision <p>', 'arithmetic of the model', ['auto', 'fp32', 'bf16']))
+    .addOption(choiceOption('--precision <precision>', 'arithmetic of the model', ['auto', 'fp32', 'bf16']))
     .addOption(choiceOption('--device <device>', 'where the model computes', ['cpu', 'cuda']))
     .option('--threads <n>', 'compute threads (default: one for each processor)', positiveInteger);
 }

@@ -27,8 +27,9 @@ ${table(
 )}`;
 
 export function cliPage(program: Command): string {
+  const global = ['## Options of every command', parameterTable(optionsOf(program))].join('\n\n');
   const sections = [...leafCommands(program, [])].map(({ command, path }) => section(command, path));
-  return page('Command line', 'src/cli/commands/', INTRODUCTION, ...sections);
+  return page('Command line', 'src/cli/commands/', INTRODUCTION, global, ...sections);
 }
 
 interface Leaf {
@@ -54,23 +55,38 @@ function section(command: Command, path: readonly string[]): string {
     sentence(command.description()),
     code(`${path.join(' ')} ${command.usage()}`),
   ];
-  const parameters = parametersOf(command).map(([term, meaning]) => [code(term), meaning]);
-  if (parameters.length > 0) parts.push(table(['argument or option', 'meaning'], parameters));
+  const parameters = parametersOf(command);
+  if (parameters.length > 0) parts.push(parameterTable(parameters));
   return parts.join('\n\n');
 }
 
-/** Arguments and options, each with its meaning. */
-export function parametersOf(command: Command): [string, string][] {
+/** A term and its meaning. */
+type Parameter = [string, string];
+
+function parameterTable(parameters: readonly Parameter[]): string {
+  return table(
+    ['argument or option', 'meaning'],
+    parameters.map(([term, meaning]) => [code(term), meaning]),
+  );
+}
+
+/** Arguments and options, each with its meaning, without those of every command. */
+export function parametersOf(command: Command): Parameter[] {
   const help = command.createHelp();
   return [
     ...help
       .visibleArguments(command)
-      .map((argument): [string, string] => [help.argumentTerm(argument), help.argumentDescription(argument)]),
-    ...help
-      .visibleOptions(command)
-      .filter((option) => option.long !== '--help')
-      .map((option): [string, string] => [help.optionTerm(option), help.optionDescription(option)]),
+      .map((argument): Parameter => [help.argumentTerm(argument), help.argumentDescription(argument)]),
+    ...optionsOf(command).filter(([term]) => !term.includes('--help')),
   ];
+}
+
+/** Options, each with its meaning; of the program itself those that every command has. */
+export function optionsOf(command: Command): Parameter[] {
+  const help = command.createHelp();
+  return help
+    .visibleOptions(command)
+    .map((option) => [help.optionTerm(option), help.optionDescription(option)]);
 }
 
 export function sentence(text: string): string {

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { EXIT } from '../errors.js';
 import { version } from '../version.js';
-import { EXIT_MEANINGS, leafCommands, parametersOf, sentence } from './cli-page.js';
+import { EXIT_MEANINGS, leafCommands, optionsOf, parametersOf, sentence } from './cli-page.js';
 
 export function manPage(program: Command): string {
   const commands = [...leafCommands(program, [])];
@@ -16,19 +16,24 @@ export function manPage(program: Command): string {
     '[options]',
     '.SH DESCRIPTION',
     escaped(program.description()),
+    '.SH OPTIONS',
+    'These are options of every command.',
+    ...tagged(optionsOf(program)),
     '.SH COMMANDS',
     ...commands.flatMap(({ command, path }) => [
       `.SS ${escaped([...path.slice(1), command.usage()].join(' '))}`,
       escaped(sentence(command.description())),
-      ...parametersOf(command).flatMap(([term, meaning]) => ['.TP', `.B ${escaped(term)}`, escaped(meaning)]),
+      ...tagged(parametersOf(command)),
     ]),
     '.SH EXIT STATUS',
     ...Object.entries(EXIT).flatMap(([name, code]) => [
       '.TP',
       String(code),
-      escaped(EXIT_MEANINGS[name as keyof typeof EXIT].replaceAll('`', '')),
+      escaped(EXIT_MEANINGS[name as keyof typeof EXIT]),
     ]),
-    'A run that a signal has stopped, with its state saved, ends with 128 and the number of the signal.',
+    '.PP',
+    'A run that a signal has stopped ends with 128 plus the number of the signal, with its state saved;',
+    'before the first step there is none.',
     '.SH FILES',
     '.TP',
     '.I runs/NAME',
@@ -39,6 +44,11 @@ export function manPage(program: Command): string {
     escaped('The guide in docs/ of the repository begins with docs/README.md.'),
     '',
   ].join('\n');
+}
+
+/** Terms in bold, each with its meaning below it. */
+function tagged(parameters: readonly (readonly [string, string])[]): string[] {
+  return parameters.flatMap(([term, meaning]) => ['.TP', `.B ${escaped(term)}`, escaped(meaning)]);
 }
 
 const lowered = (text: string) => text.charAt(0).toLowerCase() + text.slice(1).replace(/\.$/, '');

@@ -1,7 +1,7 @@
 /** `orchestrator dataset`: inspects, verifies and generates data sets. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import type { Config } from '../../config/schema.js';
 import { type Check, checkColumns } from '../../data/check.js';
@@ -73,11 +73,10 @@ export function register(program: Command): void {
     )
     .argument('<source>', 'Parquet file, or the folder with the files of one split')
     .requiredOption('--out <dir>', 'folder to create')
-    .option(
-      '--leave-out <column>',
-      'column not to keep; repeatable',
-      (name, before: string[]) => [...before, name],
-      [],
+    .addOption(
+      new Option('--leave-out <column>', 'column not to keep; repeatable')
+        .default([], 'none')
+        .argParser((name: string, before: string[]) => [...before, name]),
     )
     .action(convert);
   dataset

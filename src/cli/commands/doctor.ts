@@ -40,7 +40,7 @@ export function register(program: Command): void {
       'with --hosts: also check that all have the data set and the device of this configuration',
     )
     .option(
-      '--remote-dir <folder>',
+      '--remote-dir <dir>',
       'folder of the other hosts in which the command runs (default: the same as here)',
     )
     .option(

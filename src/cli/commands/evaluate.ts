@@ -25,7 +25,7 @@ export function register(program: Command): void {
       picturePath,
     )
     .option('--json', 'print JSON');
-  samplerOptions(command, 'seed of the prompts and of the initial noise').action(evaluate);
+  samplerOptions(command, { seed: 'seed of the prompts and of the initial noise' }).action(evaluate);
 }
 
 async function evaluate(options: Options): Promise<void> {

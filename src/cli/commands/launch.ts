@@ -63,7 +63,7 @@ export function register(program: Command): void {
     patienceOption(configArgument(command)).addOption(
       new Option(
         '-n, --nodes <n|min:max>',
-        'number of nodes; all of them are this machine. With MIN:MAX, MAX are started, and the run goes on with MIN',
+        'number of nodes; all of them are this machine; of MIN:MAX, MAX are started, and the run goes on with MIN',
       )
         .argParser(nodeRange)
         .default({ min: null, max: 1 }, '1'),
@@ -80,7 +80,11 @@ export function register(program: Command): void {
       wholeNumber,
       3,
     )
-    .option('--resume <auto|never|path>', 'checkpoint to resume from; auto = the latest valid one', 'auto')
+    .option(
+      '--resume <auto|never|path>',
+      'checkpoint to resume from; auto = the latest valid one, never = none',
+      'auto',
+    )
     .option(
       '--allow-data-change',
       'go on with a data set that was corrected or extended since the checkpoint, in a new segment of the sample plan',
@@ -110,7 +114,7 @@ export function register(program: Command): void {
       'the same as a file with a line for each, such as "user@b:22 slots=2 dir=FOLDER data=FOLDER"',
     )
     .option(
-      '--remote-dir <folder>',
+      '--remote-dir <dir>',
       'folder of the other hosts in which the command runs (default: the same as here)',
     )
     .option(
@@ -131,7 +135,7 @@ export function register(program: Command): void {
       ).conflicts('logFormat'),
     )
     .addOption(
-      new Option('--log-format <form>', 'what is printed: lines for people, or the JSON lines of run.log')
+      new Option('--log-format <format>', 'what is printed: lines for people, or the JSON lines of run.log')
         .choices(['text', 'json'])
         .default('text'),
     )

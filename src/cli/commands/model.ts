@@ -25,7 +25,7 @@ import { native } from '../../native/load.js';
 import { namedRows } from '../../text/columns.js';
 import { bytes, counted } from '../../text/quantities.js';
 import { shardSize } from '../arguments.js';
-import { choiceOption } from '../options.js';
+import { choiceOption, WEIGHTS_ALONE } from '../options.js';
 import { printNote, printPage, printResult } from '../output.js';
 import { tensorLines, tensorsOf } from '../tensor-table.js';
 
@@ -84,7 +84,7 @@ export function register(program: Command): void {
     .addOption(choiceOption('--format <format>', 'layout to write', ['official', 'diffusers']))
     .addOption(
       new Option(
-        '--weights <weights>',
+        '--weights <kind>',
         'which weights of a checkpoint (default: ema, or master where the run kept no EMA)',
       ).choices(['ema', 'master']),
     )
@@ -97,8 +97,7 @@ export function register(program: Command): void {
     .action(exportWeights);
 }
 
-const PLACES =
-  "a checkpoint's folder, a run's folder or name, a safetensors file, *.safetensors.index.json, or diffusers' folder";
+const PLACES = `a checkpoint's folder, a run's folder or name, ${WEIGHTS_ALONE}`;
 
 function dtypeOption(): Option {
   const types = ['same', 'F32', 'F16', 'BF16'];

@@ -31,9 +31,10 @@ import {
   rowNumbers,
   samplesPath,
 } from '../arguments.js';
-import { choiceOption } from '../options.js';
+import { choiceOption, WEIGHTS_ALONE } from '../options.js';
 import { printFields, printResult } from '../output.js';
 import {
+  CHECKPOINT,
   drawSettings,
   type SamplerOptions,
   samplerOptions,
@@ -87,7 +88,7 @@ export function register(program: Command): void {
       '--config <file>',
       "configuration that names the data set's columns (default: the training run's)",
     )
-    .addOption(choiceOption('--caption <which>', 'caption of the rows', CAPTION_KINDS))
+    .addOption(choiceOption('--caption <kind>', 'caption of the rows', CAPTION_KINDS))
     .option(
       '--size <height>x<width>',
       "sides of the latents (default: the training run's, or the data set's)",
@@ -102,11 +103,14 @@ export function register(program: Command): void {
     )
     .option('--preview <file>', 'also write a grid of pictures, where --out takes the latents', picturePath)
     .option(
-      '--each <folder>',
+      '--each <dir>',
       'also write each picture as a file of its own into this folder, which is new or empty: 0000.png, 0001.png, ...',
     )
     .option('--json', 'print as JSON what was written');
-  samplerOptions(command, 'seed of the initial noise').action(sample);
+  samplerOptions(command, {
+    seed: 'seed of the initial noise',
+    checkpoint: `${CHECKPOINT}; with --rows also weights alone: ${WEIGHTS_ALONE}`,
+  }).action(sample);
 }
 
 async function sample(options: Options): Promise<void> {

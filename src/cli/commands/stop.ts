@@ -10,7 +10,7 @@ import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
 import { isAlive, suspendedParent } from '../../files/processes.js';
 import { lockOwner, type Owner } from '../../native/lock.js';
-import { positive } from '../arguments.js';
+import { timeLimit } from '../arguments.js';
 import { printPage } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
@@ -29,7 +29,11 @@ export function register(program: Command): void {
     .description('stop a run of this machine: it finishes its step, writes a checkpoint and ends with 143')
     .argument('<run>', RUN)
     .option('--no-wait', 'return at once, without waiting until the run has ended')
-    .option('--timeout <seconds>', 'wait at most this long; the run still ends (default: no limit)', positive)
+    .option(
+      '--timeout <time>',
+      'wait at most this long, such as 90s or 2m; the run goes on stopping (default: no limit)',
+      timeLimit,
+    )
     .action(async (run: string, { wait, timeout }: StopFlags) => {
       const runDir = runFolder(run);
       let owner = lockOwner(join(runDir, LOCK));

@@ -1,6 +1,6 @@
 /** `orchestrator study`: trains and scores variants of a configuration, and reports how they compare. */
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { OWN_VARIABLES } from '../../config/sources.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import { stopWithParent } from '../../launch/children.js';
@@ -42,9 +42,9 @@ export function register(program: Command): void {
     .description('train and score the runs of a study; the same command goes on where it was stopped')
     .argument('<file>', 'YAML file of the study')
     .option('--dir <dir>', 'folder of the study (default: runs/NAME, with --quick runs/NAME-quick)')
-    .option('--nodes <n>', 'workers of each run', workerCount, 1)
+    .option('--nodes <n>', 'number of nodes of each run, as in `launch`', workerCount, 1)
     .option('--jobs <n>', 'most runs side by side (default: as many as there are cores)', positiveInteger)
-    .option('--only <name...>', 'variants to run (default: all)', [])
+    .addOption(new Option('--only <name...>', 'variants to run').default([], 'all'))
     .option('--budget <time>', 'stop in order after this time, such as 90m, 2h or 1h30m', timeLimit)
     .option('--quick', "what the study's file has for a first try")
     .option('--rerun-changed', 'move runs of another configuration aside and train them again')

@@ -53,7 +53,7 @@ export function register(program: Command): void {
     )
     .option('--join <run>', `a run of this machine and user: ${RUN}`)
     .option('--credential <file|->', 'file with the credential of a run elsewhere; - = standard input')
-    .option('--data <folder>', 'where this machine has the data set (default: data.path of the run)')
+    .option('--data <dir>', 'where this machine has the data set (default: data.path of the run)')
     .option('--port <n>', 'port on which workers of other machines reach this one; 0 = any', portNumber, 0)
     .option(
       '--advertise <host>',

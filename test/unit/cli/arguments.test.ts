@@ -44,6 +44,7 @@ describe('timeLimit', () => {
     ['1h30m15s', 5415],
     ['45s', 45],
     ['45', 45],
+    ['0.2', 0.2],
   ])('%s', (text, seconds) => expect(timeLimit(text)).toBe(seconds));
 
   test.each(['', '0', '0h', '-1h', 'soon', '1d', '30m1h', '1 h'])('refuses "%s"', (text) => {
