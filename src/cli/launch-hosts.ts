@@ -109,14 +109,14 @@ async function addressFor(hosts: readonly RunHost[]) {
  * Asks all hosts, and refuses those that are not fit.
  *
  * @param unknown Why it is not known under which address they reach this machine; null: it is.
- * @returns Variables that all workers must have, so that they compute alike.
+ * @returns Variables that all workers must have, so that they compute alike, and all that is to be warned of.
  * @throws OrchestratorError ERR_HOST, with a problem for each host.
  */
 export async function refuseUnfit(
   { hosts, environment }: LaunchOptions,
-  { resolved, figures }: Preflight,
+  { resolved, figures, warnings: known }: Pick<Preflight, 'resolved' | 'figures' | 'warnings'>,
   unknown: OrchestratorError | null,
-): Promise<Record<string, string>> {
+): Promise<{ environment: Readonly<Record<string, string>>; warnings: string[] }> {
   const segment = resolved.segments.at(-1) ?? null;
   const request = { config: canonicalJson(resolved.config), plan: segment?.version ?? null };
   const asked = await askHosts(hosts, request, environment);
@@ -125,10 +125,17 @@ export async function refuseUnfit(
     dataset: segment?.datasetHash ?? null,
     workerBytes: Math.max(...figures.rankLeast),
   };
-  const { problems, warnings, isa } = judgeHosts(asked, needs);
-  for (const warning of warnings) printNote(`warn ${warning}`);
-  refuse([...problems, ...(await addressProblems(asked, unknown, problems.length > 0))]);
-  return isa === null ? environment : { ...environment, ORCHESTRATOR_ISA: isa };
+  const { problems, warnings: found, isa } = judgeHosts(asked, needs);
+  const warnings = [...known, ...found];
+  refuseLaunch([...problems, ...(await addressProblems(asked, unknown, problems.length > 0))], warnings);
+  const same = isa === null ? {} : { ORCHESTRATOR_ISA: isa };
+  return { environment: { ...environment, ...same }, warnings };
+}
+
+/** Throws the problems. Then there is no run that would tell of the warnings, so they are printed before. */
+export function refuseLaunch(problems: readonly OrchestratorError[], warnings: readonly string[]): void {
+  if (problems.length > 0) for (const warning of warnings) printNote(`warn ${warning}`);
+  refuse(problems);
 }
 
 /** What remains of a problem of addresses where hosts that cannot be reached may be its cause. */

@@ -281,6 +281,12 @@ export class Run {
     this.#handle({ type: 'gone', id });
   }
 
+  /** The launcher forwards what it warns of. */
+  launchWarning(message: string): void {
+    if (this.#over) process.stderr.write(`warn ${message}\n`);
+    else this.#recorder.note('warn', message);
+  }
+
   /** The launcher forwards a line that a worker printed. */
   workerOutput(line: string): void {
     if (this.#over) process.stderr.write(`${line}\n`);

@@ -46,14 +46,20 @@ export async function openRecorder(
   const progress = new RunProgress(header);
   const metrics = await serve(config.telemetry, header, dir.path, targets);
   const status = await serveStatus(progress, dir.path);
-  const recorder = recorderOf([
+  // In run.log and where it is shown, an event has the same time.
+  let at = new Date();
+  const time = () => at;
+  const sinks = [
     progress,
     metricsFile(() => dir.records.metrics),
-    logFile(join(dir.path, LOG)),
+    logFile(join(dir.path, LOG), time),
     ...metrics.sinks,
     ...(typeof status === 'string' ? [] : [status]),
-    launcher === null ? printed() : relay(header, launcher),
-  ]);
+    launcher === null ? printed() : relay(header, launcher, time),
+  ];
+  const recorder = recorderOf(sinks, () => {
+    at = new Date();
+  });
   if (typeof status === 'string') recorder.note('info', status);
   for (const [level, message] of metrics.notes) recorder.note(level, message);
   return { recorder, progress };

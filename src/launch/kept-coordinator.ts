@@ -76,6 +76,12 @@ export class KeptCoordinator {
     this.#tell(line);
   }
 
+  /** It logs what the launch warns of, and sends it back to be shown. */
+  warn(warning: string): void {
+    const notice: LauncherNotice = { warning };
+    sendMessage(this.#child, notice, () => this.#options.screen.print(`warn ${warning}`));
+  }
+
   async start(): Promise<void> {
     const child = await this.#start(false);
     this.#present = listening(child, (orphans) => {

@@ -22,6 +22,8 @@ export interface LauncherNotice {
   forgotten?: string;
   /** To a coordinator that was started again: this worker had ended for good before. */
   gone?: string;
+  /** What the launch warns of, before the run began: the coordinator logs it, and sends it back to be shown. */
+  warning?: string;
   /** A line that a worker printed: the coordinator logs it, and sends it back to be shown in its place. */
   output?: string;
 }

@@ -31,8 +31,16 @@ const AGAIN_MS = 1_000;
 const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
-/** Runs to the end, and returns the exit code. */
-export async function superviseRun(run: LaunchOptions, launcher: Launcher): Promise<number> {
+/**
+ * Runs to the end, and returns the exit code.
+ *
+ * @param warnings What was found before the run began.
+ */
+export async function superviseRun(
+  run: LaunchOptions,
+  launcher: Launcher,
+  warnings: readonly string[],
+): Promise<number> {
   /** All processes; the coordinator is the first. */
   const children: Child[] = [];
   const adopted = new Adopted();
@@ -64,6 +72,10 @@ export async function superviseRun(run: LaunchOptions, launcher: Launcher): Prom
   try {
     await coordinator.start();
     isListening = (await Promise.race([coordinator.present, unsaved])) !== null;
+    for (const warning of warnings) {
+      if (isListening) coordinator.warn(warning);
+      else print(`warn ${warning}`);
+    }
     // Before a process runs its first statement, Node.js takes SIGUSR1 for itself. Now it is heard.
     coordinator.passSignal();
     for (const { process } of coordinator.orphans) if (process !== null) adopted.add(process);

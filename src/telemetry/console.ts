@@ -2,12 +2,12 @@
 import { styleText } from 'node:util';
 import { duration } from '../text/quantities.js';
 import { stepLine, validationLines } from './lines.js';
-import type { Sink } from './record.js';
+import { now, type Sink, type TimeOf } from './record.js';
 
 /** Plain lines with the time of day before each, for people and for grep. */
-export function plainConsole(write: (text: string) => void) {
+export function plainConsole(write: (text: string) => void, time: TimeOf = now) {
   // Further lines of a message are indented, so that none of them looks like a message of its own.
-  const say = (text: string) => write(`${timeOfDay(new Date())} ${text.replaceAll('\n', '\n  ')}\n`);
+  const say = (text: string) => write(`${timeOfDay(time())} ${text.replaceAll('\n', '\n  ')}\n`);
   return {
     step: (record) => {
       if (record.logged) say(stepLine(record));
@@ -25,8 +25,8 @@ export function plainConsole(write: (text: string) => void) {
 }
 
 /** Only notices, what went wrong, and what is said when the run is over: how it ended, and the summary. */
-export function quietConsole(write: (text: string) => void) {
-  const { note } = plainConsole(write);
+export function quietConsole(write: (text: string) => void, time: TimeOf = now) {
+  const { note } = plainConsole(write, time);
   let isOver = false;
   return {
     phase: (phase) => {

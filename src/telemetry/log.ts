@@ -2,12 +2,12 @@
 import { closeSync, writeSync } from 'node:fs';
 import { openForAppending, writeFailure } from '../files/io.js';
 import { type EventLevel, type EventName, eventObject } from './events.js';
-import type { Sink } from './record.js';
+import { now, type Sink, type TimeOf } from './record.js';
 
 /** Writes each event as one line. */
-export function eventLines(write: (line: string) => void): Sink {
+export function eventLines(write: (line: string) => void, time: TimeOf = now): Sink {
   const log = (event: EventName, fields: object, level: EventLevel = 'info') =>
-    write(eventLine(event, level, fields));
+    write(eventLine(event, level, fields, time()));
   return {
     start: ({ firstStep }) => log('start', { first_step: firstStep }),
     phase: (phase) => log('phase', { phase }),
@@ -30,12 +30,12 @@ export function eventLines(write: (line: string) => void): Sink {
   };
 }
 
-export function eventLine(event: EventName, level: EventLevel, fields: object): string {
-  return `${JSON.stringify(eventObject(event, level, fields))}\n`;
+export function eventLine(event: EventName, level: EventLevel, fields: object, time = now()): string {
+  return `${JSON.stringify(eventObject(event, level, fields, time))}\n`;
 }
 
 /** Events before the first step are written when it begins; a run that never begins leaves no log. */
-export function logFile(path: string): Sink {
+export function logFile(path: string, time: TimeOf = now): Sink {
   const early: string[] = [];
   let fd: number | null = null;
   /** Whether the file ends within a line, for which the disk had no room. */
@@ -56,7 +56,7 @@ export function logFile(path: string): Sink {
     }
   };
   return {
-    ...eventLines(write),
+    ...eventLines(write, time),
     begin: () => {
       try {
         fd = openForAppending(path);

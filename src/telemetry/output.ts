@@ -24,12 +24,15 @@ interface Destination {
 
 export class Output {
   readonly #to: Destination;
+  readonly #lineOf: (message: string) => string;
   /** Lines that were dropped since the reader took everything. */
   #dropped = 0;
   #dropping = false;
 
-  constructor(to: Destination) {
+  /** @param lineOf Makes a line, with its end, of what is said of dropped lines. */
+  constructor(to: Destination, lineOf = (message: string) => `${message}\n`) {
     this.#to = to;
+    this.#lineOf = lineOf;
   }
 
   /** Whether the reader has taken everything. */
@@ -47,7 +50,7 @@ export class Output {
     }
     const dropped = this.#dropped;
     this.#dropped = 0;
-    this.#to.write(dropped === 0 ? text : `${droppedLines(dropped)}\n${text}`);
+    this.#to.write(dropped === 0 ? text : this.#lineOf(droppedLines(dropped)) + text);
   }
 
   /** Waits until the reader has taken everything, but not for one that takes nothing. */
@@ -72,8 +75,9 @@ export function droppedLines(count: number): string {
 /** `process.stdout` or `process.stderr`. */
 export type StandardStream = NodeJS.WriteStream & { fd: number };
 
-export function standardOutput(stream: StandardStream): Output {
-  return new Output((stream.isTTY ? terminal(stream.fd) : null) ?? streamed(stream));
+/** @param lineOf As of `Output`. */
+export function standardOutput(stream: StandardStream, lineOf?: (message: string) => string): Output {
+  return new Output((stream.isTTY ? terminal(stream.fd) : null) ?? streamed(stream), lineOf);
 }
 
 /** Node.js writes to pipes and sockets without waiting, and keeps what they have not taken. */

@@ -173,9 +173,19 @@ export interface Sink {
 
 export type Recorder = Required<Sink>;
 
-/** Passes every record to every sink, in the order in which they are given. */
-export function recorderOf(sinks: readonly Sink[]): Recorder {
+/** When the record that is being passed on was made. */
+export type TimeOf = () => Date;
+
+export const now: TimeOf = () => new Date();
+
+/**
+ * Passes every record to every sink, in the order in which they are given.
+ *
+ * @param onRecord Called before each record.
+ */
+export function recorderOf(sinks: readonly Sink[], onRecord = () => {}): Recorder {
   const each = (pass: (sink: Sink) => void) => {
+    onRecord();
     for (const sink of sinks) pass(sink);
   };
   return {

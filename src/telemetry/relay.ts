@@ -3,7 +3,7 @@
  * the launcher: while one message has not been taken, as when the launcher is stopped, the next are dropped.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Recorder, RunHeader, Sink } from './record.js';
+import { now, type Recorder, type RunHeader, type Sink, type TimeOf } from './record.js';
 
 /** Time for which the end of a run waits for a launcher that does not take its last messages. */
 const PATIENCE_MS = 3_000;
@@ -17,6 +17,8 @@ export interface RelayMessage {
   /** Comes before all records. */
   header?: RunHeader;
   record?: RelayedRecord;
+  /** When it was made, in milliseconds since 1970. */
+  time?: number;
   /** Number of records that were dropped before this one. */
   dropped?: number;
 }
@@ -29,7 +31,7 @@ export interface RelayMessage {
  */
 export type Send = (message: RelayMessage, taken: () => void) => boolean;
 
-export function relay(header: RunHeader, send: Send): Sink {
+export function relay(header: RunHeader, send: Send, time: TimeOf = now): Sink {
   /** Messages that are not on their way. */
   let waiting = 0;
   let full = false;
@@ -47,7 +49,8 @@ export function relay(header: RunHeader, send: Send): Sink {
       dropped++;
       return;
     }
-    post(dropped === 0 ? { record } : { record, dropped });
+    const message = { record, time: time().getTime() };
+    post(dropped === 0 ? message : { ...message, dropped });
     dropped = 0;
   };
   post({ header });

@@ -5,7 +5,7 @@ import { plainConsole, quietConsole, wantsColour } from './console.js';
 import type { EventLevel } from './events.js';
 import { eventLine, eventLines } from './log.js';
 import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
-import type { RunHeader, Sink } from './record.js';
+import { now, type RunHeader, type Sink } from './record.js';
 import { type RelayMessage, replay } from './relay.js';
 import { type LiveTable, liveTable } from './table.js';
 
@@ -21,6 +21,8 @@ export class Screen {
   readonly #form: ScreenForm;
   /** Null before the first message. */
   #sink: Sink | null = null;
+  /** When what is being shown has happened; null: now. */
+  #time: Date | null = null;
   /** Null where lines are printed. */
   #table: LiveTable | null = null;
 
@@ -32,7 +34,8 @@ export class Screen {
   ) {
     this.#form = form;
     this.#stdout = stdout;
-    this.#output = standardOutput(stdout);
+    const dropped = (message: string) => messageLine(`warn ${message}`);
+    this.#output = standardOutput(stdout, form === 'json' ? dropped : undefined);
     // On one terminal all text goes one way, so that no line breaks into the table.
     this.#errors = stdout.isTTY && stderr.isTTY ? this.#output : standardOutput(stderr);
     this.#environment = environment;
@@ -40,10 +43,12 @@ export class Screen {
   }
 
   /** Shows a message of the coordinator. */
-  receive({ header, record, dropped }: RelayMessage): void {
+  receive({ header, record, time, dropped }: RelayMessage): void {
+    this.#time = time === undefined ? null : new Date(time);
     if (header !== undefined) this.#sink = this.#open(header);
     if (dropped !== undefined) this.#sink?.note?.('warn', droppedLines(dropped));
     if (record !== undefined && this.#sink !== null) replay(this.#sink, record);
+    this.#time = null;
   }
 
   /** Shows a line that is not one of the coordinator's records: on standard error, or above the table. */
@@ -74,9 +79,10 @@ export class Screen {
 
   #open(header: RunHeader): Sink {
     const write = (text: string) => this.#output.write(text);
-    if (this.#form === 'json') return eventLines(write);
-    if (this.#form === 'quiet') return quietConsole((text) => write(this.#folded(text)));
-    if (!this.#isTerminal) return plainConsole(write);
+    const time = () => this.#time ?? now();
+    if (this.#form === 'json') return eventLines(write, time);
+    if (this.#form === 'quiet') return quietConsole((text) => write(this.#folded(text)), time);
+    if (!this.#isTerminal) return plainConsole(write, time);
     const table = liveTable({
       header,
       colour: wantsColour(this.#stdout, this.#environment),
@@ -84,6 +90,7 @@ export class Screen {
       size: () => ({ columns: this.#stdout.columns || 80, rows: this.#stdout.rows || 24 }),
       foreground: isForeground,
       ready: () => this.#output.idle,
+      time,
       write,
     });
     this.#stdout.on('resize', table.resized);

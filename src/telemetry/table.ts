@@ -3,7 +3,7 @@ import { fieldLines, shownLength } from '../text/columns.js';
 import { painter, plainConsole } from './console.js';
 import { validationLine } from './lines.js';
 import { droppedLines } from './output.js';
-import type { RunHeader, Sink } from './record.js';
+import type { RunHeader, Sink, TimeOf } from './record.js';
 import { RunProgress } from './run-progress.js';
 import { viewLines, workerLines } from './view-lines.js';
 
@@ -22,6 +22,8 @@ interface TableOptions {
   foreground: () => boolean;
   /** Whether the terminal has taken everything; otherwise nothing is drawn before the end. */
   ready: () => boolean;
+  /** When the event that is passed has happened; by default now. */
+  time?: TimeOf;
   write: (text: string) => void;
 }
 
@@ -32,7 +34,7 @@ export interface LiveTable extends Sink {
   continued(): void;
 }
 
-export function liveTable({ header, colour, size, foreground, ready, write }: TableOptions): LiveTable {
+export function liveTable({ header, colour, size, foreground, ready, time, write }: TableOptions): LiveTable {
   const progress = new RunProgress(header);
   const paint = painter(colour);
   /** Widths of the lines on the screen that the next redraw replaces. */
@@ -78,7 +80,7 @@ export function liveTable({ header, colour, size, foreground, ready, write }: Ta
   const printed = plainConsole((text) => {
     above.push(text.replace(/\n$/, ''));
     draw();
-  });
+  }, time);
   return {
     start: (record) => {
       progress.start(record);

@@ -27,6 +27,10 @@ beforeAll(() => {
       'schedule.steps=5',
       '--set',
       'schedule.warmup=0',
+      '--set',
+      'ema.warmup=false',
+      '--set',
+      'ema.decay=0.99999',
       '--log-format',
       'json',
     ),
@@ -38,8 +42,12 @@ test('launch --log-format json prints the lines of run.log', () => {
     text
       .trimEnd()
       .split('\n')
-      .map((line) => ({ ...JSON.parse(line), time: null }) as { event: string });
+      .map((line) => JSON.parse(line) as { event: string; level: string });
   const shown = events(printed);
+  // What the launch warns of, too.
+  expect(shown.filter(({ level }) => level === 'warn')).toMatchObject([
+    { event: 'message', message: expect.stringContaining('ema.decay') },
+  ]);
   expect(shown.map(({ event }) => event)).toEqual(
     expect.arrayContaining(['phase', 'generation', 'start', 'step', 'checkpoint', 'message']),
   );

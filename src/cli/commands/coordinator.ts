@@ -80,10 +80,11 @@ export function register(program: Command): void {
         if (run === null) process.exit(EXIT.done);
         const started = run;
         if (early !== null) started.stop(early);
-        process.on('message', ({ exited, gone, forgotten, output }: LauncherNotice) => {
+        process.on('message', ({ exited, gone, forgotten, warning, output }: LauncherNotice) => {
           if (gone) started.workerGone(gone);
           if (forgotten) started.workerForgotten(forgotten);
           if (exited) started.workerExited(exited.workerId, exited.pid, exited.exit, exited.again);
+          if (warning !== undefined) started.launchWarning(warning);
           if (output !== undefined) started.workerOutput(output);
         });
         const abandoned = () => started.stop('SIGTERM', 'the launcher has ended');

@@ -27,9 +27,9 @@ import {
   wholeNumber,
   workerCount,
 } from '../arguments.js';
-import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../launch-hosts.js';
+import { type HostFlags, hostsOf, networkOfHosts, refuseLaunch, refuseUnfit } from '../launch-hosts.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
-import { ignoreOutputErrors, printNote, printResult } from '../output.js';
+import { ignoreOutputErrors, printResult } from '../output.js';
 import { bytesOf, Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
@@ -218,13 +218,16 @@ export function register(program: Command): void {
         printResult(dryRunData(options, launcher, found, time), flags.json, () =>
           renderDryRun(options, launcher, found, time),
         );
-      } else for (const warning of found.warnings) printNote(`warn ${warning}`);
-      refuse(found.problems);
-      if (dry) return;
-      const environment = isRemote ? await refuseUnfit(options, found, unknown) : options.environment;
+        refuse(found.problems);
+        return;
+      }
+      refuseLaunch(found.problems, found.warnings);
+      const { environment, warnings } = isRemote
+        ? await refuseUnfit(options, found, unknown)
+        : { ...options, ...found };
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.
-      process.exit(await superviseRun({ ...options, environment }, launcher));
+      process.exit(await superviseRun({ ...options, environment }, launcher, warnings));
     });
 }

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../../../src/cli/launch-hosts.js';
 import { loadConfig } from '../../../src/config/load.js';
 import type { OrchestratorError } from '../../../src/errors.js';
@@ -71,9 +71,14 @@ test('a host of which nobody knows is named as one that cannot be reached, besid
   const found = {
     resolved: { config: CONFIG, segments: [], isa: null },
     figures: { rankLeast: [1] },
+    warnings: ['memory is tight'],
   } as unknown as Preflight;
   const options = { hosts: remote, environment: {} } as unknown as LaunchOptions;
+  const told = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  onTestFinished(() => told.mockRestore());
   const refused = await refuseUnfit(options, found, unknown).catch((error: OrchestratorError) => error);
+  // There will be no run whose log has it.
+  expect(told.mock.calls).toEqual([['warn memory is tight\n']]);
   const { message, also } = refused as OrchestratorError;
   expect([message, ...also.map((one) => one.message)]).toEqual([
     expect.stringContaining('nosuchhost cannot be reached by ssh'),

@@ -58,11 +58,13 @@ test('records reach the launcher in their order; while it takes none, they are d
   const sent: RelayMessage[] = [];
   const taken: (() => void)[] = [];
   let room = true;
-  const sink = relay(header, (message, done) => {
+  const time = 1_000;
+  const send = (message: RelayMessage, done: () => void) => {
     sent.push(message);
     taken.push(done);
     return room;
-  });
+  };
+  const sink = relay(header, send, () => new Date(time));
   sink.phase?.('RUNNING');
   sink.note?.('info', 'one');
   room = false;
@@ -75,12 +77,12 @@ test('records reach the launcher in their order; while it takes none, they are d
   sink.note?.('info', 'later');
   expect(sent).toEqual([
     { header },
-    { record: ['phase', 'RUNNING'] },
-    { record: ['note', 'info', 'one'] },
-    { record: ['note', 'info', 'two'] },
-    { record: ['phase', 'FAILED'], dropped: 2 },
-    { record: ['note', 'error', 'why'] },
-    { record: ['note', 'info', 'later'] },
+    { record: ['phase', 'RUNNING'], time },
+    { record: ['note', 'info', 'one'], time },
+    { record: ['note', 'info', 'two'], time },
+    { record: ['phase', 'FAILED'], time, dropped: 2 },
+    { record: ['note', 'error', 'why'], time },
+    { record: ['note', 'info', 'later'], time },
   ]);
   const note = vi.fn();
   for (const { record } of sent) if (record !== undefined) replay({ note }, record);
