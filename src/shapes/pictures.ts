@@ -73,6 +73,12 @@ export async function writeGrid(
   return { width, height: top };
 }
 
+/** "0007.png" of up to 10,000 pictures, with more digits of more, so that the names sort as the numbers do. */
+export function pictureName(index: number, count: number): string {
+  const digits = Math.max(4, String(count - 1).length);
+  return `${String(index).padStart(digits, '0')}.png`;
+}
+
 /**
  * Writes each picture [height, width, 3] as a file of its own, in its own size: 0000.png, 0001.png, ...
  *
@@ -85,7 +91,7 @@ export async function writeEach(
 ): Promise<void> {
   await makeFolders(folder);
   for (const [i, pixels] of pictures.entries()) {
-    const path = join(folder, `${String(i).padStart(4, '0')}.png`);
+    const path = join(folder, pictureName(i, pictures.length));
     try {
       await sharp(pixels, { raw: { ...size, channels: 3 } }).toFile(path);
     } catch (cause) {

@@ -57,7 +57,7 @@ test('launch --log-format json prints the lines of run.log', () => {
 test('launch refuses --quiet together with --log-format', () => {
   const { status, stderr } = orchestrator('launch', TRAINING, '--quiet', '--log-format', 'json');
   expect(status).toBe(2);
-  expect(stderr).toContain("option '--quiet' cannot be used with option '--log-format <form>'");
+  expect(stderr).toContain("option '--quiet' cannot be used with option '--log-format <format>'");
 });
 
 function* keysIn(value: unknown): Generator<string> {

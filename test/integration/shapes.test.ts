@@ -8,6 +8,7 @@ import { listCheckpoints } from '../../src/checkpoint/retention.js';
 import { openSource } from '../../src/data/formats.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { temporaryFolder } from '../support/folders.js';
+import { readLines } from '../support/launched.js';
 import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -145,7 +146,11 @@ describe('sample', () => {
   test('writes single pictures into a folder that has no others', async () => {
     const [grid, each] = [join(folder, 'with-each.png'), join(folder, 'each')];
     succeeds(sample(grid, '--prompt', 'red circle', '--prompt', 'blue square', '--each', each));
-    expect(readdirSync(each)).toEqual(['0000.png', '0001.png']);
+    expect(readdirSync(each)).toEqual(['0000.png', '0001.png', 'prompts.jsonl']);
+    expect(readLines(join(each, 'prompts.jsonl'))).toEqual([
+      { file: '0000.png', prompt: 'red circle', seed: expect.any(Number) },
+      { file: '0001.png', prompt: 'blue square', seed: expect.any(Number) },
+    ]);
     const single = sharp(join(each, '0000.png'));
     expect(await single.metadata()).toMatchObject({ width: 64, height: 64, channels: 3 });
     // The grid has it enlarged, 16 pixels from the edges.
@@ -157,6 +162,11 @@ describe('sample', () => {
     const again = sample(grid, '--prompt', 'red circle', '--each', each);
     expect(again.status).toBe(1);
     expect(again.stderr).toContain(`ERR_FILE_WRITE: ${each}: this folder is not empty`);
+    const own = join(folder, 'own');
+    const inside = sample(join(own, '0000.png'), '--prompt', 'red circle', '--each', own);
+    expect(inside.status).toBe(2);
+    expect(inside.stderr).toMatch(/ERR_USAGE: .*0000\.png is in .*own, the folder of --each/);
+    expect(existsSync(own)).toBe(false);
   });
 
   test('writes the format of the name', async () => {

@@ -1,6 +1,7 @@
 /** `orchestrator sample`: draws pictures of prompts, or latents for rows of a data set. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
 import { storedConfig } from '../../config/resume.js';
@@ -19,7 +20,7 @@ import { withWeights } from '../../model/weights.js';
 import type { ObjectiveConfig } from '../../objective/objective.js';
 import type { Conditioning } from '../../sampling/conditioning.js';
 import { decodeLatents, isShapesWorld, LATENT } from '../../shapes/model.js';
-import { writeEach, writeGrid } from '../../shapes/pictures.js';
+import { pictureName, writeEach, writeGrid } from '../../shapes/pictures.js';
 import { PICTURE_SIZE } from '../../shapes/vocabulary.js';
 import { counted } from '../../text/quantities.js';
 import {
@@ -32,7 +33,7 @@ import {
   samplesPath,
 } from '../arguments.js';
 import { choiceOption, WEIGHTS_ALONE } from '../options.js';
-import { printFields, printResult } from '../output.js';
+import { dialect, printFields, printResult } from '../output.js';
 import {
   CHECKPOINT,
   drawSettings,
@@ -63,6 +64,8 @@ interface Drawn {
   latents: Float32Array;
   shape: readonly [number, number, number];
   labels: string[];
+  /** What each was drawn for: its prompt, or its row and that row's id. */
+  origins: { prompt: string }[] | { row: number; id: string }[];
   /** Whether they are of the shapes world, whose decoder gives true colours. */
   isShapes: boolean;
   /** About the latents, for a file of them. */
@@ -104,7 +107,7 @@ export function register(program: Command): void {
     .option('--preview <file>', 'also write a grid of pictures, where --out takes the latents', picturePath)
     .option(
       '--each <dir>',
-      'also write each picture as a file of its own into this folder, which is new or empty: 0000.png, 0001.png, ...',
+      'also write each picture as a file of its own into this folder, which is new or empty: 0000.png, 0001.png, ..., and prompts.jsonl, which says what each shows',
     )
     .option('--json', 'print as JSON what was written');
   samplerOptions(command, {
@@ -119,7 +122,15 @@ async function sample(options: Options): Promise<void> {
   if (preview !== undefined && !isLatentsPath(out)) {
     throw new OrchestratorError('ERR_USAGE', `--preview needs the latents in --out, and ${out} is a picture`);
   }
-  for (const path of [out, preview]) if (path !== undefined) requireWritable(path);
+  for (const path of [out, preview]) {
+    if (path === undefined) continue;
+    if (each !== undefined && isInside(each, path)) {
+      throw new OrchestratorError('ERR_USAGE', `${path} is in ${each}, the folder of --each`, {
+        hint: 'Programs that read single pictures would take it for one of them: name another place',
+      });
+    }
+    requireWritable(path);
+  }
   if (each !== undefined) requireEmptyFolder(each);
   if (rows !== undefined && prompts.length > 0) {
     throw new OrchestratorError('ERR_USAGE', 'Give either prompts or --rows');
@@ -141,7 +152,8 @@ async function sample(options: Options): Promise<void> {
     const labels = repeated(prompts, options);
     const latents = await model.latents(labels, settings);
     const facts = { weights: model.path, step: model.step, shift, steps, guidance, seed: settings.seed };
-    await write({ latents, shape: LATENT, labels, isShapes: true, facts }, options);
+    const origins = labels.map((prompt) => ({ prompt }));
+    await write({ latents, shape: LATENT, labels, origins, isShapes: true, facts }, options);
   });
 }
 
@@ -179,6 +191,7 @@ async function sampleRows(rows: readonly number[], options: Options): Promise<vo
         latents,
         shape,
         labels: drawn.map((row, i) => (ids[i] === String(row) ? `row ${row}` : `row ${row}: ${ids[i]}`)),
+        origins: drawn.map((row, i) => ({ row, id: ids[i]! })),
         isShapes: isShapesWorld({ latent: [...shape], encoders: dataset.encoders }),
         facts: {
           ...{ weights: model.path, ...(model.manifest && { step: model.manifest.step }) },
@@ -243,6 +256,11 @@ function requireFeatures(
     'ERR_DATA_SHAPE',
     `${path}: the text features are ${contextDim} wide, and the pooled ones ${pooledDim}; the model expects ${model.contextDim} and ${model.pooledDim}`,
   );
+}
+
+function isInside(folder: string, path: string): boolean {
+  const way = relative(resolve(folder), resolve(path));
+  return way !== '..' && !way.startsWith('../');
 }
 
 /** Pictures of another time among the new ones would be taken for those. */
@@ -329,9 +347,21 @@ async function writeLabelled(
   return { path, kind: 'pictures', count, size, decoded, replaced };
 }
 
+/** In the folder of --each: a line for each picture, in their order. */
+const ORIGINS = 'prompts.jsonl';
+
+async function writeOrigins({ origins, facts }: Drawn, path: string): Promise<void> {
+  const lines = origins.map((origin, i) => {
+    const file = pictureName(i, origins.length);
+    return JSON.stringify(dialect({ file, ...origin, seed: facts.seed }));
+  });
+  await replaceFile(path, (to) => writeFile(to, `${lines.join('\n')}\n`));
+}
+
 async function writeSingle(drawn: Drawn, pictures: readonly Uint8Array[], path: string): Promise<Written> {
   const size = sizeOf(drawn);
   await writeEach(pictures, path, size);
+  await writeOrigins(drawn, join(path, ORIGINS));
   const [count, decoded] = [pictures.length, drawn.isShapes];
   return { path, kind: 'pictures', count, size: [size.width, size.height], decoded, replaced: false };
 }

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { writeGrid } from '../../../src/shapes/pictures.js';
+import { pictureName, writeGrid } from '../../../src/shapes/pictures.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 let dir: string;
@@ -92,4 +92,10 @@ describe('writeGrid', () => {
     const markup = await inkOf('<i>&amp;');
     expect(markup.right - markup.left).toBeGreaterThan(50);
   });
+});
+
+test('names of single pictures sort as their numbers do', () => {
+  const names = [9, 10, 9_999, 10_000, 99_999].map((index) => pictureName(index, 100_000));
+  expect(names).toEqual(['00009.png', '00010.png', '09999.png', '10000.png', '99999.png']);
+  expect(pictureName(7, 10_000)).toBe('0007.png');
 });
