@@ -147,8 +147,9 @@ export type Event =
   /** The staged checkpoint of the step has its final name. */
   | { type: 'published'; checkpoint: CheckpointRecord }
   /** It could not get it, and is removed. */
-  | { type: 'notFetched'; fetch: number; fault: Fault }
   | { type: 'notPublished'; step: number; fault: Fault }
+  /** The state for a checkpoint did not come whole: nothing of it is left, and the worker knows. */
+  | { type: 'notFetched'; fetch: number; fault: Fault }
   /** An action could not be carried out. */
   | { type: 'actionFailed'; fault: Fault }
   /** The moment is over for which the caller was asked to gather losses. */

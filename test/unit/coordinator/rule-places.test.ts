@@ -37,7 +37,10 @@ describe('workers of machines that do not see the run folder', () => {
     // A transfer of another time that has broken.
     const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'broken', hint: null } as const;
     expect(script.event({ type: 'notFetched', fetch: 0, fault })).toEqual([]);
-    script.checkpoint(2);
+    for (const id of ['b', 'a']) script.applied(id, 2);
+    expect(script.saved(2)).toMatchObject([{ type: 'publish' }]);
+    expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject(declined('a'));
+    script.published(2);
     expect(script.state.checkpoint).toEqual({ step: 2, path: 'step-2' });
     expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject(declined('a'));
     expect(script.event({ type: 'notFetched', fetch: 1, fault })).toEqual([]);
