@@ -4,7 +4,7 @@
 // Every function is single-threaded, allocates nothing, and reduces in an order that depends on its shapes
 // alone, so a result has the same bits in every run and on any number of cores. Each function is compiled
 // once per instruction set (avx512bf16, avx512, avx2, generic; neonbf16, neon) from the same source; cpu()
-// picks the best set the processor has (ORCHESTRATOR_ISA overrides it).
+// picks the best set the processor has (ORCHESTRATOR_ISA and use_cpu() override it).
 //
 // Shapes: B samples, N tokens of a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is
 // the storage type of activations, float or bf16. All arithmetic is fp32; matmuls of bf16 operands accumulate

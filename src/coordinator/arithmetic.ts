@@ -57,6 +57,7 @@ type Joined =
       note: string | null;
     };
 
+const NOTHING: Joined = { lowers: false, note: null };
 const DEPENDS = 'so the result would depend on who computes what';
 
 /**
@@ -117,28 +118,29 @@ export class Arithmetic {
    * @param isFirst Whether there are no others.
    */
   join(name: string, { instructionSets: has, onlyIsa: only }: Processor, isFirst: boolean): Joined {
-    if (isFirst && !this.#isFixed) {
-      this.forget();
-      this.#common = this.#possible = null;
-    }
+    if (isFirst && !this.#isFixed) this.#beginAgain();
     // One whose user asks for what its processor lacks says so itself, and ends.
     const own = only === '' ? has : has.filter((isa) => isa === only);
-    const { isa: before } = this;
-    if (own.length === 0) return { lowers: false, note: null };
-    const possible = this.#isFixed ? null : this.#possible;
-    const left = (possible ?? (before === '' ? own : [before])).filter((isa) => own.includes(isa));
-    if (left.length === 0) {
-      const differs = `it would compute with isa ${own[0]}, and the others compute with isa ${before}`;
-      return { refusal: `${differs}, ${DEPENDS}. ${this.#hint(own[0]!, has)}` };
-    }
+    if (own.length === 0) return NOTHING;
+    const before = this.isa;
+    const known = this.#isFixed ? null : this.#possible;
+    const possible = (known ?? (before === '' ? own : [before])).filter((isa) => own.includes(isa));
+    if (possible.length === 0) return { refusal: this.#refusal(own[0]!, has) };
     this.#common = this.#common?.filter((isa) => has.includes(isa)) ?? has;
-    if (this.#isFixed) return { lowers: false, note: null };
-    this.#possible = left;
-    const [isa] = left as [string];
+    if (this.#isFixed) return NOTHING;
+
+    this.#possible = possible;
+    const [isa] = possible as [string];
     const lowers = before !== '' && isa !== before;
     if (lowers) this.#lower(before);
     if (isa !== before) this.#because = `the ${only === '' ? 'best' : 'only one'} that ${name} may use`;
     return { lowers, note: lowers || own[0] !== isa ? this.#note(isa) : null };
+  }
+
+  #beginAgain(): void {
+    this.forget();
+    this.#common = null;
+    this.#possible = null;
   }
 
   #lower(before: string): void {
@@ -172,11 +174,12 @@ export class Arithmetic {
     return `it computes with ${arithmetic}, and the others with ${others}, ${DEPENDS}. ${hint}`;
   }
 
-  /** What to do, so that a worker can take part whose best instruction set is not that of the others. */
-  #hint(own: string, has: readonly string[]): string {
-    if (has.includes(this.isa))
-      return `Start it again, without ${ISA}=${own}: the others were started without it`;
-    return restartHint(bestCommonIsa([has, this.#common ?? has]));
+  /** Why a worker cannot join that has not the instruction set of the others, and what to do so that it can. */
+  #refusal(own: string, has: readonly string[]): string {
+    const hint = has.includes(this.isa)
+      ? `Start it again, without ${ISA}=${own}`
+      : restartHint(bestCommonIsa([has, this.#common ?? has]));
+    return `it would compute with isa ${own}, and the others compute with isa ${this.isa}, ${DEPENDS}. ${hint}`;
   }
 }
 
