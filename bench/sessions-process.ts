@@ -147,7 +147,8 @@ class Worker {
       this.#send({ ready });
     } else if (start) {
       begins();
-      void this.#compute(start.step);
+      if (start.stop) this.#finish(start.step);
+      else void this.#compute(start.step);
     } else if (commit) {
       const times = steps.get(commit.step);
       if (times !== undefined) times.committed = performance.now();

@@ -5,9 +5,16 @@ import type { MissedCheckpoint } from '../telemetry/record.js';
 import type { Action, Settings } from './events.js';
 import type { Beginning } from './source.js';
 
+/** The user is told of a checkpoint of which nothing was heard for this long. A flush to a slow disk can take a minute. */
+const STALLED_MS = 120_000;
+
 interface Pending {
   /** The worker that writes it. */
   writer: string;
+  /** Since when nothing was heard of it. */
+  since: number;
+  /** The user knows that it does not get on. */
+  told: boolean;
   /** All workers have applied the step with the same state. */
   agreed: boolean;
   /** The number of the fetch by which the coordinator gets the state that the writer has offered; null: none. */
@@ -92,8 +99,31 @@ export class PendingCheckpoints {
     return null;
   }
 
-  request(step: number, writer: string): void {
-    this.#pending.set(step, { writer, agreed: false, fetch: null, offeredAgain: null, staged: null });
+  request(step: number, writer: string, now: number): void {
+    const begun = { since: now, told: false, agreed: false, fetch: null, offeredAgain: null, staged: null };
+    this.#pending.set(step, { writer, ...begun });
+  }
+
+  /** The writer goes on writing. One that is to write two begins with the earlier. */
+  getsOn(writer: string, now: number): void {
+    for (const pending of this.#pending.values()) {
+      if (pending.writer === writer) Object.assign(pending, { since: now, told: false });
+    }
+  }
+
+  /** This process was paused for a time, which does not count. */
+  paused(ms: number): void {
+    for (const pending of this.#pending.values()) pending.since += ms;
+  }
+
+  /** Those that do not get on: each is returned once. */
+  stalled(now: number): { step: number; writer: string; ms: number }[] {
+    return [...this.#pending].flatMap(([step, pending]) => {
+      const ms = now - pending.since;
+      if (pending.told || ms <= STALLED_MS) return [];
+      pending.told = true;
+      return [{ step, writer: pending.writer, ms }];
+    });
   }
 
   /** All workers hold the same state after the step. */

@@ -111,6 +111,7 @@ export class RunState {
         return [];
       case 'saving':
         this.#generation?.writing(now);
+        this.#steps.checkpoints.getsOn(event.id, now);
         return [];
       case 'offered':
         return this.#onOffer(event.id, event.offered);
@@ -287,7 +288,6 @@ export class RunState {
     return [{ type: 'stopping', reason: ending.reason }, drain, ...forms];
   }
 
-  /** The workers abandon a validation, also the one that follows the last step. */
   /** A worker offers the state for a checkpoint: it is fetched once, or declined. */
   #onOffer(id: string, offered: Offered): Action[] {
     if (this.#steps.checkpoints.isFetched(offered, id)) return [];
@@ -309,6 +309,7 @@ export class RunState {
     return fetch === null || member === null ? null : [{ type: 'fetch', member, offered, fetch }];
   }
 
+  /** The workers abandon a validation, also the one that follows the last step. */
   #drain(): Action {
     return this.#membership.send(null, { drain: {} });
   }
@@ -325,6 +326,7 @@ export class RunState {
       const gap = now - this.#lastTick;
       rendezvous.paused(gap);
       this.#generation?.paused(gap);
+      this.#steps.checkpoints.paused(gap);
     }
     this.#lastTick = now;
     const { training, building } = SILENT_MS;
@@ -361,7 +363,7 @@ export class RunState {
     const overdue = generation.overdue(now, (id) => this.#membership.members.gotOn(id));
     if (overdue === null) {
       const decided = this.#settled(this.#membership.decideSuspicions(generation, now));
-      return [...decided, ...this.#standing(now)];
+      return [...decided, ...this.#standing(now), ...this.#stalled(now)];
     }
     const { late, reason, fault } = overdue;
     if (late.length === 0 || late.length === generation.places.length) return this.#fail(fault);
@@ -372,6 +374,15 @@ export class RunState {
   #standing(now: number): Action[] {
     return this.#membership.members.standing(now).map(({ id, work, ms }) => {
       const message = `${this.#membership.name(id)} has not got on with ${work} for ${(ms / 1000).toFixed(0)} s; if it hangs, its watchdog ends it`;
+      return { type: 'warn', message };
+    });
+  }
+
+  /** Checkpoints that do not get on: their disk may have failed. Training goes on, and the last one is waited for. */
+  #stalled(now: number): Action[] {
+    return this.#steps.checkpoints.stalled(now).map(({ step, writer, ms }) => {
+      const time = `${(ms / 1000).toFixed(0)} s`;
+      const message = `${this.#membership.name(writer)} has not got on with the checkpoint of step ${step} for ${time}: look at the disk of the run folder. No other is written until then`;
       return { type: 'warn', message };
     });
   }

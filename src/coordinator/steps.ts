@@ -75,7 +75,7 @@ export class Steps {
   start(generation: Generation, from: number, stopping: boolean, now: number): Action[] {
     const { orders, skipped } = this.#due(from, stopping && from !== this.committed - 1);
     generation.start(orders, now);
-    return [...this.#order('start', orders, generation), ...skipped];
+    return [...this.#order('start', orders, generation, now), ...skipped];
   }
 
   /**
@@ -101,7 +101,7 @@ export class Steps {
     const none = { step, validate: false, checkpoint: false, stop: false };
     const { orders, skipped } = regroups ? { orders: none, skipped: [] } : this.#due(step, stopping);
     generation.commit(orders, now);
-    const order = this.#order('commit', orders, generation);
+    const order = this.#order('commit', orders, generation, now);
     // A message leaves when all of this is done. What a worker has heard of is recorded, whenever this process dies.
     return [...commit, ...record, ...order, ...skipped];
   }
@@ -178,12 +178,12 @@ export class Steps {
     return { orders: { ...orders, checkpoint: false }, skipped: [this.checkpoints.skip(step, writing)] };
   }
 
-  #order(message: 'start' | 'commit', orders: Orders, generation: Generation): Action[] {
+  #order(message: 'start' | 'commit', orders: Orders, generation: Generation, now: number): Action[] {
     const { step, checkpoint, stop } = orders;
     const send = generation.send({ [message]: orders });
     if (stop) this.#last = step;
     if (!checkpoint) return [send];
-    this.checkpoints.request(step, generation.places[0]!.id);
+    this.checkpoints.request(step, generation.places[0]!.id, now);
     return [{ type: 'syncRecords', step }, send];
   }
 }

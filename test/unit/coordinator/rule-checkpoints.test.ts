@@ -169,23 +169,49 @@ describe('checkpoints', () => {
     expect(script.saved(2)).toEqual(publish);
   });
 
+  /** Time passes, in which the workers are heard, until the run does something. */
+  const wait = (script: Script, ms: number, { writing }: { writing: boolean }) => {
+    for (const stop = script.now + ms; script.now < stop; ) {
+      script.now += 1_000;
+      for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
+      if (writing) script.event({ type: 'saving', id: 'a', saving: {} });
+      const actions = script.event({ type: 'tick' });
+      if (actions.length > 0) return actions;
+    }
+    return [];
+  };
+  const stalled = (seconds: number) => ({
+    type: 'warn',
+    message: `rank 0 (pid 101 on h) has not got on with the checkpoint of step 2 for ${seconds} s: look at the disk of the run folder. No other is written until then`,
+  });
+
   test('the last may take as long as its writing goes on', () => {
     const script = requested({ steps: 2 });
     for (const id of ['a', 'b']) script.applied(id, 2);
     script.finished('b', 2);
-    const wait = (ms: number, writing: boolean) => {
-      for (const stop = script.now + ms; script.now < stop; ) {
-        script.now += 1_000;
-        for (const id of ['a', 'b']) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
-        if (writing) script.event({ type: 'saving', id: 'a', saving: {} });
-        const actions = script.event({ type: 'tick' });
-        if (actions.length > 0) return actions;
-      }
-      return [];
-    };
-    expect(wait(7_200_000, true)).toEqual([]);
+    expect(wait(script, 7_200_000, { writing: true })).toEqual([]);
+    expect(wait(script, 7_200_000, { writing: false })).toEqual([stalled(121)]);
     const message =
       'rank 0 (pid 101 on h) did not finish after the last step within 1801 s; 1 worker goes on';
-    expect(wait(7_200_000, false)).toContainEqual({ type: 'warn', message });
+    expect(wait(script, 7_200_000, { writing: false })).toContainEqual({ type: 'warn', message });
+  });
+
+  test('the user is told once of one that does not get on, and again if it got on meanwhile', () => {
+    const script = requested({ steps: 2 });
+    for (const id of ['a', 'b']) script.applied(id, 2);
+    expect(wait(script, 300_000, { writing: true })).toEqual([]);
+    expect(wait(script, 300_000, { writing: false })).toEqual([stalled(121)]);
+    expect(wait(script, 300_000, { writing: false })).toEqual([]);
+    expect(wait(script, 300_000, { writing: true })).toEqual([]);
+    expect(wait(script, 300_000, { writing: false })).toEqual([stalled(121)]);
+    expect(script.saved(2)).toEqual(publish);
+  });
+
+  test('a pause of the coordinator does not count as a standstill of the disk', () => {
+    const script = requested({ steps: 2 });
+    expect(wait(script, 100_000, { writing: false })).toEqual([]);
+    script.now += 600_000;
+    expect(wait(script, 15_000, { writing: false })).toEqual([]);
+    expect(wait(script, 10_000, { writing: false })).toEqual([stalled(121)]);
   });
 });

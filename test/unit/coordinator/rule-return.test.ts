@@ -222,6 +222,24 @@ test('others do not begin from the checkpoint before those could return that hol
   expect(run.returns('b')[0]).toMatchObject({ type: 'journal', step: 5 });
 });
 
+test('one that comes with a newer state than the checkpoint from which others are about to start is waited for', () => {
+  const run = new Returning({ members: ['b'] });
+  run.returns('b');
+  run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+  run.join('b');
+  run.standby('b');
+  expect(sent(run.formed({ b: null }))[0]).toMatchObject({
+    to: ['b'],
+    message: { sync: { checkpoint: {} } },
+  });
+  expect(run.returns('a')).toContainEqual(expect.objectContaining({ type: 'journal', step: 5 }));
+  expect(sent(run.formed({ a: 5, b: null }))).toMatchObject([
+    { to: ['a'], message: { sync: { keep: {} } } },
+    { to: ['b'], message: { sync: { holders: { step: 5, ranks: [0] } } } },
+  ]);
+  expect(started(run.ready(5, 'a', 'b'))).toMatchObject({ firstStep: 6, again: 0 });
+});
+
 test('who comes back to workers that share another state by now is left out', () => {
   const run = new Returning({ members: ['a'] });
   run.join('x');
