@@ -196,10 +196,12 @@ export class Membership {
     ];
   }
 
-  /** A worker that has joined cannot take part, nor can another process in its place. */
+  /** A worker that has joined cannot take part, nor can another process in the place of one of the launcher. */
   #refuse(id: string, message: string, now: number): Action[] {
+    const isStranger = this.members.get(id)?.ownAccord ?? false;
     this.members.leave(id);
-    this.rendezvous.gone(id);
+    if (isStranger) this.rendezvous.forget(id);
+    else this.rendezvous.gone(id);
     return [{ type: 'refuse', id, message }, ...(this.#generation === null ? this.formIfFull(now) : [])];
   }
 

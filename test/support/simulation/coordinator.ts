@@ -162,8 +162,10 @@ export class Coordinator {
         break;
       }
       case 'cut':
-      case 'refuse':
         world.cut(action.id);
+        break;
+      case 'refuse':
+        world.refuse(action.id);
         break;
       case 'journal':
         this.#records.journal(action);

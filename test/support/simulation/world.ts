@@ -362,6 +362,12 @@ export class World {
     this.network.transmit(session, 'down', deliver);
   }
 
+  /** It cannot take part, and no other process of the name can. */
+  refuse(id: string): void {
+    if (isLaunched(id)) this.wasShort = true;
+    this.cut(id);
+  }
+
   /** The coordinator has ended the session; the process notices, and ends. */
   cut(id: string): void {
     const session = this.#sessions.get(id);
@@ -428,7 +434,8 @@ export class World {
         instructionSets: [...this.#processorOf(id)],
         onlyIsa: newest > 0 ? worker.isa : '',
       };
-      this.coordinator.happens({ type: 'joined', id, newest, host: 'h', pid: 1, ...addresses, ...processor });
+      const member = { id, host: 'h', pid: 1, ...addresses, ownAccord: !isLaunched(id) };
+      this.coordinator.happens({ type: 'joined', newest, ...member, ...processor });
     });
   }
 

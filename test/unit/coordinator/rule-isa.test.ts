@@ -128,6 +128,14 @@ test('what a run is given from the start is not lowered', () => {
   expect(refusals(script.join('b', ['generic']))).toHaveLength(1);
 });
 
+test('a stranger that is refused is none of those that the run waits for', () => {
+  const script = new Script({ workers: 1, welcome: { ...SETTINGS.welcome, isa: 'avx2' } });
+  expect(refusals(script.join('x', ['generic'], '', true))).toHaveLength(1);
+  expect(script.event({ type: 'tick' })).toEqual([]);
+  script.join('a', BEST);
+  expect(script.standby('a')[0]).toMatchObject({ type: 'journal', workers: [{ id: 'a' }] });
+});
+
 test('on GPUs the processors do not matter', () => {
   const script = new Script({ onGpus: true });
   expect(welcomes([...script.join('a', BEST), ...script.join('b', ['neon'])])).toEqual(['a: ', 'b: ']);
