@@ -216,7 +216,7 @@ export class Membership {
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
-    const holds = this.members.holds(id);
+    const holds = this.members.mayHold(id);
     this.members.leave(id);
     this.#waiting.delete(id);
     this.rendezvous.lost(member, { mayLive, holds }, now);
