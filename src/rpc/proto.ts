@@ -8,7 +8,7 @@ import type { ProtoGrpcType } from './generated/cluster.js';
 import type { Form__Output as Form } from './generated/orchestrator/v1/Form.js';
 
 /** Version of the protocol. The coordinator refuses workers with another version. */
-export const PROTOCOL = 11;
+export const PROTOCOL = 12;
 
 const path = fileURLToPath(new URL('../../proto/cluster.proto', import.meta.url));
 const loaded = loadPackageDefinition(
