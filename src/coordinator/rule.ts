@@ -154,11 +154,12 @@ export class RunState {
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
-    const { type: _, newest = 0, ...member } = event;
+    const { type: _, newest = 0, instructionSets, onlyIsa, ...member } = event;
     const { id } = member;
     const isKnown = this.#membership.members.has(id);
     const former = isKnown ? this.#lost(id, 'it has joined again', now, { mayLive: newest > 0 }) : [];
-    return this.#over === null ? [...former, ...this.#membership.join(member, newest, now)] : former;
+    if (this.#over !== null) return former;
+    return [...former, ...this.#membership.join(member, { instructionSets, onlyIsa }, newest, now)];
   }
 
   /** It stays until it is released, so that a signal to all workers still ends with a checkpoint. */
@@ -290,7 +291,9 @@ export class RunState {
   /** A worker offers the state for a checkpoint: it is fetched once, or declined. */
   #onOffer(id: string, offered: Offered): Action[] {
     if (this.#steps.checkpoints.isFetched(offered, id)) return [];
-    return this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { step: offered.step } })];
+    return (
+      this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { number: offered.number } })]
+    );
   }
 
   #onNotFetched(fetch: number, fault: Fault): Action[] {

@@ -22,7 +22,7 @@ export class CheckpointSaver {
   #writing: Promise<void> = Promise.resolve();
   /** The step whose checkpoint is being written; null: none is. */
   #step: number | null = null;
-  /** It was ordered once more, by another coordinator: if the first attempt fails, it is written again. */
+  /** It was ordered once more, by another coordinator: if this attempt fails, or was declined, another one follows. */
   #again = false;
   #copied: Promise<unknown> = Promise.resolve();
 
@@ -56,18 +56,24 @@ export class CheckpointSaver {
       this.#offers === null
         ? this.#write(step, snapshot, stallSeconds)
         : this.#offer(this.#offers, step, snapshot, stallSeconds);
-    this.#writing = attempt()
-      .catch((error) => {
-        if (!this.#again) throw error;
-        return attempt();
-      })
-      .catch((error) => {
-        const { code, message, hint } = faultOf(error);
-        this.#session.send({ notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
-      })
-      .finally(() => {
-        this.#step = null;
-      });
+    this.#writing = this.#untilDone(step, attempt);
+  }
+
+  /** @param attempt Returns whether the coordinator wanted it. */
+  async #untilDone(step: number, attempt: () => Promise<boolean>): Promise<void> {
+    for (;;) {
+      const end = await attempt().catch((error: unknown) => faultOf(error));
+      // No order comes between these lines: it is one for this attempt, or begins another save().
+      if (end !== true && this.#again) {
+        this.#again = false;
+        continue;
+      }
+      this.#step = null;
+      if (typeof end === 'boolean') return;
+      const { code, message, hint } = end;
+      this.#session.send({ notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
+      return;
+    }
   }
 
   /** Resolves when the state is not being copied, and may be replaced. */
@@ -80,7 +86,7 @@ export class CheckpointSaver {
     return this.#writing;
   }
 
-  async #write(step: number, snapshot: Promise<StateTensors>, stallSeconds: number): Promise<void> {
+  async #write(step: number, snapshot: Promise<StateTensors>, stallSeconds: number): Promise<boolean> {
     const { engine, welcome } = this.#setup;
     let signed = performance.now();
     const sign = () => {
@@ -98,6 +104,7 @@ export class CheckpointSaver {
     const { folder, manifest, seconds } = await stageCheckpoint(root, content, sign);
     const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
     this.#session.send({ saved: { step, folder, seconds, stallSeconds, bytes } });
+    return true;
   }
 
   async #offer(
@@ -105,7 +112,7 @@ export class CheckpointSaver {
     step: number,
     snapshot: Promise<StateTensors>,
     stallSeconds: number,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { engine } = this.#setup;
     const state = await snapshot;
     const { moments } = engine.layout();
@@ -117,12 +124,9 @@ export class CheckpointSaver {
     };
     const pieces = await stateShare(memory, ema, 0, 1);
     const metadata = encodeMetadata(this.#metadata(step));
-    const tell = () => this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds } });
-    const isWanted = await offers.offer(step, pieces, tell);
-    if (isWanted || !this.#again) return;
-    // It was ordered between the offer and the answer.
-    this.#again = false;
-    await this.#offer(offers, step, snapshot, stallSeconds);
+    const tell = (number: number) =>
+      this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds, number } });
+    return await offers.offer(step, pieces, tell);
   }
 
   #metadata(step: number): CheckpointMetadata {

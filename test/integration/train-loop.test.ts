@@ -12,6 +12,7 @@ import { canonicalJson } from '../../src/files/json.js';
 import type { FromWorker } from '../../src/rpc/proto.js';
 import { firstSegment } from '../../src/step/plan.js';
 import { engineCollective } from '../../src/worker/collective/collective.js';
+import { StateOffers } from '../../src/worker/offer.js';
 import { CheckpointSaver } from '../../src/worker/saver.js';
 import type { CoordinatorSession } from '../../src/worker/session.js';
 import { buildSetup, loadState } from '../../src/worker/setup.js';
@@ -26,15 +27,8 @@ async function planFor({ data, seed }: Config): Promise<string> {
   return JSON.stringify([firstSegment(hash, rows, data.validation_rows, seed)]);
 }
 
-/**
- * Trains until a commit says stop, and returns what the worker sent besides Prepared.
- *
- * @param commit The answer to the next Prepared, for which the coordinator may wait for messages.
- */
-async function trained(
-  runDir: string,
-  commit: (messages: readonly FromWorker[]) => Promise<{ checkpoint: boolean; stop: boolean }>,
-) {
+/** The setup of the only worker of a run, with its first state. */
+async function setUp(runDir: string) {
   const config = loadConfig(TRAINING, []);
   const configJson = canonicalJson(config);
   const planJson = await planFor(config);
@@ -45,6 +39,19 @@ async function trained(
   closedAfterTest(setup.engine);
   await loadState(setup, '', true, false, () => {});
   await setup.engine.stateLoaded(0);
+  return setup;
+}
+
+/**
+ * Trains until a commit says stop, and returns what the worker sent besides Prepared.
+ *
+ * @param commit The answer to the next Prepared, for which the coordinator may wait for messages.
+ */
+async function trained(
+  runDir: string,
+  commit: (messages: readonly FromWorker[]) => Promise<{ checkpoint: boolean; stop: boolean }>,
+) {
+  const setup = await setUp(runDir);
   const messages: FromWorker[] = [];
   let step = 0;
   const session = {
@@ -55,7 +62,7 @@ async function trained(
     next: async () => ({ step: ++step, validate: false, ...(await commit(messages)) }),
   } as unknown as CoordinatorSession;
   const addresses = { dataAddress: '', localAddress: '', machine: '', sharedMemory: '' };
-  const member = { id: 'a', ...addresses, firstSlot: 0, endSlot: slotCount(config) };
+  const member = { id: 'a', ...addresses, firstSlot: 0, endSlot: slotCount(setup.config) };
   const form = { members: [member], rank: 0 };
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
   const collective = engineCollective(setup.engine, false);
@@ -115,4 +122,23 @@ test('a data set that is not that of the plan is refused before anything is buil
     message: expect.stringContaining(`its hash is ${segment.datasetHash}, the run's is 000`),
     hint: expect.stringContaining('--allow-data-change'),
   });
+});
+
+test('a state that is ordered again at any moment after it was declined is offered again', async () => {
+  const setup = await setUp(temporaryFolder());
+  const offers = new StateOffers();
+  const told: number[] = [];
+  const send = ({ offered }: FromWorker) => offered && told.push(offered.number!);
+  const saver = new CheckpointSaver(setup, { send } as unknown as CoordinatorSession, offers);
+  for (let turns = 0; turns <= 20; turns++) {
+    told.length = 0;
+    await saver.save(0);
+    await expect.poll(() => told).toHaveLength(1);
+    offers.decline(told[0]!);
+    for (let turn = 0; turn < turns; turn++) await null;
+    await saver.save(0);
+    await expect.poll(() => told, { message: `after ${turns} turns` }).toHaveLength(2);
+    offers.decline(told[1]!);
+    await saver.settled();
+  }
 });

@@ -14,6 +14,7 @@ export interface Said {
 /** A copy of its state that it keeps for the coordinator. */
 export interface Offer {
   state: State;
+  number: number;
   /** The coordinator has begun to get it. */
   isBegun: boolean;
   /** @param what Whether the coordinator got all of it, or did not want it. */
@@ -40,7 +41,8 @@ export class Worker {
   isOrphan = false;
   /** It has asked to leave. */
   leaving = false;
-  /** It has built its engine. */
+  /** The instruction set that it has taken on, and whether it has built its engine with it. */
+  isa = '';
   #built = false;
   /** What it holds is the state of the run, as a generation has started with it, or a member of one has given it. */
   #isRun = false;
@@ -63,6 +65,8 @@ export class Worker {
   #writing = 0;
   /** That was ordered again meanwhile. */
   #isAgain = false;
+  /** How many states it has offered. */
+  #offers = 0;
 
   constructor(world: World, id: string, problem: string, sees: boolean) {
     this.id = id;
@@ -86,27 +90,35 @@ export class Worker {
     const generation = Number(message.generation);
     if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
     else if (message.drain) this.#draining = true;
-    else if (message.welcome) this.#welcomed();
-    else if (message.declined) this.#declined(Number(message.declined.step));
+    else if (message.welcome) this.#welcomed(message.welcome.isa!);
+    else if (message.declined) this.#declined(Number(message.declined.number));
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
   }
 
-  /** By its first coordinator, or by one that has taken the place of another. */
-  #welcomed(): void {
+  /**
+   * By its first coordinator, or by one that has taken the place of another; or before the first generation, because it
+   * is to compute with another instruction set.
+   */
+  #welcomed(isa: string): void {
     this.#draining = false;
+    if (this.generation === 0 && isa !== this.isa) {
+      this.isa = isa;
+      this.#built = false;
+    }
     this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
+      if (this.generation === 0 && isa !== this.isa) return;
       this.#built = true;
-      const withoutRunFolder = !this.sees;
-      this.say('standby', { holds: this.#isRun, shares: this.shared !== null, withoutRunFolder });
+      const standing = { withoutRunFolder: !this.sees, arithmetic: `isa ${this.isa}` };
+      this.say('standby', { ...standing, holds: this.#isRun, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
       this.#remind();
     });
   }
 
-  #declined(step: number): void {
+  #declined(number: number): void {
     const { offer } = this;
-    if (offer?.state.step === step && !offer.isBegun) offer.end('declined');
+    if (offer?.number === number && !offer.isBegun) offer.end('declined');
   }
 
   /** Only what it waits for: the rest is doubled. */
@@ -347,6 +359,7 @@ export class Worker {
     const { step } = state;
     const offer: Offer = {
       state,
+      number: ++this.#offers,
       isBegun: false,
       end: (what) => {
         if (this.offer !== offer) return;
@@ -361,12 +374,15 @@ export class Worker {
       },
     };
     this.offer = offer;
-    this.say('offered', { step });
+    this.say('offered', { step, number: offer.number });
   }
 
   /** It tells the coordinator that it has joined now, which may be another one, or have forgotten it. */
   #remind(): void {
-    if (this.offer?.isBegun === false) this.say('offered', { step: this.offer.state.step });
+    if (this.offer?.isBegun === false) {
+      const { state, number } = this.offer;
+      this.say('offered', { step: state.step, number });
+    }
   }
 
   #settled(step: number): void {
