@@ -58,7 +58,11 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          globalSetup: ['test/support/build-program.ts', 'test/support/build-native.ts'],
+          globalSetup: [
+            'test/support/build-program.ts',
+            'test/support/build-native.ts',
+            'test/support/shared-folder.ts',
+          ],
           // A run mostly waits for one of its processes, and some tests for a time.
           maxWorkers: PROCESSORS + 1,
           sequence: { groupOrder: 2 },

@@ -7,9 +7,11 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
-import { ends, fingerprint, Launched, launch, readLines, TRAINING } from '../support/launched.js';
+import { ends, fingerprint, Launched, readLines, TRAINING } from '../support/launched.js';
 import { because } from '../support/needs.js';
+import { PACED } from '../support/paced.js';
 import { MAIN } from '../support/program.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 24;
 /** The checkpoint before the last. */
@@ -77,8 +79,8 @@ async function runOn(
 describe.skipIf(reason)(because('two hosts', reason), () => {
   test('go on from a checkpoint that only one of them sees', async () => {
     const folder = temporaryFolder();
-    const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
-    await ends(launch(reference, 1), 0);
+    const runDir = join(folder, 'two');
+    const { runDir: reference } = await undisturbed();
     cpSync(reference, runDir, { recursive: true });
     rmSync(join(runDir, 'checkpoints', `step-000000${STEPS}`), { recursive: true });
 
@@ -96,8 +98,8 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
 
   test('keep checkpoints that neither of them sees, and go on from them', async () => {
     const folder = temporaryFolder();
-    const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
-    await ends(launch(reference, 1), 0);
+    const runDir = join(folder, 'two');
+    const { runDir: reference } = await undisturbed();
     mkdirSync(runDir);
     const blind = [hosts.on(1, runDir), hosts.on(2, runDir)];
     await runOn(runDir, blind);
@@ -114,9 +116,9 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
     'keep the state when the coordinator is killed while it gets it for a checkpoint',
     async () => {
       const folder = temporaryFolder();
-      const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
+      const runDir = join(folder, 'two');
       const short = ['--set', 'schedule.steps=6', '--set', 'checkpoint.every=3'];
-      await ends(launch(reference, 1, ...short), 0);
+      const { runDir: reference } = await undisturbed(...short);
       mkdirSync(runDir);
       vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:fetching:3:kill');
       onTestFinished(() => void vi.unstubAllEnvs());
@@ -137,7 +139,7 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
 test('a worker with other instructions is refused, and the run goes on', async () => {
   const runDir = temporaryFolder();
   const listen = ['--listen', '127.0.0.1:0', '--set', 'schedule.steps=100000'];
-  const launched = new Launched(runDir, 1, ...listen);
+  const launched = new Launched(runDir, PACED, ...listen);
   try {
     await launched.steps(1);
     const { output: credential } = await run([], ['invite', runDir]).ended;
