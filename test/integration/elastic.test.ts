@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { FULL } from '../support/full.js';
 import {
   allDead,
   endLaunched,
@@ -64,15 +65,16 @@ function joins(runDir: string): { pid: number; code: Promise<number | null>; pri
   return { pid: child.pid!, code, printed: () => text };
 }
 
-/**
- * Ends the run in order. What it has trained is what a run that nothing disturbs trains in as many steps, bit for
- * bit, and nothing is left over.
- */
+/** Ends the run in order. */
 async function expectUndisturbed(run: Launched, ...more: string[]): Promise<void> {
   await run.steps(run.stepsDone() + 2);
   run.process.kill('SIGTERM');
   await ends(run.outcome, 143);
-  const { runDir } = run;
+  await expectBits(run.runDir, ...more);
+}
+
+/** A run that has ended has trained what one that nothing disturbs trains in as many steps; nothing is left over. */
+async function expectBits(runDir: string, ...more: string[]): Promise<void> {
   const ledger = readLines(join(runDir, 'ledger.jsonl')).map(({ step }) => step as number);
   const steps = ledger.at(-1)!;
   expect(ledger).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
@@ -96,23 +98,13 @@ async function expectUndisturbed(run: Launched, ...more: string[]): Promise<void
 }
 
 describe('a worker that is killed', () => {
-  /** A run of four, of which one was killed, and has come back. */
-  async function comesBack(nodes: string, exchange: string): Promise<Launched> {
-    const run = start(exchange, nodes, ...settings(`exchange=${exchange}`));
+  test('is started again and gets the state from the others, also where one alone is left: 4 -> 3 -> 4 -> 1 -> 4', async () => {
+    const run = start('4-3-4-1-4', '1:4', ...settings('exchange=shared'));
     await run.steps(3);
     process.kill(run.workers()[1]!, 'SIGKILL');
     await generationOf(run, 3, 1);
     await generationOf(run, 4, 2);
     expect(run.output).toContain('worker 1 is started again in 1 s (start 1 of 3 in 10 minutes)');
-    return run;
-  }
-
-  test('is started again and gets the state from the others, grpc', async () => {
-    await expectUndisturbed(await comesBack('4', 'grpc'));
-  });
-
-  test('the same, shared, and then all but one, which writes the checkpoints: 4 -> 3 -> 4 -> 1 -> 4', async () => {
-    const run = await comesBack('1:4', 'shared');
     const left = run.workers().at(-1)!;
     // Who is started again may be back before all are killed.
     const isAlone = () => {
@@ -135,7 +127,7 @@ describe('a worker that is killed', () => {
     await expectUndisturbed(run);
   });
 
-  test('and cannot be started again at once: the next attempt comes later', async () => {
+  test('and cannot be started again at once: the next attempt comes later, and it gets the state over gRPC', async () => {
     // The launcher starts its workers with the program that it runs itself.
     const [node, away, preload] = ['node', 'node-away', 'preload.cjs'].map((name) => join(folder, name));
     symlinkSync(process.execPath, node!);
@@ -144,42 +136,42 @@ describe('a worker that is killed', () => {
       before: [],
       env: { NODE_OPTIONS: `${PACED.env.NODE_OPTIONS} --require ${JSON.stringify(preload)}` },
     };
-    const run = new Launched(join(folder, 'no-start'), whence, ...TRAINING, '--nodes', '2');
+    const run = new Launched(
+      join(folder, 'no-start'),
+      whence,
+      ...['--nodes', '3', ...TRAINING, ...settings('exchange=grpc')],
+    );
     await run.steps(3);
     renameSync(node!, away!);
     process.kill(run.workers()[1]!, 'SIGKILL');
     await run.says('ENOENT');
+    await generationOf(run, 2, 1);
     renameSync(away!, node!);
-    await generationOf(run, 2, 2);
+    await generationOf(run, 3, 2);
     await expectUndisturbed(run);
     expect(run.output).toContain('worker 1 is started again in 2 s (start 2 of 3 in 10 minutes)');
   });
-
-  test('is not started again where that is not wanted', async () => {
-    const run = start('2-1', 2, '--max-restarts', '0');
-    await run.steps(3);
-    process.kill(run.workers()[0]!, 'SIGKILL');
-    await generationOf(run, 1, 1);
-    await expectUndisturbed(run);
-    expect(generations(run.runDir).map(({ length }) => length)).toEqual([2, 1]);
-    expect(run.output).toContain('worker 0 is not started again: --max-restarts allows 0 in 10 minutes');
-  });
 });
 
-test('if too few are left, they save what they hold: nothing is lost when the run has failed', async () => {
-  const options = ['--min-workers', '2', '--max-restarts', '0'];
-  const run = start('too-few', 3, ...options);
+test('where nobody is started again, and too few are left, they save what they hold: nothing is lost', async () => {
+  const run = start('too-few', 3, '--min-workers', '2', '--max-restarts', '0');
   await run.steps(3);
   const workers = run.workers();
-  for (const pid of workers.slice(0, 2)) process.kill(pid, 'SIGKILL');
+  process.kill(workers[0]!, 'SIGKILL');
+  await generationOf(run, 2, 1);
+  await run.steps(run.stepsDone() + 2);
+  process.kill(workers[1]!, 'SIGKILL');
   const { output } = await ends(run.outcome, 1);
+  // The last one saves what it has.
+  expect(generations(run.runDir).map(({ length }) => length)).toEqual([3, 2, 1]);
+  expect(output).toContain('worker 0 is not started again: --max-restarts allows 0 in 10 minutes');
   const { step } = readLines(join(run.runDir, 'ledger.jsonl')).at(-1) as { step: number };
   expect(output).toMatch(
-    /ERR_WORKER_LOST: rank [01] \(pid \d+ on .*\) was killed by SIGKILL at step \d+ \(out of/,
+    /ERR_WORKER_LOST: rank 0 \(pid \d+ on .*\) was killed by SIGKILL at step \d+ \(out of/,
   );
   expect(output).toContain(`The last checkpoint is that of step ${step}: \`--resume auto\``);
-  fingerprint(run.runDir, step); // reads its checkpoint
   expect(workers.filter(isAlive)).toEqual([]);
+  await expectBits(run.runDir);
 });
 
 test.each(['shared', 'grpc'])(
@@ -220,7 +212,7 @@ test('workers that nobody has launched join; one without a slot waits until anot
   expect(run.output).toContain('stays on standby: all 2 slots have a worker');
 });
 
-test('a test that fails leaves no process of its run', async () => {
+test.runIf(FULL)('a test that fails leaves no process of its run', async () => {
   const run = start('left', 2);
   await run.steps(1);
   const all = [run.process.pid!, run.coordinator(), ...run.workers()];

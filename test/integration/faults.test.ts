@@ -24,7 +24,6 @@ const AT = 3;
 type Case = [worker: string, point: string, how: 'kill' | 'stop' | 'hang', exchange: string];
 const SOME: Case[] = [
   ['local-1', 'synced', 'kill', 'shared'],
-  ['local-0', 'reduce', 'kill', 'shared'],
   ['local-1', 'commit', 'kill', 'shared'],
   ['local-0', 'saving', 'kill', 'grpc'],
   ['local-1', 'reduce', 'hang', 'grpc'],
