@@ -64,7 +64,7 @@ export default defineConfig({
             'test/support/shared-folder.ts',
           ],
           // A run mostly waits for one of its processes, and some tests for a time.
-          maxWorkers: PROCESSORS + 1,
+          maxWorkers: PROCESSORS + 2,
           sequence: { groupOrder: 2 },
           testTimeout: 600_000,
           hookTimeout: 600_000,
