@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "bench.h"
+#include "optim/undo_log.h"
 
 namespace orch::bench {
 namespace {
@@ -108,6 +109,12 @@ std::vector<Kernel> list(const Shape& s) {
     float* const moments[] = {m, vv};
     table.raw.update[adamw.index](w, moments, ema, w16, grad, parameters, &o);
   });
+  add("adamw of shared memory", 38.0 * parameters, 0,
+      [=, &table, &adamw, log = std::make_shared<optim::UndoLog>()] {
+        float* const moments[] = {m, vv};
+        log->claim(1, 0, 0);
+        table.raw.logged_update[adamw.index](w, moments, ema, w16, grad, parameters, &o, log.get());
+      });
   add("add_squares", 4.0 * parameters, 0, [=, &table] {
     double sum = 0;
     table.raw.add_squares(&sum, grad, parameters);

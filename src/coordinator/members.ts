@@ -180,6 +180,12 @@ export class Members {
     return this.#joined.get(id)?.holds ?? false;
   }
 
+  /** The same, or it was in a generation before it joined, and has not said what it holds. */
+  mayHold(id: string): boolean {
+    const joined = this.#joined.get(id);
+    return joined !== undefined && (joined.holds || (!joined.standby && joined.newest > 0));
+  }
+
   /** These hold the state from now on. */
   hold(members: readonly Member[]): void {
     for (const { id } of members) this.#joined.get(id)!.holds = true;

@@ -142,8 +142,18 @@ export class Membership {
     if (generation === null) return this.formIfFull(now);
     // It is there when the next generation forms.
     if (this.#gathering) return [];
+    if (this.#isOnlyHolder(id, generation)) {
+      const message = `${this.name(id)} has come with the state of the run, which the others do not have`;
+      return [{ type: 'note', message }, ...this.#gather()];
+    }
     if (this.rendezvous.standBy(generation.places, now)) return [];
     return this.#waits(id);
+  }
+
+  /** Whether it holds a state, and a generation of others is about to start with none but that of a checkpoint. */
+  #isOnlyHolder(id: string, generation: Generation): boolean {
+    if (!this.members.holds(id) || generation.at('RUNNING') !== 'later') return false;
+    return !generation.places.some((place) => this.members.holds(place.id));
   }
 
   /** Whether a worker is back with something in its memory, and the others have shared a state since it was with them. */
@@ -190,7 +200,7 @@ export class Membership {
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
-    const holds = this.members.holds(id);
+    const holds = this.members.mayHold(id);
     this.members.leave(id);
     this.#waiting.delete(id);
     this.rendezvous.lost(member, { mayLive, holds }, now);

@@ -35,8 +35,8 @@ const ESTIMATE_ERROR = 1 / 2;
 /** Where that may make the remaining time wrong by more than this share, it is a rough one. */
 const ROUGH = 0.1;
 /**
- * It is rough, too, where the newest blocks of steps differ by more than this share, or are too few. Chosen by the
- * recorded runs (test/fixtures/paces), also with any one of them left out.
+ * It is rough, too, where the newest blocks of steps differ by more than this share, from each other or from the mean
+ * of a step, or are too few. Chosen by the recorded runs (test/fixtures/paces), also with any one of them left out.
  */
 const STEADY = 0.25;
 
@@ -202,10 +202,10 @@ export class Pace {
     return { seconds, isRough: !this.#isSteady || ESTIMATE_ERROR * estimated > ROUGH * seconds };
   }
 
-  /** Whether the newest steps are of one pace, of the kind that has the most. */
+  /** Whether the newest steps are of one pace, that of the mean, of the kind that has the most. */
   get #isSteady(): boolean {
     const { pace } = this.#plain.count >= this.#sampled.count ? this.#plain : this.#sampled;
-    return pace !== null && pace.range <= STEADY;
+    return pace !== null && Math.max(pace.range, Math.abs(pace.change)) <= STEADY;
   }
 
   /** Seconds of the steps after one, without what comes between them. */

@@ -4,7 +4,7 @@
 const FIRST = 50;
 /**
  * A step counts 1/e as much as the newest once so many seconds and steps more have gone by: another program that takes
- * the machine for seconds hardly changes the forecast, and one that stays does within minutes.
+ * the machine for seconds hardly changes the forecast, and one that stays does when that time has passed a few times.
  */
 const FADE = { seconds: 60, steps: 50 };
 /**
@@ -24,6 +24,8 @@ export interface StepPace {
    * where there are fewer than two blocks.
    */
   range: number;
+  /** How much longer the newest blocks took than the mean of a step says, as a share of it; negative: they took less. */
+  change: number;
 }
 
 export class StepTimes {
@@ -40,6 +42,12 @@ export class StepTimes {
     const kept = Math.max(1 - 1 / FADE.steps, 1 / (1 + used / FADE.seconds));
     this.#weights = this.#weights * kept + 1;
     this.#seconds = this.#seconds * kept + used;
+    // What disturbed the first steps does not come back now that all are known.
+    if (this.#count === FIRST) this.#seconds = this.#weights * this.#meanAtFirst;
+  }
+
+  get #meanAtFirst(): number {
+    return mean(limited(this.#newest, MOST_MEDIANS.atFirst));
   }
 
   get count(): number {
@@ -49,11 +57,9 @@ export class StepTimes {
   /** Null: there was no step. */
   get pace(): StepPace | null {
     if (this.#count === 0) return null;
-    const isFirst = this.#count < FIRST;
-    return {
-      mean: isFirst ? mean(limited(this.#newest, MOST_MEDIANS.atFirst)) : this.#seconds / this.#weights,
-      range: rangeOf(blocksOf(limited(this.#newest.slice(-BLOCK.count * BLOCK.steps), BLOCK.mostMedians))),
-    };
+    const expected = this.#count < FIRST ? this.#meanAtFirst : this.#seconds / this.#weights;
+    const newest = limited(this.#newest.slice(-BLOCK.count * BLOCK.steps), BLOCK.mostMedians);
+    return { mean: expected, range: rangeOf(blocksOf(newest)), change: mean(newest) / expected - 1 };
   }
 }
 
@@ -69,6 +75,7 @@ function blocksOf(seconds: readonly number[]): number[] {
   const count = Math.floor(seconds.length / BLOCK.steps);
   return Array.from({ length: count }, (_, i) => mean(seconds.slice(end(i + 1), end(i))));
 }
+
 function rangeOf(means: readonly number[]): number {
   if (means.length < 2) return Number.POSITIVE_INFINITY;
   return (Math.max(...means) - Math.min(...means)) / mean(means);

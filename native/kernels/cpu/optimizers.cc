@@ -10,10 +10,10 @@ struct SquareRoot {
   vf operator()(vf x) const { return sqrt_of(x); }
 };
 
-/// Elements between what is written and what is prefetched, where a log is kept: its stores take places in
-/// the processor's queue, so that fewer loads are under way. With this distance, logged updates take as long
-/// as others (measured on Zen 5, 38 MB to 760 MB of state).
-constexpr int64_t kAhead = 512;
+/// Elements between what is written and what is prefetched. Without it updates of states that the caches do
+/// not hold take 2 to 20 % longer, and logged ones, whose stores leave fewer places in the processor's queue
+/// for loads, another 15 % (Zen 4; bench/results/2026-11-27-cpu-zen4.md).
+constexpr int64_t kAhead = 128;
 
 template <class Rule, bool Ema, bool Copy, bool Logged>
 void run(float* w, float* const* moments, float* ema, bf16* w16, const float* grad, int64_t n,
@@ -32,11 +32,12 @@ void run(float* w, float* const* moments, float* ema, bf16* w16, const float* gr
     vf wi = at(w), mi[kMoments], ei{};
     for (int j = 0; j < kMoments; ++j) mi[j] = at(moment[j]);
     if constexpr (Ema) ei = at(ema);
+    __builtin_prefetch(w + at.i + kAhead, 1);
+    for (int j = 0; j < kMoments; ++j) __builtin_prefetch(moment[j] + at.i + kAhead, 1);
+    if constexpr (Ema) __builtin_prefetch(ema + at.i + kAhead, 1);
+    if constexpr (Copy) __builtin_prefetch(w16 + at.i + kAhead, 1);
+    __builtin_prefetch(grad + at.i + kAhead);
     if constexpr (Logged) {
-      __builtin_prefetch(w + at.i + kAhead, 1);
-      for (int j = 0; j < kMoments; ++j) __builtin_prefetch(moment[j] + at.i + kAhead, 1);
-      if constexpr (Ema) __builtin_prefetch(ema + at.i + kAhead, 1);
-      __builtin_prefetch(grad + at.i + kAhead);
       const int64_t vector = at.i / kLanes;
       store(log->former(vector, 0), wi);
       for (int j = 0; j < kMoments; ++j) store(log->former(vector, static_cast<size_t>(j) + 1), mi[j]);

@@ -136,6 +136,15 @@ describe('the remaining time', () => {
     },
   );
 
+  test('does not change because the first steps, of which some were slow, are no more the newest', () => {
+    const pace = new Pace(plain);
+    run(pace, 1, 50, (step) => (step === 3 ? 1 : 0.1));
+    for (let step = 51; step <= 200; step++) {
+      pace.add(step, 0.1);
+      expect(pace.remaining(step)!.seconds / (0.1 * (2600 - step)), `step ${step}`).toBeLessThan(1.005);
+    }
+  });
+
   test('goes by many steps while they vary about the same pace', () => {
     const random = generator(5);
     const seconds = Array.from(
@@ -155,7 +164,8 @@ describe('the remaining time', () => {
 
   test.each<[string, (step: number) => number, boolean]>([
     ['became slower ten steps before', (step) => (step <= 140 ? 0.2 : 0.3), true],
-    ['became slower long before', (step) => (step <= 120 ? 0.2 : 0.3), false],
+    ['became slower thirty steps before', (step) => (step <= 120 ? 0.2 : 0.3), true],
+    ['became slower long before', (step) => (step <= 20 ? 0.2 : 0.3), false],
     ['is the same, of steps that differ', (step) => 0.2 + 0.04 * Math.sin(7 * step), false],
   ])('is rough where the newest steps are not of one pace: it %s', (_, seconds, isRough) => {
     const pace = new Pace({ ...plain, steps: 1000 });

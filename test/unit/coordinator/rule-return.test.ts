@@ -31,10 +31,14 @@ class Returning extends Script {
     super({ resumePath: 'step-2', resumeStep: 2, former: { ...former, ...changes }, ...settings });
   }
 
+  joins(id: string, newest: number): Action[] {
+    const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: '' };
+    return this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
+  }
+
   /** It joins, and stands by with the state of the run. */
   returns(id: string, newest = 7): Action[] {
-    const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: '' };
-    this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
+    this.joins(id, newest);
     const standby = {
       withoutRunFolder: false,
       arithmetic: 'isa avx2',
@@ -213,6 +217,24 @@ test('others do not begin from the checkpoint before those could return that hol
   expect(run.returns('b')[0]).toMatchObject({ type: 'journal', step: 5 });
 });
 
+test('one that comes with a newer state than the checkpoint from which others are about to start is waited for', () => {
+  const run = new Returning({ members: ['b'] });
+  run.returns('b');
+  run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+  run.join('b');
+  run.standby('b');
+  expect(sent(run.formed({ b: null }))[0]).toMatchObject({
+    to: ['b'],
+    message: { sync: { checkpoint: {} } },
+  });
+  expect(run.returns('a')).toContainEqual(expect.objectContaining({ type: 'journal', step: 5 }));
+  expect(sent(run.formed({ a: 5, b: null }))).toMatchObject([
+    { to: ['a'], message: { sync: { keep: {} } } },
+    { to: ['b'], message: { sync: { holders: { step: 5, ranks: [0] } } } },
+  ]);
+  expect(started(run.ready(5, 'a', 'b'))).toMatchObject({ firstStep: 6, again: 0 });
+});
+
 test('who comes back to workers that share another state by now is left out', () => {
   const run = new Returning({ members: ['a'] });
   run.join('x');
@@ -337,4 +359,18 @@ test('a run that is asked to stop waits for the workers that hold what is not sa
   expect(end(alone.until(15_250))).toMatchObject({ exitCode: 143, fault: null });
   // Everything is in the checkpoint.
   expect(end(new Returning({ committed: 2 }).event(stop))).toMatchObject({ exitCode: 143 });
+});
+
+test('it waits also for one whose session breaks again before it has said what it holds', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 5, b: 5 });
+  run.ready(5, 'a', 'b');
+  run.event({ type: 'stop', exitCode: 143, reason: 'received SIGTERM' });
+  for (const id of ['a', 'b']) run.event({ type: 'lost', id, reason: 'reset' });
+  run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+  run.joins('a', 8);
+  expect(end(run.joins('a', 8))).toBeUndefined();
+  expect(sent(run.returns('a', 8)).some(({ message }) => message.form)).toBe(true);
 });
