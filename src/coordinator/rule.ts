@@ -290,7 +290,9 @@ export class RunState {
   /** A worker offers the state for a checkpoint: it is fetched once, or declined. */
   #onOffer(id: string, offered: Offered): Action[] {
     if (this.#steps.checkpoints.isFetched(offered, id)) return [];
-    return this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { step: offered.step } })];
+    return (
+      this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { number: offered.number } })]
+    );
   }
 
   #onNotFetched(fetch: number, fault: Fault): Action[] {

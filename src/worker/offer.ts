@@ -8,9 +8,10 @@ const BEGIN_MS = 60_000;
 
 interface Offer {
   step: number;
+  number: number;
   pieces: Iterable<Float32Array>;
   /** Tells the coordinator of it. */
-  tell: () => void;
+  tell: (number: number) => void;
   /** The coordinator has begun to get it. */
   isBegun: boolean;
   begin: () => void;
@@ -21,15 +22,17 @@ interface Offer {
 
 export class StateOffers {
   #offer: Offer | null = null;
+  /** How many there were: an answer to one does not count for the next of the same step. */
+  #count = 0;
 
   /**
    * Keeps the pieces until all of them were sent to the coordinator, which writes them then.
    *
-   * @param tell Tells it of the offer.
+   * @param tell Tells it of the offer, and by which number it may be declined.
    * @returns Whether it wanted them. Whatever it orders later, it does not know of this offer.
    * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them, or its connection breaks.
    */
-  async offer(step: number, pieces: Iterable<Float32Array>, tell: () => void): Promise<boolean> {
+  async offer(step: number, pieces: Iterable<Float32Array>, tell: Offer['tell']): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<boolean>((resolve, reject) => {
@@ -40,8 +43,10 @@ export class StateOffers {
         const begin = () => clearTimeout(timer);
         const end = (isSent: boolean) =>
           isSent ? resolve(true) : fail('did not reach the coordinator: the transfer broke off');
-        this.#offer = { step, pieces, tell, isBegun: false, begin, declined: () => resolve(false), end };
-        tell();
+        const number = ++this.#count;
+        const declined = () => resolve(false);
+        this.#offer = { step, number, pieces, tell, isBegun: false, begin, declined, end };
+        tell(number);
       });
     } finally {
       clearTimeout(timer);
@@ -51,13 +56,13 @@ export class StateOffers {
 
   /** Tells the coordinator that is there now, which may be another one, or have forgotten it. */
   remind(): void {
-    if (this.#offer?.isBegun === false) this.#offer.tell();
+    if (this.#offer?.isBegun === false) this.#offer.tell(this.#offer.number);
   }
 
   /** The coordinator does not want it. */
-  decline(step: number): void {
+  decline(number: number): void {
     const offer = this.#offer;
-    if (offer?.step === step && !offer.isBegun) offer.declined();
+    if (offer?.number === number && !offer.isBegun) offer.declined();
   }
 
   /** Answers a request for what is offered. */

@@ -41,7 +41,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   const session = new CoordinatorSession(coordinator, {
     onWaiting: (reason) => note(`on standby: ${reason}; this worker takes part when one of them is free`),
     onReturn: () => peers.offers.remind(),
-    onDeclined: (step) => peers.offers.decline(step),
+    onDeclined: (number) => peers.offers.decline(number),
     note,
     addressOf: ({ runDir }) => localCredential(runDir),
   });

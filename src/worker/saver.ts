@@ -117,7 +117,8 @@ export class CheckpointSaver {
     };
     const pieces = await stateShare(memory, ema, 0, 1);
     const metadata = encodeMetadata(this.#metadata(step));
-    const tell = () => this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds } });
+    const tell = (number: number) =>
+      this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds, number } });
     const isWanted = await offers.offer(step, pieces, tell);
     if (isWanted || !this.#again) return;
     // It was ordered between the offer and the answer.

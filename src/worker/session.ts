@@ -63,8 +63,8 @@ export interface SessionEvents {
   onWaiting?: (reason: string) => void;
   /** It has joined a coordinator again, which may be another one. */
   onReturn?: () => void;
-  /** The coordinator does not want the copy of the state after this step. */
-  onDeclined?: (step: number) => void;
+  /** The coordinator does not want the copy of a state that was offered with this number. */
+  onDeclined?: (number: number) => void;
   /** Tells the user that the coordinator is gone, or back. */
   note?: (text: string) => void;
   /**
@@ -340,7 +340,7 @@ export class CoordinatorSession {
       return;
     }
     if (message.declined) {
-      this.#events.onDeclined?.(message.declined.step);
+      this.#events.onDeclined?.(message.declined.number);
       return;
     }
     // Generations only increase; an older message belongs to a generation that no longer exists.

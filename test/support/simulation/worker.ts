@@ -14,6 +14,7 @@ export interface Said {
 /** A copy of its state that it keeps for the coordinator. */
 export interface Offer {
   state: State;
+  number: number;
   /** The coordinator has begun to get it. */
   isBegun: boolean;
   /** @param what Whether the coordinator got all of it, or did not want it. */
@@ -63,6 +64,8 @@ export class Worker {
   #writing = 0;
   /** That was ordered again meanwhile. */
   #isAgain = false;
+  /** How many states it has offered. */
+  #offers = 0;
 
   constructor(world: World, id: string, problem: string, sees: boolean) {
     this.id = id;
@@ -87,7 +90,7 @@ export class Worker {
     if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
     else if (message.drain) this.#draining = true;
     else if (message.welcome) this.#welcomed();
-    else if (message.declined) this.#declined(Number(message.declined.step));
+    else if (message.declined) this.#declined(Number(message.declined.number));
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
   }
@@ -104,9 +107,9 @@ export class Worker {
     });
   }
 
-  #declined(step: number): void {
+  #declined(number: number): void {
     const { offer } = this;
-    if (offer?.state.step === step && !offer.isBegun) offer.end('declined');
+    if (offer?.number === number && !offer.isBegun) offer.end('declined');
   }
 
   /** Only what it waits for: the rest is doubled. */
@@ -347,6 +350,7 @@ export class Worker {
     const { step } = state;
     const offer: Offer = {
       state,
+      number: ++this.#offers,
       isBegun: false,
       end: (what) => {
         if (this.offer !== offer) return;
@@ -361,12 +365,15 @@ export class Worker {
       },
     };
     this.offer = offer;
-    this.say('offered', { step });
+    this.say('offered', { step, number: offer.number });
   }
 
   /** It tells the coordinator that it has joined now, which may be another one, or have forgotten it. */
   #remind(): void {
-    if (this.offer?.isBegun === false) this.say('offered', { step: this.offer.state.step });
+    if (this.offer?.isBegun === false) {
+      const { state, number } = this.offer;
+      this.say('offered', { step: state.step, number });
+    }
   }
 
   #settled(step: number): void {

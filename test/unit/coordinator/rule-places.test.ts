@@ -25,8 +25,9 @@ describe('workers of machines that do not see the run folder', () => {
     for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
     for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
     for (const step of [1, 2]) script.step(step);
-    const offered = { step: 2, metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
-    const declined = (id: string) => [{ type: 'send', to: [id], message: { declined: { step: 2 } } }];
+    const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    const offered = { step: 2, number: 7, ...state };
+    const declined = (id: string) => [{ type: 'send', to: [id], message: { declined: { number: 7 } } }];
     expect(script.event({ type: 'offered', id: 'b', offered })).toMatchObject(declined('b'));
     expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject([
       { type: 'fetch', member: { id: 'a', dataAddress: 'a:1' }, offered },

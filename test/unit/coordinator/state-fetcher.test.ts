@@ -36,6 +36,7 @@ const OFFERED: Offered = {
   moments: ['m', 'v'],
   ema: true,
   stallSeconds: 0.5,
+  number: 1,
 };
 
 /** The same offer, which says something else of the state. */

@@ -106,6 +106,7 @@ const BODIES = {
     moments: list(text),
     ema: fc.boolean(),
     stallSeconds: number,
+    number,
   }),
   finished: fc.constant({}),
   heartbeat: fc.record({ validated: number, stage: fc.constantFrom('IDLE', 'COMPUTE', 9), ticks: number }),

@@ -1,19 +1,24 @@
 // Original file: proto/cluster.proto
 
-import type { Long } from '@grpc/proto-loader';
 
 /**
- * The coordinator does not want the copy of the state after this step, which the worker has offered: it has given that
- * checkpoint up, or has not ordered it. May come in any generation.
+ * The coordinator does not want the copy of a state that the worker has offered: it has given that checkpoint up, or has
+ * not ordered it. May come in any generation, and does not count for a later offer of the same step.
  */
 export interface Declined {
-  'step'?: (number | string | Long);
+  /**
+   * Offered.number
+   */
+  'number'?: (number);
 }
 
 /**
- * The coordinator does not want the copy of the state after this step, which the worker has offered: it has given that
- * checkpoint up, or has not ordered it. May come in any generation.
+ * The coordinator does not want the copy of a state that the worker has offered: it has given that checkpoint up, or has
+ * not ordered it. May come in any generation, and does not count for a later offer of the same step.
  */
 export interface Declined__Output {
-  'step': (number);
+  /**
+   * Offered.number
+   */
+  'number': (number);
 }

@@ -18,6 +18,10 @@ export interface Offered {
   'moments'?: (string)[];
   'ema'?: (boolean);
   'stallSeconds'?: (number | string);
+  /**
+   * of the worker's offers
+   */
+  'number'?: (number);
 }
 
 /**
@@ -36,4 +40,8 @@ export interface Offered__Output {
   'moments': (string)[];
   'ema': (boolean);
   'stallSeconds': (number);
+  /**
+   * of the worker's offers
+   */
+  'number': (number);
 }
