@@ -2,7 +2,7 @@
  * Faults for tests: a worker that is started with ORCHESTRATOR_FAULT=WORKER:POINT:STEP:kill dies at this point of its
  * loop. With `stop` in the place of `kill` it is stopped there, with `hang` the thread stands, with `segv` it writes to
  * nowhere, and with `cut` the worker loses the connections that other workers have with it. WORKER may be `coordinator`.
- * Faults of several processes have commas between them. They are those of the first processes of a run: who is started
+ * Several faults have commas between them; a process has at most one of native code. They are those of the first processes of a run: who is started
  * again does nothing, nor do others.
  *
  * Most points are here. Those of native code exist in the addon alone that `bash scripts/build-native.sh --faults`
@@ -79,7 +79,7 @@ const EFFECTS = {
 type How = keyof typeof EFFECTS;
 const NATIVE: readonly string[] = ['kill', 'stop', 'hang', 'segv'];
 
-let planned: Fault | null = null;
+let planned: Fault[] = [];
 let cut = () => {};
 
 /**
@@ -93,31 +93,37 @@ export function planFault(
   native: () => NativeFaults | undefined = () => undefined,
   text = process.env.ORCHESTRATOR_FAULT,
 ): void {
-  planned = null;
+  planned = [];
   if (text === undefined || text === '') return;
-  for (const fault of text.split(',')) plan(fault, name, native);
+  const ofNative = text.split(',').filter((fault) => plan(fault, name, native));
+  if (ofNative.length < 2) return;
+  const message = `ORCHESTRATOR_FAULT has more than one fault of native code for ${name}: ${ofNative.join(', ')}`;
+  throw new OrchestratorError('ERR_USAGE', message, 'Unset it: it is for tests');
 }
 
-function plan(text: string, name: string, native: () => NativeFaults | undefined): void {
+/** Returns whether it is a fault of native code of this process. */
+function plan(text: string, name: string, native: () => NativeFaults | undefined): boolean {
   const [, of, point = '', step, how = ''] = /^([^:]+):(\w+):(\d+):(\w+)$/.exec(text) ?? [];
   const isOwn = of === name;
   if (of !== COORDINATOR && NATIVE.includes(how) && native()?.points.includes(point)) {
     if (isOwn) native()!.plan(point, Number(step), how);
-    return;
+    return isOwn;
   }
   const points: readonly string[] = of === COORDINATOR ? COORDINATOR_POINTS : FAULT_POINTS;
   if (!points.includes(point) || !Object.hasOwn(EFFECTS, how)) {
     throw new OrchestratorError(
       'ERR_USAGE',
       `ORCHESTRATOR_FAULT is ${JSON.stringify(text)}, which is not WORKER:POINT:STEP:kill, stop, hang or cut`,
-      `Unset it: it is for tests. The points are ${points.join(', ')}. Those of native code need the addon of ` +
-        '`bash scripts/build-native.sh --faults`, named by ORCHESTRATOR_ADDON',
+      `Unset it: it is for tests. The points are ${points.join(', ')}. Those of native code, which may also have segv, ` +
+        'need the addon of `bash scripts/build-native.sh --faults`, named by ORCHESTRATOR_ADDON' +
+        (native() === undefined ? '' : `: ${native()!.points.join(', ')}`),
     );
   }
-  if (!isOwn) return;
-  planned = { point, step: Number(step), how: how as How };
+  if (!isOwn) return false;
+  planned.push({ point, step: Number(step), how: how as How });
   const who = name === COORDINATOR ? 'the coordinator' : 'this worker';
-  process.stderr.write(`warn ORCHESTRATOR_FAULT: ${who} ${EFFECTS[planned.how]} at ${point} ${step}\n`);
+  process.stderr.write(`warn ORCHESTRATOR_FAULT: ${who} ${EFFECTS[how as How]} at ${point} ${step}\n`);
+  return false;
 }
 
 /** How this process loses the connections of others. */
@@ -127,10 +133,10 @@ export function whenCut(action: () => void): void {
 
 /** The process has come to this point of this step. */
 export function faultPoint(point: FaultPoint, step: number): void {
-  if (planned?.point !== point || planned.step !== step) return;
-  const { how } = planned;
+  const at = planned.findIndex((fault) => fault.point === point && fault.step === step);
+  if (at < 0) return;
   // The step may be run again, and goes well then.
-  planned = null;
+  const [{ how }] = planned.splice(at, 1) as [Fault];
   if (how === 'cut') cut();
   else if (how === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   else process.kill(process.pid, how === 'kill' ? 'SIGKILL' : 'SIGSTOP');

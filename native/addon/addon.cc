@@ -42,6 +42,12 @@ Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
   return to_value(info.Env(), list);
 }
 
+Napi::Value use_instruction_set(const Napi::CallbackInfo& info) {
+  const std::string isa = info[0].ToString();
+  kernels::use_cpu(isa.c_str());
+  return info.Env().Undefined();
+}
+
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   return promise(info.Env(), on_own_thread, nullptr, kernels::cuda_devices,
                  [](Napi::Env env, const std::vector<graph::Device::Description>& devices) {
@@ -201,6 +207,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
                 "The addon works on the main thread alone, not in a worker of worker_threads");
   method(exports, "host", host);
   method(exports, "instructionSets", instruction_sets);
+  method(exports, "useInstructionSet", use_instruction_set);
   method(exports, "cudaDevices", cuda);
   method(exports, "deviceCeilings", device_ceilings);
   method(exports, "createEngine", create_engine);

@@ -280,6 +280,7 @@ class Engine {
 
   const kernels::Table& kernels() const { return device_.kernels(); }
 
+  const kernels::CpuUse kernels_stay_;  // first: what follows is built for the kernels of cpu()
   graph::Device& device_;
   const EngineSpec spec_;
   const ParameterTable table_;

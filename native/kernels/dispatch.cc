@@ -1,5 +1,7 @@
 // Chooses the kernels for the processor at run time.
+#include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <string>
 
 #if defined(__aarch64__)
@@ -43,14 +45,21 @@ struct InstructionSet {
 #define ORCH_ENTRY(isa, supported) {#isa, [] { return static_cast<bool>(supported); }, isa::table},
 constexpr InstructionSet kSets[] = {ORCH_INSTRUCTION_SETS(ORCH_ENTRY)};
 
-const Table& choose() {
-  const char* wanted = std::getenv("ORCHESTRATOR_ISA");
-  if (wanted == nullptr || *wanted == '\0') return *cpu_named(cpu_names().front());
-  if (const Table* t = cpu_named(wanted)) return *t;
+std::atomic<const Table*> chosen{nullptr};
+std::mutex choosing;
+int uses = 0;  // guarded by it
+
+const Table& named(const char* isa, const char* asked) {
+  if (const Table* t = cpu_named(isa)) return *t;
   std::string have;
   for (const char* name : cpu_names()) have += (have.empty() ? "" : ", ") + std::string(name);
-  throw Error("ERR_ISA",
-              std::string("ORCHESTRATOR_ISA is \"") + wanted + "\", but this processor has " + have);
+  throw Error("ERR_ISA", asked, " \"", isa, "\", but this processor has ", have);
+}
+
+const Table& choose() {
+  const char* wanted = std::getenv("ORCHESTRATOR_ISA");
+  const bool is_asked = wanted != nullptr && *wanted != '\0';
+  return named(is_asked ? wanted : cpu_names().front(), "ORCHESTRATOR_ISA is");
 }
 
 }  // namespace
@@ -69,8 +78,28 @@ const Table* cpu_named(const char* isa) {
 }
 
 const Table& cpu() {
-  static const Table& chosen = choose();
-  return chosen;
+  if (const Table* t = chosen.load(std::memory_order_acquire)) return *t;
+  const std::lock_guard lock(choosing);
+  if (chosen.load(std::memory_order_relaxed) == nullptr) chosen.store(&choose(), std::memory_order_release);
+  return *chosen.load(std::memory_order_relaxed);
+}
+
+void use_cpu(const char* isa) {
+  const std::lock_guard lock(choosing);
+  const Table& wanted = named(isa, "The run computes with");
+  if (uses > 0 && &wanted != chosen.load(std::memory_order_relaxed))
+    throw Error("ERR_INTERNAL", "The instruction set cannot change while an engine is open");
+  chosen.store(&wanted, std::memory_order_release);
+}
+
+CpuUse::CpuUse() {
+  const std::lock_guard lock(choosing);
+  ++uses;
+}
+
+CpuUse::~CpuUse() {
+  const std::lock_guard lock(choosing);
+  --uses;
 }
 
 }  // namespace orch::kernels

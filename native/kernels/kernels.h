@@ -4,7 +4,7 @@
 // Every function is single-threaded, allocates nothing, and reduces in an order that depends on its shapes
 // alone, so a result has the same bits in every run and on any number of cores. Each function is compiled
 // once per instruction set (avx512bf16, avx512, avx2, generic; neonbf16, neon) from the same source; cpu()
-// picks the best set the processor has (ORCHESTRATOR_ISA overrides it).
+// picks the best set the processor has (ORCHESTRATOR_ISA and use_cpu() override it).
 //
 // Shapes: B samples, N tokens of a stream, h = heads * 64 channels, S tokens of the joint sequence. `T` is
 // the storage type of activations, float or bf16. All arithmetic is fp32; matmuls of bf16 operands accumulate
@@ -303,9 +303,23 @@ struct Table {
   EACH(heads) EACH(attention) EACH(elementwise) EACH(patch) EACH(noise) EACH(reduce) EACH(optimizers)
 #define ORCH_DECLARE_FAMILY(name) void fill_##name(Table& t);
 
-/// The kernels for this processor, chosen once. Throws Error(ERR_ISA) if ORCHESTRATOR_ISA names an
-/// instruction set that the processor lacks.
+/// The kernels with which this process computes on its processor: those of the instruction set that
+/// ORCHESTRATOR_ISA names, or of the best one, chosen by the first call, until use_cpu() chooses others.
+/// Throws Error(ERR_ISA) if the variable names an instruction set that the processor lacks.
 const Table& cpu();
+/// Lets this process compute with a named instruction set from now on. May be called from any thread,
+/// whatever others compute: a call that has taken its kernels ends with them. Throws Error(ERR_ISA) if the
+/// processor lacks it, and Error(ERR_INTERNAL) while a CpuUse lives.
+void use_cpu(const char* isa);
+/// As long as one lives, cpu() stays the same. Whoever keeps kernels, or computes with them for longer than a
+/// call, has one.
+class CpuUse {
+ public:
+  CpuUse();
+  ~CpuUse();
+  CpuUse(const CpuUse&) = delete;
+  CpuUse& operator=(const CpuUse&) = delete;
+};
 /// The names of the instruction sets that this processor has, best first.
 std::vector<const char*> cpu_names();
 /// The kernels of a named instruction set, or null if the processor lacks it.

@@ -4,11 +4,9 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "../core/error.h"
 #include "harness.h"
 
 namespace orch::test {
@@ -33,17 +31,5 @@ class TemporaryFile {
  private:
   std::string path_;
 };
-
-/// Checks that `body` throws orch::Error with this code and that its message contains `part`.
-inline void check_throws(const char* code, const char* part, const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    CHECK(e.code() == code, "expected ", code, ", got ", e.code(), ": ", e.what());
-    CHECK(std::string(e.what()).find(part) != std::string::npos, "\"", part, "\" is not in: ", e.what());
-    return;
-  }
-  CHECK(false, "expected ", code, ", nothing was thrown");
-}
 
 }  // namespace orch::test

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "../core/error.h"
+
 namespace orch::test {
 
 struct Case {
@@ -79,3 +81,19 @@ double relative_error(const Got& got, const Want& want, int64_t n) {
                                             check_bound __VA_OPT__(, ": ", ) __VA_ARGS__)); \
     }                                                                                       \
   } while (false)
+
+namespace orch::test {
+
+/// Checks that `body` throws orch::Error with this code and that its message contains `part`.
+inline void check_throws(const char* code, const char* part, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& e) {
+    CHECK(e.code() == code, "expected ", code, ", got ", e.code(), ": ", e.what());
+    CHECK(std::string(e.what()).find(part) != std::string::npos, "\"", part, "\" is not in: ", e.what());
+    return;
+  }
+  CHECK(false, "expected ", code, ", nothing was thrown");
+}
+
+}  // namespace orch::test

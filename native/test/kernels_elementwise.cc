@@ -264,6 +264,25 @@ TEST("kernels normal and mix_noise") {
   }
 }
 
+TEST("kernels of another instruction set, while nothing depends on the ones before") {
+  const Table* before = &kernels::cpu();
+  for (const char* isa : kernels::cpu_names()) {
+    kernels::use_cpu(isa);
+    CHECK(&kernels::cpu() == kernels::cpu_named(isa), isa);
+  }
+  const Table* plainest = &kernels::cpu();
+  check_throws("ERR_ISA", "but this processor has ", [] { kernels::use_cpu("no such set"); });
+  {
+    const kernels::CpuUse use, another;
+    kernels::use_cpu(plainest->isa);
+    if (before != plainest)
+      check_throws("ERR_INTERNAL", "while an engine is open", [&] { kernels::use_cpu(before->isa); });
+    CHECK(&kernels::cpu() == plainest);
+  }
+  kernels::use_cpu(before->isa);
+  CHECK(&kernels::cpu() == before);
+}
+
 TEST("kernels dispatch") {
   CHECK(!kernels::cpu_names().empty());
   CHECK(kernels::cpu_named("no such set") == nullptr);

@@ -3,7 +3,7 @@ import type { CheckpointManifest } from '../checkpoint/manifest.js';
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
 import { askedIsa, bestCommonIsa, ISA } from '../native/isa.js';
-import type { Standby } from '../rpc/proto.js';
+import type { Join } from '../rpc/proto.js';
 
 /**
  * The instruction set of a run that is resumed from a checkpoint; null: the run begins, or computes or did compute on
@@ -44,21 +44,51 @@ function restartHint(isa: string | null): string {
     : `To go on with other bits: ${ISA}=${isa} before the same command of launch, which resumes the run; all workers then compute with ${isa}`;
 }
 
-/** The arithmetic of the workers of a run. */
+/** What a worker that joins says of its processor. */
+export type Processor = Pick<Join, 'instructionSets' | 'onlyIsa'>;
+
+/** What follows when a worker joins. */
+type Joined =
+  | { refusal: string }
+  | {
+      /** Those that have joined before have to compute with less than they were told. */
+      lowers: boolean;
+      /** What the user should know. */
+      note: string | null;
+    };
+
+const NOTHING: Joined = { lowers: false, note: null };
+const DEPENDS = 'so the result would depend on who computes what';
+
+/**
+ * The arithmetic of the workers of a run. On CPUs its instruction set is fixed at the first generation; until then it
+ * is the best that all have who have joined.
+ */
 export class Arithmetic {
-  /** The instruction set that the run has from the start; null: that of its first worker. */
+  /** The instruction set that the run has from the start; null: none. */
   readonly #given: string | null;
   /** What workers compute with that may return to this coordinator; null: there are none. */
   readonly #former: string | null;
   /** The same, or that of the first worker that stood by. */
   #first: string | null;
-  /** The instruction sets that all workers have. */
+  #isFixed: boolean;
+  /** The instruction sets that the processors of all workers have, the best first; null: nobody has said. */
   #common: readonly string[] | null = null;
+  /** Those of them with which all may compute. */
+  #possible: readonly string[] | null = null;
+  /** Why it computes with the best of these: "the best that worker local-1 (pid 4242 on host) may use". */
+  #because = '';
+  /** Why so is known to the user of this one. */
+  #told = '';
+  /** What workers were told to compute with before others joined that have less. */
+  readonly #earlier = new Set<string>();
 
-  constructor(isa: string | null, former: string | null = null) {
+  /** @param onGpus Whether it is GPUs that compute: the instruction sets of processors do not matter then. */
+  constructor(isa: string | null, former: string | null = null, onGpus = false) {
     this.#given = isa;
     this.#former = former;
     this.#first = former;
+    this.#isFixed = isa !== null || former !== null || onGpus;
   }
 
   /** "device cpu, isa avx2, kernels 3, precision fp32, probe 1f2e3d4c"; '': no worker has said it. */
@@ -66,37 +96,90 @@ export class Arithmetic {
     return this.#first ?? '';
   }
 
-  /** The instruction set with which workers that join have to compute; '': any. */
+  /** The instruction set with which workers have to compute; '': any, or on GPUs. */
   get isa(): string {
-    return this.#given ?? isaIn(this.description);
+    return this.#given ?? (isaIn(this.description) || (this.#possible?.[0] ?? ''));
   }
 
-  /** The first one is gone, and nobody computes with it: the next one decides. */
+  /** The first generation forms. */
+  fix(): void {
+    this.#isFixed = true;
+  }
+
+  /** The first one to stand by is gone, and nobody computes with it: the next one decides. */
   forget(): void {
     this.#first = this.#former;
+  }
+
+  /**
+   * A worker has joined.
+   *
+   * @param name What it is called: "worker local-1 (pid 4242 on host)".
+   * @param isFirst Whether there are no others.
+   */
+  join(name: string, { instructionSets: has, onlyIsa: only }: Processor, isFirst: boolean): Joined {
+    if (isFirst && !this.#isFixed) this.#beginAgain();
+    // One whose user asks for what its processor lacks says so itself, and ends.
+    const own = only === '' ? has : has.filter((isa) => isa === only);
+    if (own.length === 0) return NOTHING;
+    const before = this.isa;
+    const known = this.#isFixed ? null : this.#possible;
+    const possible = (known ?? (before === '' ? own : [before])).filter((isa) => own.includes(isa));
+    if (possible.length === 0) return { refusal: this.#refusal(own[0]!, has) };
+    this.#common = this.#common?.filter((isa) => has.includes(isa)) ?? has;
+    if (this.#isFixed) return NOTHING;
+
+    this.#possible = possible;
+    const [isa] = possible as [string];
+    const lowers = before !== '' && isa !== before;
+    if (lowers) this.#lower(before);
+    if (isa !== before) this.#because = `the ${only === '' ? 'best' : 'only one'} that ${name} may use`;
+    return { lowers, note: lowers || own[0] !== isa ? this.#note(isa) : null };
+  }
+
+  #beginAgain(): void {
+    this.forget();
     this.#common = null;
+    this.#possible = null;
   }
 
-  /** Takes a worker; or returns why it cannot take part. */
-  take({ arithmetic, instructionSets }: Pick<Standby, 'arithmetic' | 'instructionSets'>): string | null {
-    const own = isaIn(arithmetic);
-    const isOther = this.#given !== null && own !== '' && own !== this.#given;
-    if (isOther || arithmetic !== (this.#first ?? arithmetic)) {
-      const others = this.#first ?? `isa ${this.#given}`;
-      const what = `it computes with ${arithmetic}, and the others with ${others}, so the result would depend on who computes what`;
-      return `${what}. ${this.#hint(arithmetic, others, instructionSets)}`;
+  #lower(before: string): void {
+    this.#earlier.add(before);
+    this.forget();
+  }
+
+  /** Null: the user knows it. */
+  #note(isa: string): string | null {
+    if (this.#told === isa) return null;
+    this.#told = isa;
+    return `all workers compute with ${isa}, ${this.#because}`;
+  }
+
+  /** Whether a worker says this that has not heard yet that it is to build again. */
+  isEarlier(arithmetic: string): boolean {
+    const isa = isaIn(arithmetic);
+    return isa !== this.isa && this.#earlier.has(isa);
+  }
+
+  /** Takes a worker that stands by; or returns why it cannot take part. */
+  take(arithmetic: string): string | null {
+    const [own, { isa }] = [isaIn(arithmetic), this];
+    const isOther = own !== '' && isa !== '' && own !== isa;
+    if (!isOther && arithmetic === (this.#first ?? arithmetic)) {
+      this.#first = arithmetic;
+      return null;
     }
-    this.#first = arithmetic;
-    this.#common = this.#common?.filter((isa) => instructionSets.includes(isa)) ?? instructionSets;
-    return null;
+    const others = this.#first ?? `isa ${isa}`;
+    const hint = isOther ? `Start it again: it then computes with ${isa}` : sameProgram(arithmetic, others);
+    return `it computes with ${arithmetic}, and the others with ${others}, ${DEPENDS}. ${hint}`;
   }
 
-  /** What to do, so that a worker can take part. */
-  #hint(own: string, others: string, possible: readonly string[]): string {
-    const isa = isaIn(own);
-    if (isa === this.isa) return sameProgram(own, others);
-    if (possible.includes(this.isa)) return `Start it without ${ISA}=${isa}, which the run does not have`;
-    return restartHint(bestCommonIsa([possible, this.#common ?? possible]));
+  /** Why a worker cannot join that has not the instruction set of the others, and what to do so that it can. */
+  #refusal(own: string, has: readonly string[]): string {
+    const hint = has.includes(this.isa)
+      ? `Start it again, without ${ISA}=${own}`
+      : restartHint(bestCommonIsa([has, this.#common ?? has]));
+    return `it would compute with isa ${own}, and the others compute with isa ${this.isa}, ${DEPENDS}. ${hint}`;
   }
 }
 

@@ -26,6 +26,11 @@ export class ArrivingState implements Receiver {
     this.#broke = broke;
   }
 
+  /** Whether all pieces have come. */
+  get isComplete(): boolean {
+    return this.#arrived === this.#expected.length;
+  }
+
   open(bytes: number): Uint8Array {
     const piece = this.#expected[this.#arrived];
     const elements = piece === undefined ? 0 : piece.to - piece.from;
@@ -47,7 +52,7 @@ export class ArrivingState implements Receiver {
   }
 
   ended(error: Error | null): void {
-    if (this.#arrived === this.#expected.length) return;
+    if (this.isComplete) return;
     this.#broken = this.#broke(error?.message ?? 'the stream ended early');
     this.#wake();
   }

@@ -12,6 +12,7 @@ import type {
 } from '../rpc/proto.js';
 import type { Exit } from '../signals.js';
 import type { CheckpointRecord, MissedCheckpoint } from '../telemetry/record.js';
+import type { Processor } from './arithmetic.js';
 
 /** docs/guide/training.md has a sentence on each. */
 export const PHASES = [
@@ -42,6 +43,8 @@ export interface Settings {
   patienceMs: number;
   /** Sent to every worker that joins. */
   welcome: Welcome;
+  /** Whether GPUs compute. */
+  onGpus: boolean;
   /** Whether the workers must share memory: exchange is `shared`. */
   mustShare: boolean;
   /** Slots of a step. */
@@ -125,7 +128,7 @@ export type Event =
   | MessageEvent
   | { type: 'listening' }
   /** A worker joins; `newest` is the newest generation that it has heard of. */
-  | ({ type: 'joined'; newest?: number } & Member)
+  | ({ type: 'joined'; newest?: number } & Processor & Member)
   /** The worker's session ended. */
   | { type: 'lost'; id: string; reason: string }
   /** A launcher reports that the worker's process has ended, perhaps before it joined. */
@@ -147,8 +150,9 @@ export type Event =
   /** The staged checkpoint of the step has its final name. */
   | { type: 'published'; checkpoint: CheckpointRecord }
   /** It could not get it, and is removed. */
-  | { type: 'notFetched'; fetch: number; fault: Fault }
   | { type: 'notPublished'; step: number; fault: Fault }
+  /** The state for a checkpoint did not come whole: nothing of it is left, and the worker knows. */
+  | { type: 'notFetched'; fetch: number; fault: Fault }
   /** An action could not be carried out. */
   | { type: 'actionFailed'; fault: Fault }
   /** The moment is over for which the caller was asked to gather losses. */

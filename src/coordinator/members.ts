@@ -156,6 +156,12 @@ export class Members {
     Object.assign(this.#joined.get(id)!, { standby: true, ...built });
   }
 
+  /** None is on standby any more. Returns all who have joined. */
+  buildAgain(): string[] {
+    for (const joined of this.#joined.values()) joined.standby = false;
+    return [...this.#joined.keys()];
+  }
+
   /** Whether its memory is not as it was when it was built. */
   isOld(id: string): boolean {
     return this.#joined.get(id)?.isOld ?? false;

@@ -2,7 +2,7 @@
 import type { Fault } from '../fault.js';
 import type { Formed, FromCoordinator, Ready, Standby, Suspect } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
-import { Arithmetic } from './arithmetic.js';
+import { Arithmetic, type Processor } from './arithmetic.js';
 import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
 import { judgeReady, oddOnes } from './judge.js';
@@ -51,7 +51,8 @@ export class Membership {
     this.#steps = steps;
     this.#number = settings.lastGeneration;
     this.#sharing = new Sharing(settings.mustShare);
-    this.#arithmetic = new Arithmetic(settings.welcome.isa || null, settings.former?.arithmetic ?? null);
+    const { welcome, former, onGpus } = settings;
+    this.#arithmetic = new Arithmetic(welcome.isa || null, former?.arithmetic ?? null, onGpus);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -90,24 +91,37 @@ export class Membership {
   }
 
   /** @param newest The newest generation that it has heard of. */
-  join(member: Member, newest: number, now: number): Action[] {
+  join(member: Member, processor: Processor, newest: number, now: number): Action[] {
     const { id } = member;
-    const { workers, maxWorkers, welcome } = this.#settings;
+    const { workers, maxWorkers } = this.#settings;
     if (this.members.size >= maxWorkers) {
       const message = `worker ${id} is one too many: all ${maxWorkers} workers have joined`;
       return [{ type: 'refuse', id, message }];
     }
+    const isFirst = this.members.size === 0;
     this.#released.delete(id);
     this.members.join(member, now, newest);
     this.#newest = Math.max(this.#newest, newest);
     this.rendezvous.came(id);
+    const joined = this.#arithmetic.join(nameOf(member), processor, isFirst);
+    if ('refusal' in joined) return this.#refuse(id, joined.refusal, now);
     if (this.#generation === null && this.members.size === workers) this.rendezvous.begin(now);
-    return [this.send([id], { welcome: { ...welcome, isa: this.#arithmetic.isa } })];
+    const { lowers, note } = joined;
+    return [
+      ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
+      this.#welcome(lowers ? this.members.buildAgain() : [id]),
+    ];
+  }
+
+  #welcome(ids: readonly string[]): Action {
+    return this.send(ids, { welcome: { ...this.#settings.welcome, isa: this.#arithmetic.isa } });
   }
 
   standBy(id: string, standby: Standby, now: number): Action[] {
+    const { arithmetic } = standby;
     if (!this.#hasFormed && this.members.standby.length === 0) this.#arithmetic.forget();
-    const why = this.#arithmetic.take(standby);
+    if (this.#arithmetic.isEarlier(arithmetic)) return [];
+    const why = this.#arithmetic.take(arithmetic);
     if (why !== null) return this.#refuse(id, why, now);
     const { withoutRunFolder } = standby;
     // What a worker holds that was away while others have gone on is an older state.
@@ -182,10 +196,12 @@ export class Membership {
     ];
   }
 
-  /** A worker that has joined cannot take part, nor can another process in its place. */
+  /** A worker that has joined cannot take part, nor can another process in the place of one of the launcher. */
   #refuse(id: string, message: string, now: number): Action[] {
+    const isStranger = this.members.get(id)?.ownAccord ?? false;
     this.members.leave(id);
-    this.rendezvous.gone(id);
+    if (isStranger) this.rendezvous.forget(id);
+    else this.rendezvous.gone(id);
     return [{ type: 'refuse', id, message }, ...(this.#generation === null ? this.formIfFull(now) : [])];
   }
 
@@ -348,6 +364,7 @@ export class Membership {
     this.#gathering = false;
     this.#isHeldUp = false;
     this.#hasFormed = true;
+    this.#arithmetic.fix();
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
     const continues = this.#generation === null && this.#number > 1;
     this.#generation = generation;

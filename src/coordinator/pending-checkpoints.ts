@@ -77,10 +77,10 @@ export class PendingCheckpoints {
     return this.#fetches;
   }
 
-  /** Whether the state of this step is being fetched from the worker, or was. If that fails, a later offer counts. */
+  /** Whether the state of this step is being fetched from the worker. If that fails, a later offer counts. */
   isFetched(offered: Offered, id: string): boolean {
     const pending = this.#pending.get(offered.step);
-    if (pending?.writer !== id || pending.fetch === null) return false;
+    if (pending?.writer !== id || pending.fetch === null || pending.staged !== null) return false;
     pending.offeredAgain = offered;
     return true;
   }
@@ -186,10 +186,10 @@ export class PendingCheckpoints {
     const misses = lost.flatMap(([step]) =>
       step === committed ? [] : [this.#lose(step, 'the worker that wrote it is gone')],
     );
-    const others = [...this.#pending.values()].filter(({ writer }) => writer !== id);
+    const rest = [...this.#pending.values()].filter(({ writer, staged }) => writer !== id || staged !== null);
     // The name of what another one is writing is not known yet.
-    if (others.some(({ staged }) => staged === null)) return misses;
-    return [...misses, { type: 'sweep', keep: others.map(({ staged }) => staged!.folder) }];
+    if (rest.some(({ staged }) => staged === null)) return misses;
+    return [...misses, { type: 'sweep', keep: rest.map(({ staged }) => staged!.folder) }];
   }
 
   /**

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { type Retention, recoverStore, removeStaged, retainCheckpoints } from '../checkpoint/retention.js';
-import { publishCheckpoint } from '../checkpoint/store.js';
+import { publishCheckpoint, stagedIn } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
 import { faultPoint } from '../fault-points.js';
 import { freeBytes, reasonOf } from '../files/io.js';
@@ -61,9 +61,13 @@ export class Publisher {
     return { type: 'published', checkpoint };
   }
 
-  /** Removes what workers had staged that are gone. What cannot be removed is removed when the run ends. */
+  /**
+   * Removes what workers had staged that are gone. What this process is writing for one of them, it removes itself if it
+   * fails. What cannot be removed is removed when the run ends.
+   */
   sweep(keep: readonly string[]): void {
-    removeStaged(this.#root, (_, name) => !keep.includes(name)).catch((error) => {
+    const removes = (name: string) => !keep.includes(name) && stagedIn(name)?.pid !== process.pid;
+    removeStaged(this.#root, (_, name) => removes(name)).catch((error) => {
       this.#warn(`What was left of a checkpoint in ${this.#root} could not be removed: ${reasonOf(error)}`);
     });
   }

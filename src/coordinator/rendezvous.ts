@@ -81,7 +81,7 @@ export class Rendezvous {
     this.#former.delete(id);
   }
 
-  /** A worker of the coordinator before this one has ended, and is none of those that the run has now. */
+  /** A worker has ended or was refused that is none of those that the launcher has now. */
   forget(id: string): void {
     this.#away.delete(id);
     this.#former.delete(id);

@@ -154,11 +154,12 @@ export class RunState {
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
-    const { type: _, newest = 0, ...member } = event;
+    const { type: _, newest = 0, instructionSets, onlyIsa, ...member } = event;
     const { id } = member;
     const isKnown = this.#membership.members.has(id);
     const former = isKnown ? this.#lost(id, 'it has joined again', now, { mayLive: newest > 0 }) : [];
-    return this.#over === null ? [...former, ...this.#membership.join(member, newest, now)] : former;
+    if (this.#over !== null) return former;
+    return [...former, ...this.#membership.join(member, { instructionSets, onlyIsa }, newest, now)];
   }
 
   /** It stays until it is released, so that a signal to all workers still ends with a checkpoint. */

@@ -205,6 +205,7 @@ export class Run {
         patienceSeconds,
         isa: resolved.isa ?? '',
       },
+      onGpus: config.device === 'cuda',
       mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),
       steps: config.schedule.steps,

@@ -39,6 +39,8 @@ const SESSIONS_PER_CONNECTION = 1;
 /** How long a credential may be valid. */
 const MOST_SECONDS = 30 * 86_400;
 const MAX_TEXT = 256;
+/** The most texts of a Join. */
+const MOST_TEXTS = 64;
 /** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
 /** Longest text of what has failed. */
@@ -249,12 +251,13 @@ export class Sessions {
     newest: number,
   ): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
-    const { protocol, workerId, pid: _, ownAccord: __, ...texts } = join;
+    const { protocol, workerId, pid: _, ownAccord: __, instructionSets, ...names } = join;
     if (protocol !== PROTOCOL) {
       const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
       return [status.FAILED_PRECONDITION, details];
     }
-    const tooLong = [workerId, ...Object.values(texts)].some((text) => text.length > MAX_TEXT);
+    const texts = [workerId, ...instructionSets, ...Object.values(names)];
+    const tooLong = texts.length > MOST_TEXTS || texts.some((text) => text.length > MAX_TEXT);
     if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
     if (certified !== null && workerId !== certified) {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
@@ -295,10 +298,11 @@ function processOf({ machine, pid }: { machine?: string; pid?: number }): string
 
 /** The texts of a Join are names, which stand in the middle of lines. */
 function namesOf<T extends object>(join: T): T {
-  const fields = Object.entries(join).map(([key, value]) => [
-    key,
-    typeof value === 'string' ? printableLine(value) : value,
-  ]);
+  const line = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(line);
+    return typeof value === 'string' ? printableLine(value) : value;
+  };
+  const fields = Object.entries(join).map(([key, value]) => [key, line(value)]);
   return Object.fromEntries(fields) as T;
 }
 

@@ -90,8 +90,11 @@ export class StateFetcher {
       const fault = faultOf(error);
       if (error instanceof Lost) {
         await sleep(this.#options.lostMs ?? LOST_MS, null, { signal }).catch(() => {});
-        if (!signal.aborted) onEvent({ type: 'notFetched', fetch: number, fault });
-      } else if (!signal.aborted) {
+      }
+      if (signal.aborted) return;
+      if (error instanceof Lost || error instanceof BrokenOff) {
+        onEvent({ type: 'notFetched', fetch: number, fault });
+      } else {
         // The worker has sent it, and knows of no failure, whoever has ordered it since.
         const { code, message, hint } = fault;
         onEvent({ type: 'notSaved', id, notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
@@ -119,6 +122,10 @@ export class StateFetcher {
         content,
         this.#signs(member.id, step),
       );
+    } catch (error) {
+      if (error instanceof Lost || arriving.isComplete) throw error;
+      const { code, message, hint } = faultOf(error);
+      throw new BrokenOff(code, message, hint);
     } finally {
       close();
     }
@@ -173,6 +180,9 @@ async function pull(
 
 /** The state did not come. */
 class Lost extends OrchestratorError {}
+
+/** It could not be written before all of it had come: the worker sees that the transfer ends. */
+class BrokenOff extends OrchestratorError {}
 
 function lost(member: Member, step: number, why: string): Lost {
   const message = `The state after step ${step} did not come from ${nameOf(member)}, and no worker sees the run folder: ${why}`;

@@ -88,10 +88,18 @@ export interface NativeAddon {
   elementary: Elementary;
   /** An addon for tests has it; the one that trains has no such property. */
   faults?: NativeFaults;
-  /** The first call that computes chooses the kernels for good. Throws ERR_ISA where ORCHESTRATOR_ISA names others. */
+  /**
+   * The first call that computes chooses the kernels: those that ORCHESTRATOR_ISA names, or the best. Throws ERR_ISA
+   * where the processor lacks them.
+   */
   host(): HostInfo;
   /** Kernel sets that this processor can run, the best first. Chooses none. */
   instructionSets(): string[];
+  /**
+   * Computes with this kernel set from now on. Throws ERR_ISA where the processor lacks it, and ERR_INTERNAL where it is
+   * another one than that of an engine whose close() has not resolved.
+   */
+  useInstructionSet(isa: string): void;
   /**
    * The devices, indexed by the ordinal that EngineSpec.device means. Rejects with ERR_CUDA where there is
    * none, and says why.

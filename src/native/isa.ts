@@ -14,8 +14,13 @@ let isAdopted = false;
 
 /** Those with which this machine may compute, the best first: the one that the user asks for, or all. */
 export function possibleIsas(addon: Pick<NativeAddon, 'instructionSets'>): string[] {
-  const asked = isAdopted ? null : askedIsa();
-  return asked === null ? addon.instructionSets() : [asked];
+  const { instructionSets, onlyIsa } = offeredIsas(addon);
+  return onlyIsa === '' ? instructionSets : [onlyIsa];
+}
+
+/** The instruction sets of this machine, the best first, and the one that the user asks for; '': none. */
+export function offeredIsas(addon: Pick<NativeAddon, 'instructionSets'>) {
+  return { instructionSets: addon.instructionSets(), onlyIsa: isAdopted ? '' : (askedIsa() ?? '') };
 }
 
 /** The best instruction set that all of these processors have; null: there is none. */
@@ -26,14 +31,18 @@ export function bestCommonIsa(all: readonly (readonly string[])[]): string | nul
 
 /**
  * Lets this process, and those that it starts, compute with the instruction set of a run, if the processor has it
- * and the user asks for no other. It must come before the first call that computes, which chooses for good.
+ * and the user asks for no other. No engine may be open that computes with another one.
  *
  * @param isa null: the run has none yet.
  */
-export function adoptIsa(addon: Pick<NativeAddon, 'instructionSets'>, isa: string | null): void {
-  if (isa === null || askedIsa() !== null) return;
+export function adoptIsa(
+  addon: Pick<NativeAddon, 'instructionSets' | 'useInstructionSet'>,
+  isa: string | null,
+): void {
+  if (isa === null || (askedIsa() !== null && !isAdopted)) return;
   const [best, ...others] = addon.instructionSets();
-  if (isa === best || !others.includes(isa)) return;
+  if (isa === (askedIsa() ?? best) || ![best, ...others].includes(isa)) return;
+  addon.useInstructionSet(isa);
   process.env[ISA] = isa;
   isAdopted = true;
 }

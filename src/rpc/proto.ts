@@ -31,6 +31,7 @@ export type {
 } from './generated/orchestrator/v1/FromWorker.js';
 export type { Heartbeat__Output as Heartbeat } from './generated/orchestrator/v1/Heartbeat.js';
 export type { Invitation__Output as Invitation } from './generated/orchestrator/v1/Invitation.js';
+export type { Join__Output as Join } from './generated/orchestrator/v1/Join.js';
 export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';
 export type { Offered__Output as Offered } from './generated/orchestrator/v1/Offered.js';
 export type { Orders__Output as Orders } from './generated/orchestrator/v1/Orders.js';

@@ -5,7 +5,7 @@ import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { planFault, whenCut } from '../fault-points.js';
-import { adoptIsa } from '../native/isa.js';
+import { adoptIsa, offeredIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
@@ -13,8 +13,8 @@ import { offerSharedMemory } from './collective/shared.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
-import { CoordinatorSession, Stopped } from './session.js';
-import { buildSetup, describeArithmetic } from './setup.js';
+import { CoordinatorSession, Levelled, Stopped } from './session.js';
+import { buildSetup, describeArithmetic, type Held, type WorkerSetup } from './setup.js';
 import { startWatchdog } from './watchdog.js';
 
 /** Time for the coordinator to end the session of a worker that has failed. */
@@ -56,6 +56,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       ...addresses,
       sharedMemory: group?.address ?? '',
       ownAccord: options.ownAccord,
+      ...offeredIsas(native()),
     });
     if (options.ownAccord) note(`worker ${id} has joined the run in ${welcome.runDir}`);
     peers.expect(welcome.workers);
@@ -66,19 +67,13 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     async function work(): Promise<never> {
       // Workers of other machines have processors of their own.
       const sharing = (own === null ? null : options.localWorkers) ?? welcome.workers;
-      adoptIsa(native(), welcome.isa || null);
-      const setup = await buildSetup(welcome, sharing, options.data);
-      startWatchdog();
       const withoutRunFolder = own !== null && !seesRunFolder(welcome.runDir, own.authority);
+      const build = () => buildSetup(welcome, sharing, options.data);
+      const { setup, form: first } = await buildUntilFormed(session, withoutRunFolder, build);
+      startWatchdog();
       const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null);
-      const held = { step: null, isShared: false, isUsed: false, isRun: false };
-      const worker = { ...setup, session, saver, held };
-      const arithmetic = await describeArithmetic(setup);
-      const instructionSets = setup.gpu === null ? native().instructionSets() : [];
-      const standing = { withoutRunFolder, arithmetic, instructionSets };
-      session.standBy(() => ({ ...standing, holds: worker.held.isRun, shares: worker.held.isShared }));
-      for (;;) {
-        const form = await session.formation();
+      const worker = { ...setup, session, saver };
+      for (let form = first; ; form = await session.formation()) {
         if (session.generation === 1) planFault(id, () => native().faults);
         session.regrouped.addEventListener('abort', () => setup.engine.abortDevices(), { once: true });
         try {
@@ -94,6 +89,31 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   } finally {
     session.close();
     peers.close();
+  }
+}
+
+/**
+ * Builds with the instruction set of the run, and stands by until the first generation forms; again where workers join
+ * before that which have less.
+ */
+async function buildUntilFormed(
+  session: CoordinatorSession,
+  withoutRunFolder: boolean,
+  build: () => Promise<WorkerSetup>,
+) {
+  for (;;) {
+    adoptIsa(native(), session.takeIsa() || null);
+    const setup = await build();
+    const held: Held = { step: null, isShared: false, isUsed: false, isRun: false };
+    const standing = { withoutRunFolder, arithmetic: await describeArithmetic(setup) };
+    session.standBy(() => ({ ...standing, holds: held.isRun, shares: held.isShared }));
+    try {
+      return { setup: { ...setup, held }, form: await session.formation() };
+    } catch (error) {
+      if (!(error instanceof Levelled)) throw error;
+      await setup.engine.close();
+      setup.rows.close();
+    }
   }
 }
 

@@ -50,6 +50,13 @@ export class Regrouped extends Error {
   }
 }
 
+/** The run computes with another instruction set than this worker has built for: it is to build again. */
+export class Levelled extends Error {
+  constructor() {
+    super('the run computes with another instruction set');
+  }
+}
+
 /** Rejects with the reason when the signal is aborted. */
 export function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
@@ -85,6 +92,8 @@ export class CoordinatorSession {
   readonly #inbox: CoordinatorMessage[] = [];
   #join: NonNullable<FromWorker['join']> | null = null;
   #standby: (() => NonNullable<FromWorker['standby']>) | null = null;
+  /** The instruction set that it has taken on. */
+  #isa = '';
   /** The exit code with which it has asked to leave; null: it stays. */
   #leaving: number | null = null;
   #welcome: Welcome | null = null;
@@ -140,6 +149,17 @@ export class CoordinatorSession {
     return this.#present;
   }
 
+  /** The instruction set of the run, with which this worker builds now; '': any. */
+  takeIsa(): string {
+    this.#isa = this.#welcome!.isa;
+    return this.#isa;
+  }
+
+  /** Whether it is to build again. */
+  get #isLevelled(): boolean {
+    return this.#newest === 0 && this.#welcome!.isa !== this.#isa;
+  }
+
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
     this.#join = join;
     const welcome = new Promise<Welcome>((resolve) => {
@@ -158,11 +178,16 @@ export class CoordinatorSession {
     if (address !== null) this.#link = { address, proof: null };
     this.#connection = new Connection({
       link: this.#link,
-      join: { generation: this.#newest, join: this.#join },
+      join: { generation: this.#newest, join: this.#joining() },
       onMessage: (message) => this.#receive(message),
       onLost: (why, mayReturn) => this.#lost(why, mayReturn),
     });
     if (this.#welcome !== null) this.#watchAddress();
+  }
+
+  /** Who has been in a generation does not build again for another instruction set. */
+  #joining(): NonNullable<FromWorker['join']> {
+    return this.#newest === 0 ? this.#join! : { ...this.#join!, onlyIsa: this.#isa };
   }
 
   /** Where the coordinator listens now, if the run folder says another address than before; otherwise null. */
@@ -215,6 +240,11 @@ export class CoordinatorSession {
   }
 
   #onWelcome(welcome: Welcome): void {
+    if (this.#present) {
+      this.#welcome = welcome;
+      this.#standAgain();
+      return;
+    }
     clearTimeout(this.#patience);
     clearTimeout(this.#connecting);
     this.#present = true;
@@ -242,19 +272,25 @@ export class CoordinatorSession {
     // A coordinator that is to stop says so itself.
     this.#draining = false;
     this.#events.note?.('the coordinator is back; this worker has joined it with what it holds');
-    if (this.#standby !== null) this.send({ standby: this.#standby() });
+    this.#standAgain();
     if (this.#leaving !== null) this.send({ leave: { exitCode: this.#leaving } });
     this.#events.onReturn?.();
   }
 
   /**
-   * The worker may be given a place, from now on and by every coordinator that it joins.
+   * The worker may be given a place, from now on and by every coordinator that it joins, unless it is to build again.
    *
    * @param standby What it says then.
    */
   standBy(standby: () => NonNullable<FromWorker['standby']>): void {
     this.#standby = standby;
-    this.send({ standby: standby() });
+    this.#standAgain();
+  }
+
+  #standAgain(): void {
+    if (this.#isLevelled) this.#standby = null;
+    if (this.#standby === null) this.#wake();
+    else this.send({ standby: this.#standby() });
   }
 
   /** Asks to leave. Without a coordinator, the worker ends at once. */
@@ -277,9 +313,13 @@ export class CoordinatorSession {
     this.send({ failure: { code, message, hint: hint ?? '' } });
   }
 
-  /** Waits for the next generation and enters it. What is left of those before it is dropped. */
+  /**
+   * Waits for the next generation and enters it. What is left of those before it is dropped. Before the first one it
+   * rejects with Levelled if this worker is to build again.
+   */
   async formation(): Promise<Formation> {
     for (;;) {
+      if (this.#isLevelled) throw new Levelled();
       const last = this.#inbox.findLastIndex(({ form }) => form);
       if (last >= 0) {
         const { generation, form } = this.#inbox.splice(0, last + 1).at(-1)!;

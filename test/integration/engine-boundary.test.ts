@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
 import { native } from '../../src/native/load.js';
+import { probeArithmetic } from '../../src/worker/probe.js';
 import { engineSpec, openEngine, SMALL } from '../support/engines.js';
 import { temporaryFolder } from '../support/folders.js';
 import { nothingToDo } from '../support/samples.js';
@@ -171,6 +172,29 @@ describe('close()', () => {
     expect(stdout).toBe('ERR_HANDLE\n');
     expect(status).toBe(0);
   });
+});
+
+test('a process computes with another instruction set as soon as no engine is open, with the bits of that set', async () => {
+  const { isa } = native().host();
+  const probes: string[] = [];
+  const sets = native().instructionSets();
+  for (const other of [...sets, ...sets]) {
+    native().useInstructionSet(other);
+    expect(native().host().isa).toBe(other);
+    probes.push(await probeArithmetic(engineSpec()));
+  }
+  expect(probes.slice(sets.length)).toEqual(probes.slice(0, sets.length));
+  // Those of ARM64 differ in bf16 alone.
+  if (sets.length > 1 && process.arch === 'x64') expect(probes[0]).not.toBe(probes.at(-1));
+  const engine = await openEngine();
+  native().useInstructionSet(sets.at(-1)!);
+  const refused = (isa: string, code: string) =>
+    expect(() => native().useInstructionSet(isa)).toThrow(expect.objectContaining({ code }));
+  if (sets.length > 1) refused(sets[0]!, 'ERR_INTERNAL');
+  refused('none', 'ERR_ISA');
+  await engine.close();
+  native().useInstructionSet(isa);
+  expect(native().host().isa).toBe(isa);
 });
 
 test('a state and a copy of it are seen alike, and a digest is of all of it', async () => {

@@ -11,7 +11,7 @@
 import type { Action, Event, Settings } from '../../src/coordinator/events.js';
 import { RunState } from '../../src/coordinator/rule.js';
 import type { FromCoordinator, Orders, Prepared, Ready } from '../../src/rpc/proto.js';
-import { gathered, HEARTBEAT } from './rule-script.js';
+import { gathered, HEARTBEAT, SAYS_NOTHING } from './rule-script.js';
 
 /** The file with what the coordinator does in place of what it says. */
 export function replay(text: string): string {
@@ -37,6 +37,7 @@ function settingsOf(text: string): Settings {
     maxWorkers: 99,
     patienceMs: 60_000,
     welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
+    onGpus: false,
     mustShare: false,
     totalSlots: numbers.slots ?? workers,
     steps: numbers.steps ?? 9,
@@ -161,7 +162,6 @@ class Script {
           standby: {
             withoutRunFolder: false,
             arithmetic: '',
-            instructionSets: [],
             holds: command === 'holding',
             shares: false,
           },
@@ -286,5 +286,5 @@ function describeMessage({ welcome, waiting, form, sync, start, commit, stop }: 
 
 function joined(id: string): Extract<Event, { type: 'joined' }> {
   const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
-  return { type: 'joined', id, host: id, pid: 1, ...addresses };
+  return { type: 'joined', id, host: id, pid: 1, ...addresses, ...SAYS_NOTHING };
 }

@@ -1,5 +1,6 @@
 /** The rule of a run of two workers, and what they say to it. */
 import { expect } from 'vitest';
+import type { Processor } from '../../src/coordinator/arithmetic.js';
 import type { Action, Event, Settings } from '../../src/coordinator/events.js';
 import { RunState } from '../../src/coordinator/rule.js';
 import type { Heartbeat, Prepared, Ready } from '../../src/rpc/proto.js';
@@ -10,6 +11,7 @@ export const SETTINGS: Settings = {
   maxWorkers: 2,
   patienceMs: 60_000,
   welcome: { configJson: '{}', workers: 2, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
+  onGpus: false,
   mustShare: false,
   totalSlots: 3,
   steps: 6,
@@ -20,6 +22,9 @@ export const SETTINGS: Settings = {
   resumePath: '',
   resumeStep: 0,
 };
+
+/** Of a worker that does not say with what it can compute. */
+export const SAYS_NOTHING: Processor = { instructionSets: [], onlyIsa: '' };
 
 /** The heartbeat of a worker that has nothing to do. */
 export const HEARTBEAT: Heartbeat = { validated: 0, stage: 'IDLE', ticks: 0 };
@@ -73,18 +78,15 @@ export class Script {
     );
   }
 
-  join(id: string, ownAccord = false): Action[] {
+  /** @param instructionSets Those of its processor; none: it does not say. */
+  join(id: string, instructionSets: string[] = [], onlyIsa = '', ownAccord = false): Action[] {
     const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: `m/${id}` };
-    return this.event({ type: 'joined', id, host: 'h', pid: 100 + id.length, ...addresses, ownAccord });
+    const member = { id, host: 'h', pid: 100 + id.length, ...addresses, ownAccord };
+    return this.event({ type: 'joined', ...member, instructionSets, onlyIsa });
   }
 
-  standby(
-    id: string,
-    withoutRunFolder = false,
-    arithmetic = 'isa avx2',
-    instructionSets = ['avx2', 'generic'],
-  ): Action[] {
-    const standby = { withoutRunFolder, arithmetic, instructionSets, holds: false, shares: false };
+  standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {
+    const standby = { withoutRunFolder, arithmetic, holds: false, shares: false };
     return this.event({ type: 'standby', id, standby });
   }
 

@@ -50,6 +50,18 @@ test('of several faults, a process takes its own, and gives those of native code
   expect(() => planFault('v', addon, 'w:reduce:3:kill,v:updating:4:cut')).toThrow('"v:updating:4:cut"');
 });
 
+test('a process may have several faults, one of them of native code', () => {
+  const killed = vi.spyOn(process, 'kill').mockReturnValue(true);
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const addon = () => ({ points: ['updating'], plan: vi.fn() });
+  planFault('w', addon, 'w:reduce:3:stop,w:updating:4:kill,w:prepared:4:kill');
+  faultPoint('reduce', 3);
+  faultPoint('prepared', 4);
+  faultPoint('prepared', 4);
+  expect(killed.mock.calls.map(([, signal]) => signal)).toEqual(['SIGSTOP', 'SIGKILL']);
+  expect(() => planFault('w', addon, 'w:updating:3:kill,w:updating:4:kill')).toThrow(/more than one fault/);
+});
+
 /** Names that the points leave in the symbols and texts of an addon. */
 const traces = (path: string) => {
   const bytes = readFileSync(path);

@@ -37,14 +37,14 @@ export class Coordinator {
   /** Staged checkpoints that are getting their names. */
   readonly #publishing: Saved[] = [];
   #publisherFree = 0;
-  /** The last published checkpoint; step 0: none. */
-  #checkpoint: { step: number; path: string };
+  /** The last published checkpoint, and the instruction set that its manifest names; step 0: none. */
+  #checkpoint: { step: number; path: string; isa: string };
 
   constructor(world: World, tell: ((line: string) => void) | null) {
     this.#world = world;
     this.#tell = tell;
-    const { resumeStep: step, resumePath: path } = world.settings;
-    this.#checkpoint = { step, path };
+    const { resumeStep: step, resumePath: path, welcome } = world.settings;
+    this.#checkpoint = { step, path, isa: welcome.isa! };
     this.#state = new RunState(world.settings);
     this.#records = new Records(world.witness, world.settings.lastGeneration);
   }
@@ -127,17 +127,18 @@ export class Coordinator {
     this.isAway = false;
     this.#publisherFree = world.clock.now;
     world.lastFault = world.clock.now;
-    const { step, path } = this.#checkpoint;
+    const { step, path, isa } = this.#checkpoint;
     if (step === world.settings.steps) {
       this.end = { type: 'end', exitCode: 0, reason: 'nothing is left to do', fault: null };
       return;
     }
-    const resumed = { resumeStep: step, resumePath: path };
+    const resumed = { resumeStep: step, resumePath: path, welcome: { ...world.settings.welcome, isa } };
     const { lastGeneration, former } = this.#records.left();
     const members = byLaunch ? world.living(former.members) : former.members;
+    const arithmetic = members.length > 0 ? former.arithmetic : null;
     this.#state = new RunState({
       ...{ ...world.settings, ...resumed, lastGeneration },
-      former: { ...former, members },
+      former: { ...former, members, arithmetic },
     });
     this.begin();
     if (byLaunch) world.launchAgain(members);
@@ -161,8 +162,10 @@ export class Coordinator {
         break;
       }
       case 'cut':
-      case 'refuse':
         world.cut(action.id);
+        break;
+      case 'refuse':
+        world.refuse(action.id);
         break;
       case 'journal':
         this.#records.journal(action);
@@ -255,9 +258,10 @@ export class Coordinator {
     });
   }
 
-  #named({ step, folder }: Saved): { step: number; path: string } {
+  #named({ step, folder }: Saved): { path: string } {
     this.#world.witness.publishes({ step, value: Number(folder) });
-    this.#checkpoint = { step, path: `${step}:${folder}` };
+    const isa = this.#records.arithmetic?.replace('isa ', '') ?? '';
+    this.#checkpoint = { step, path: `${step}:${folder}`, isa };
     return this.#checkpoint;
   }
 }

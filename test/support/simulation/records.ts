@@ -12,6 +12,9 @@ export class Records {
   #generation: number;
   #members: readonly string[] = [];
   #begun = false;
+  /** What the bits of the sums of this generation depend on, and of the one that has started last. */
+  #forming = '';
+  arithmetic: string | null = null;
   /** The coordinator has not started a generation yet. */
   #isFirst = true;
 
@@ -20,8 +23,9 @@ export class Records {
     this.#generation = lastGeneration;
   }
 
-  journal({ generation }: ActionOf<'journal'>): void {
+  journal({ generation, arithmetic }: ActionOf<'journal'>): void {
     if (this.#begun) this.#generation = generation;
+    this.#forming = arithmetic;
   }
 
   /** The first generation of a coordinator begins after a step: what was recorded of later ones is cut off. */
@@ -31,6 +35,7 @@ export class Records {
     this.#begun = true;
     this.#generation = generation;
     this.#members = members;
+    this.arithmetic = this.#forming;
   }
 
   /** A step that is committed again gives what it gave before. */
@@ -46,7 +51,7 @@ export class Records {
     this.#isFirst = true;
     const former = {
       members: this.#members,
-      arithmetic: null,
+      arithmetic: this.arithmetic,
       committed,
       validated: (upTo: number) =>
         Math.max(published.at(-1) ?? 0, ...validated.filter((step) => step <= upTo)),

@@ -14,10 +14,12 @@ export function next({ step, value }: State): State {
   return { step: step + 1, value: Math.imul(value ^ (step + 0x9e3779b9), 0x85ebca6b) >>> 0 };
 }
 
-/** What each member held when a generation formed, and what it holds when it starts. */
-interface Started {
+/** What a member held when a generation formed, and what it holds when it starts. */
+export interface Started {
   before: number | null;
   state: State | null;
+  /** The instruction set with which it computes. */
+  isa: string;
 }
 
 export class Witness {
@@ -28,11 +30,14 @@ export class Witness {
   /** How many generations have started. */
   generations = 0;
   #generation = 0;
+  /** The instruction set with which the last generation computes. */
+  #isa: string | null = null;
   readonly #truth: State[] = [INITIAL];
 
-  /** The run begins with the checkpoint of a step. Returns its path. */
-  resumes(step: number): string {
+  /** The run begins with the checkpoint of a step, computed with this instruction set, or ''. Returns its path. */
+  resumes(step: number, isa: string): string {
     this.committed = step;
+    this.#isa = isa || null;
     this.published.push(step);
     return `${step}:${this.truth(step)}`;
   }
@@ -71,11 +76,14 @@ export class Witness {
     this.#must(step <= this.committed, `step ${step} was applied before it was committed`);
   }
 
-  /** All that are ready hold one state, and no committed step that one of them held is lost. */
+  /** All that are ready hold one state and compute alike, and no committed step that one of them held is lost. */
   starts(generation: number, from: number, members: readonly Started[]): void {
     this.generations++;
     this.#generation = generation;
-    for (const { before, state } of members) {
+    // A run that has lost all that it had begins again, with another one perhaps.
+    if (from === 0 || this.#isa === null) this.#isa = members[0]!.isa;
+    for (const { before, state, isa } of members) {
+      this.#must(isa === this.#isa, `generation ${generation} computes with ${isa}, not ${this.#isa}`);
       this.#must(state?.step === from, `generation ${generation} starts from ${from}, not ${state?.step}`);
       this.#must(state?.value === this.truth(from), `generation ${generation} starts from a wrong state`);
       this.#must((before ?? 0) <= from, `generation ${generation} starts from ${from} and loses ${before}`);

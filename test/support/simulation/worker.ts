@@ -41,7 +41,8 @@ export class Worker {
   isOrphan = false;
   /** It has asked to leave. */
   leaving = false;
-  /** It has built its engine. */
+  /** The instruction set that it has taken on, and whether it has built its engine with it. */
+  isa = '';
   #built = false;
   /** What it holds is the state of the run, as a generation has started with it, or a member of one has given it. */
   #isRun = false;
@@ -89,19 +90,27 @@ export class Worker {
     const generation = Number(message.generation);
     if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
     else if (message.drain) this.#draining = true;
-    else if (message.welcome) this.#welcomed();
+    else if (message.welcome) this.#welcomed(message.welcome.isa!);
     else if (message.declined) this.#declined(Number(message.declined.number));
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
   }
 
-  /** By its first coordinator, or by one that has taken the place of another. */
-  #welcomed(): void {
+  /**
+   * By its first coordinator, or by one that has taken the place of another; or before the first generation, because it
+   * is to compute with another instruction set.
+   */
+  #welcomed(isa: string): void {
     this.#draining = false;
+    if (this.generation === 0 && isa !== this.isa) {
+      this.isa = isa;
+      this.#built = false;
+    }
     this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
+      if (this.generation === 0 && isa !== this.isa) return;
       this.#built = true;
-      const withoutRunFolder = !this.sees;
-      this.say('standby', { holds: this.#isRun, shares: this.shared !== null, withoutRunFolder });
+      const standing = { withoutRunFolder: !this.sees, arithmetic: `isa ${this.isa}` };
+      this.say('standby', { ...standing, holds: this.#isRun, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
       this.#remind();
     });

@@ -8,7 +8,7 @@ import { Clock } from './clock.js';
 import { Coordinator } from './coordinator.js';
 import { Meeting } from './memory.js';
 import { type Arrived, Network } from './network.js';
-import { type State, Witness } from './witness.js';
+import { type Started, type State, Witness } from './witness.js';
 import { type Offer, type Said, Worker } from './worker.js';
 
 const HEARTBEAT_MS = 500;
@@ -16,6 +16,9 @@ const HEARTBEAT_MS = 500;
 const END_MS = 300_000;
 /** A launcher waits so long for a worker of the one before that lives. */
 const RETURN_MS = 15_000;
+
+/** The instruction sets of processors, the best first. */
+const INSTRUCTION_SETS = ['avx512', 'avx2', 'generic'];
 
 const isLaunched = (id: string) => id.startsWith('w');
 
@@ -28,6 +31,8 @@ interface Session {
   /** The coordinator is dead, but what it has sent still arrives. */
   lingers: boolean;
   arrived: Arrived;
+  /** How many times the worker was welcomed, which of these has come last, and with which instruction set. */
+  welcomes: { sent: number; taken: number; isa: string };
 }
 
 export class World {
@@ -56,6 +61,11 @@ export class World {
   /** Whether workers offer to share memory, and whether some of them cannot. */
   readonly shares: boolean;
   readonly unable: boolean;
+  /** Whether processors differ, and the instruction sets of each worker's. */
+  readonly #isMixed: boolean;
+  readonly #processors = new Map<string, readonly string[]>();
+  /** How often those that had joined had to build again. */
+  lowered = 0;
   /** Which workers do not see the run folder. */
   readonly blind: 'none' | 'some' | 'all';
   readonly #meetings = new Map<string, Meeting>();
@@ -78,12 +88,16 @@ export class World {
     const workers = 1 + this.below(5);
     const min = 1 + (this.chance(0.3) ? this.below(workers) : 0);
     const resumed = this.chance(0.15) ? 1 + this.below(3) : 0;
+    this.#isMixed = this.chance(0.3);
+    // All have that of the checkpoint.
+    const isa = this.#isMixed && resumed > 0 ? 'generic' : '';
     this.settings = {
       workers,
       minWorkers: min,
       maxWorkers: workers + 3,
       patienceMs: 15_000,
-      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa: '' },
+      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa },
+      onGpus: false,
       mustShare: false,
       totalSlots: workers + this.below(4),
       steps: resumed + 1 + this.below(12),
@@ -91,7 +105,7 @@ export class World {
       validateEvery: this.below(3),
       configHash: 'c',
       lastGeneration: this.below(3),
-      resumePath: resumed === 0 ? '' : this.witness.resumes(resumed),
+      resumePath: resumed === 0 ? '' : this.witness.resumes(resumed, isa),
       resumeStep: resumed,
     };
     this.network = new Network(this);
@@ -155,7 +169,11 @@ export class World {
     const { generation } = worker;
     const deliver = () => {
       if (this.#sessions.get(worker.id) !== session || !session.open) return;
-      if (event.type === 'standby' || event.type === 'leave') worker.heard[event.type] ??= this.clock.now;
+      // One that is to build again does not stand by.
+      const isEarlier =
+        event.type === 'standby' && event.standby.arithmetic !== `isa ${session.welcomes.isa}`;
+      if ((event.type === 'standby' || event.type === 'leave') && !isEarlier)
+        worker.heard[event.type] ??= this.clock.now;
       if (isCurrent(event, generation, this.coordinator.state.generation)) this.coordinator.happens(event);
     };
     this.network.transmit(session, 'up', deliver);
@@ -256,9 +274,9 @@ export class World {
   }
 
   /** What these held when their generation formed, and hold now. */
-  heldBy(ids: readonly string[]): { before: number | null; state: State | null }[] {
+  heldBy(ids: readonly string[]): Started[] {
     const workers = ids.map((id) => this.#sessions.get(id)!.worker);
-    return workers.map(({ before, held }) => ({ before, state: held }));
+    return workers.map(({ before, held, isa }) => ({ before, state: held, isa }));
   }
 
   /** Whether the disk refuses what is written now. */
@@ -323,8 +341,18 @@ export class World {
   #send(id: string, message: FromCoordinator): void {
     const session = this.#sessions.get(id);
     if (!session?.open) return;
+    const { welcomes } = session;
+    const welcome = message.welcome ? ++welcomes.sent : null;
+    if (message.welcome) {
+      if (welcome! > 1) this.lowered++;
+      welcomes.isa = message.welcome.isa!;
+      session.worker.heard.standby = null;
+    }
     const deliver = () => {
       const { worker } = session;
+      // No connection brings an older one after a newer one.
+      if (welcome !== null && welcome < welcomes.taken) return;
+      welcomes.taken = welcome ?? welcomes.taken;
       if (!(session.open || session.lingers) || this.#sessions.get(id) !== session) return;
       if (!worker.alive) return;
       const frozen = worker.frozenUntil - this.clock.now;
@@ -332,6 +360,12 @@ export class World {
       else worker.receive(message);
     };
     this.network.transmit(session, 'down', deliver);
+  }
+
+  /** It cannot take part, and no other process of the name can. */
+  refuse(id: string): void {
+    if (isLaunched(id)) this.wasShort = true;
+    this.cut(id);
   }
 
   /** The coordinator has ended the session; the process notices, and ends. */
@@ -377,7 +411,8 @@ export class World {
   }
 
   #session(worker: Worker, open: boolean): Session {
-    return { worker, open, cut: false, lingers: false, arrived: { up: 0, down: 0 } };
+    const none = { arrived: { up: 0, down: 0 }, welcomes: { sent: 0, taken: 0, isa: '' } };
+    return { worker, open, cut: false, lingers: false, ...none };
   }
 
   /** The process joins the coordinator as soon as there is one. */
@@ -395,8 +430,21 @@ export class World {
       this.#sessions.set(id, this.#session(worker, true));
       const newest = worker.generation;
       const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
-      this.coordinator.happens({ type: 'joined', id, newest, host: 'h', pid: 1, ...addresses });
+      const processor = {
+        instructionSets: [...this.#processorOf(id)],
+        onlyIsa: newest > 0 ? worker.isa : '',
+      };
+      const member = { id, host: 'h', pid: 1, ...addresses, ownAccord: !isLaunched(id) };
+      this.coordinator.happens({ type: 'joined', newest, ...member, ...processor });
     });
+  }
+
+  /** The instruction sets of its processor, which is the same for all processes of a name. */
+  #processorOf(id: string): readonly string[] {
+    const known = this.#processors.get(id);
+    const isas = known ?? INSTRUCTION_SETS.slice(this.#isMixed ? this.below(INSTRUCTION_SETS.length) : 0);
+    this.#processors.set(id, isas);
+    return isas;
   }
 
   #ends(worker: Worker, exit: { code: number | null; signal: 'SIGKILL' | null }, restarts: boolean): void {

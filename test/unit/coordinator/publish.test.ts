@@ -1,9 +1,10 @@
 /** The coordinator with its files and sessions, and workers that are played: what is published, and when. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { stageCheckpoint } from '../../../src/checkpoint/store.js';
 import { loadConfigWithSources } from '../../../src/config/load.js';
+import { Publisher } from '../../../src/coordinator/publisher.js';
 import { startCoordinator } from '../../../src/coordinator/run.js';
 import { canonicalHash } from '../../../src/files/hash.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
@@ -32,6 +33,13 @@ beforeEach(() => {
 });
 afterEach(() => {
   for (const session of sessions) session.close();
+});
+
+test('what this process writes for a worker that is gone is not removed with what others have staged', async () => {
+  const names = [process.pid, 1].map((pid) => `.partial-step-00000004-${pid}-0a1b2c3d`);
+  for (const name of names) mkdirSync(join(root, name), { recursive: true });
+  new Publisher(runDir, { keep: 1, keepEvery: 0, keepBest: false }, new Map(), () => {}).sweep([]);
+  await expect.poll(() => readdirSync(root)).toEqual([names[0]]);
 });
 
 /** A coordinator whose two workers, by rank, train. */

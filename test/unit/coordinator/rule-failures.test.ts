@@ -55,7 +55,7 @@ describe('failures', () => {
       const script = new Script({ workers: 1 });
       script.join('a');
       script.standby('a');
-      script.join('b', came);
+      script.join('b', [], '', came);
       script.standby('b');
       script.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: false });
       expect(script.state.places).toMatchObject([{ id: 'b' }]);

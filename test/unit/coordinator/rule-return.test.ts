@@ -10,6 +10,7 @@ import {
   prepared,
   ready,
   reason,
+  SAYS_NOTHING,
   Script,
   sent,
 } from '../../support/rule-script.js';
@@ -33,7 +34,7 @@ class Returning extends Script {
 
   joins(id: string, newest: number): Action[] {
     const addresses = { dataAddress: `${id}:1`, localAddress: id, machine: 'm', sharedMemory: '' };
-    return this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
+    return this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses, ...SAYS_NOTHING });
   }
 
   /** It joins, and stands by with the state of the run. */
@@ -42,7 +43,6 @@ class Returning extends Script {
     const standby = {
       withoutRunFolder: false,
       arithmetic: 'isa avx2',
-      instructionSets: ['avx2'],
       holds: true,
       shares: false,
     };
@@ -80,8 +80,11 @@ const started = (actions: Action[]) => actions.find((action) => action.type === 
 test('a worker that comes before them has to compute as they do', () => {
   const run = new Returning();
   expect(sent(run.join('c'))).toMatchObject([{ message: { welcome: { isa: 'avx2' } } }]);
-  expect(run.standby('c', false, 'isa avx512', ['avx512', 'avx2'])).toContainEqual(
+  expect(run.standby('c', false, 'isa avx512')).toContainEqual(
     expect.objectContaining({ type: 'refuse', id: 'c' }),
+  );
+  expect(run.join('d', ['generic'])).toContainEqual(
+    expect.objectContaining({ type: 'refuse', id: 'd', message: expect.stringContaining('isa avx2') }),
   );
   run.returns('a');
   expect(run.returns('b')).toContainEqual(
@@ -252,13 +255,12 @@ test('workers that share a state and all lose their sessions go on with it: no o
   for (const id of ['a', 'b']) run.event({ type: 'formed', id, formed });
   for (const id of ['a', 'b']) run.event({ type: 'ready', id, ready: ready() });
   for (const id of ['a', 'b']) run.event({ type: 'lost', id, reason: 'reset' });
-  const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm' };
+  const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm', ...SAYS_NOTHING };
   const newest = 5;
   for (const id of ['a', 'b']) run.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses });
   const standby = {
     withoutRunFolder: false,
     arithmetic: 'isa avx2',
-    instructionSets: ['avx2'],
     holds: true,
     shares: true,
   };
@@ -275,12 +277,11 @@ test.each([true, false])(
     const formed = { device: null, sharing: { problem: '' }, held: null };
     for (const id of ['a', 'b']) run.event({ type: 'formed', id, formed });
     for (const id of ['a', 'b']) run.event({ type: 'ready', id, ready: ready() });
-    const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm' };
+    const addresses = { dataAddress: '', localAddress: '', machine: 'm', sharedMemory: 'm', ...SAYS_NOTHING };
     run.event({ type: 'joined', id: 'c', host: 'h', pid: 1, newest: 1, ...addresses });
     const standby = {
       withoutRunFolder: false,
       arithmetic: 'isa avx2',
-      instructionSets: ['avx2'],
       holds: false,
     };
     const cut = expect.objectContaining({ type: 'cut', id: 'c' });
@@ -293,10 +294,16 @@ test.each([true, false])(
 test('whoever shares memory without a state does not stay beside one that holds it', () => {
   const run = new Returning({ members: ['a'] });
   const stray = () => {
-    const addresses = { dataAddress: 'c', localAddress: 'c', machine: 'm', sharedMemory: '' };
+    const addresses = {
+      dataAddress: 'c',
+      localAddress: 'c',
+      machine: 'm',
+      sharedMemory: '',
+      ...SAYS_NOTHING,
+    };
     run.event({ type: 'joined', id: 'c', host: 'h', pid: 1, newest: 8, ...addresses });
     const memory = { holds: false, shares: true };
-    const built = { withoutRunFolder: false, arithmetic: 'isa avx2', instructionSets: ['avx2'] };
+    const built = { withoutRunFolder: false, arithmetic: 'isa avx2' };
     return run.event({ type: 'standby', id: 'c', standby: { ...built, ...memory } });
   };
   const cut = expect.objectContaining({ type: 'cut', id: 'c' });

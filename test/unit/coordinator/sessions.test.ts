@@ -65,6 +65,8 @@ test.each<[string, FromWorker, status]>([
   ],
   ['holds the state from before', { generation: 1, join: JOIN }, status.FAILED_PRECONDITION],
   ['malformed Join', { join: { ...JOIN, host: 'h'.repeat(257) } }, status.INVALID_ARGUMENT],
+  ['malformed Join', { join: { ...JOIN, instructionSets: ['i'.repeat(257)] } }, status.INVALID_ARGUMENT],
+  ['malformed Join', { join: { ...JOIN, instructionSets: Array(99).fill('i') } }, status.INVALID_ARGUMENT],
 ])('a connection is refused: %s', async (details, message, code) => {
   expect(await connect(message).end).toMatchObject({ code, details: expect.stringContaining(details) });
   expect(refused).toEqual([expect.stringContaining(details)]);
@@ -139,10 +141,11 @@ test('messages of earlier generations are left out and those of later ones refus
 
 test('no text of a worker controls a terminal', async () => {
   const failure = { code: 'ERR_X', message: 'line\nred \u001b[31m\u0007\u202e', hint: '\r' };
-  connect({ join: { ...JOIN, workerId: 'a\u001b]0;b', host: '\u009bh\nerror: x' } }, { failure });
+  const names = { workerId: 'a\u001b]0;b', host: '\u009bh\nerror: x', instructionSets: ['avx2\nx'] };
+  connect({ join: { ...JOIN, ...names } }, { failure });
   await eventually(2);
   expect(events).toMatchObject([
-    { type: 'joined', id: 'a]0;b', host: 'h error: x' },
+    { type: 'joined', id: 'a]0;b', host: 'h error: x', instructionSets: ['avx2 x'] },
     { type: 'failure', failure: { code: 'ERR_X', message: 'line\nred [31m', hint: '' } },
   ]);
 });

@@ -1,5 +1,5 @@
 /** The state of a worker that does not see the run folder, over TLS, into a checkpoint that the coordinator writes. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { encodeMetadata, readManifest } from '../../../src/checkpoint/manifest.js';
@@ -149,6 +149,19 @@ test('a worker that sends too little costs that checkpoint', async () => {
     fault: { code: 'ERR_CHECKPOINT_WRITE', message: expect.stringContaining('the stream ended early') },
   });
   expect(readdirSync(join(runDir, 'checkpoints'))).toEqual([]);
+});
+
+test('one that cannot be written before all of it has come is told as one that broke off', async () => {
+  const { server, runDir, events, fetcher, member } = await run();
+  // It is in the way of the folder.
+  writeFileSync(join(runDir, 'checkpoints'), '');
+  let fetched: Promise<void> | undefined;
+  const offered = server.offers.offer(STEP, await pieces(), () => {
+    fetched = fetcher.fetch(member, OFFERED, 7);
+  });
+  await expect(offered).rejects.toThrow('did not reach the coordinator');
+  await fetched;
+  expect(events).toMatchObject([{ type: 'notFetched', fetch: 7, fault: { code: 'ERR_CHECKPOINT_WRITE' } }]);
 });
 
 test('when the run ends during a transfer, nothing of it is written any more', async () => {

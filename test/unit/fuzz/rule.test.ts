@@ -46,7 +46,6 @@ const BODIES = {
     arithmetic: text,
     holds: fc.boolean(),
     shares: fc.boolean(),
-    instructionSets: list(text),
   }),
   formed: fc.record({
     device: fc.option(fc.record({ gpu: text, library: text, uniqueId: text, problem: text })),
@@ -127,7 +126,10 @@ const happening: fc.Arbitrary<(run: Script) => Action[]> = fc.oneof(
       ),
     ),
   },
-  { weight: 1, arbitrary: fc.constant((run: Script) => run.join('b')) },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(list(text), text).map((isas) => (run: Script) => run.join('b', ...isas)),
+  },
   {
     weight: 2,
     arbitrary: fc

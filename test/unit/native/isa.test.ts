@@ -1,11 +1,18 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { isaOfRun, lacksIsa } from '../../../src/coordinator/arithmetic.js';
-import { adoptIsa, askedIsa, bestCommonIsa, possibleIsas } from '../../../src/native/isa.js';
+import { adoptIsa, askedIsa, bestCommonIsa, offeredIsas, possibleIsas } from '../../../src/native/isa.js';
 import { native } from '../../../src/native/load.js';
 import { PLAINEST_ISA } from '../../support/plainest-isa.js';
 
 const SETS = ['avx512', 'avx2', 'generic'];
-const addon = { instructionSets: () => SETS };
+/** What the addon computes with. */
+let used = '';
+const addon = {
+  instructionSets: () => SETS,
+  useInstructionSet: (isa: string) => {
+    used = isa;
+  },
+};
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -39,14 +46,19 @@ describe('the instruction set of a run', () => {
     adoptIsa(addon, 'avx2');
     expect(askedIsa()).toBe('generic');
     expect(possibleIsas(addon)).toEqual(['generic']);
+    expect(offeredIsas(addon)).toEqual({ instructionSets: SETS, onlyIsa: 'generic' });
     vi.stubEnv('ORCHESTRATOR_ISA', '');
     for (const isa of [null, 'avx512', 'neon']) {
       adoptIsa(addon, isa);
       expect(askedIsa()).toBeNull();
     }
-    adoptIsa(addon, 'avx2');
-    expect(askedIsa()).toBe('avx2');
-    expect(possibleIsas(addon)).toEqual(SETS);
+    expect(used).toBe('');
+    for (const isa of ['avx2', 'generic', 'avx512', 'avx2']) {
+      adoptIsa(addon, isa);
+      expect([askedIsa(), used]).toEqual([isa, isa]);
+      expect(possibleIsas(addon)).toEqual(SETS);
+      expect(offeredIsas(addon)).toEqual({ instructionSets: SETS, onlyIsa: '' });
+    }
   });
 
   test('and the way to go on with another are named where a machine lacks it', () => {

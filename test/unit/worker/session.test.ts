@@ -7,7 +7,7 @@ import { Sessions } from '../../../src/coordinator/sessions.js';
 import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
-import { CoordinatorSession } from '../../../src/worker/session.js';
+import { CoordinatorSession, Levelled } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
@@ -29,10 +29,13 @@ let sessions: Sessions;
 let address: string;
 let session: CoordinatorSession;
 let heard: Heartbeat[];
+/** With what the worker has said that it computes. */
+let stoodBy: string[];
 let patience: number;
 beforeEach(async () => {
   patience = 60;
   heard = [];
+  stoodBy = [];
   sessions = new Sessions({
     workers: 1,
     lastGeneration: 0,
@@ -41,6 +44,7 @@ beforeEach(async () => {
     onEvent: (event) => {
       if (event.type === 'joined')
         sessions.send(null, { welcome: { ...WELCOME, patienceSeconds: patience } });
+      if (event.type === 'standby') stoodBy.push(event.standby.arithmetic);
       if (event.type === 'heartbeat') heard.push(event.heartbeat);
     },
     invite: () => null,
@@ -63,6 +67,44 @@ test('messages that came before the end are handed on in order, then the end', a
   expect(await session.next('start')).toMatchObject({ step: 4 });
   expect(await session.next('commit')).toMatchObject({ checkpoint: false, stop: true });
   await expect(session.next('commit')).rejects.toMatchObject({ exitCode: 143 });
+});
+
+describe('the instruction set of the run', () => {
+  const welcome = (isa: string) => sessions.send(null, { welcome: { ...WELCOME, isa } });
+
+  test('may change until the first generation: the worker does not stand by, and builds again', async () => {
+    await session.join(JOIN);
+    welcome('avx512');
+    await expect.poll(() => session.takeIsa()).toBe('avx512');
+    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'isa avx512' }));
+    await expect.poll(() => stoodBy).toEqual(['isa avx512']);
+    const waits = expect(session.formation()).rejects.toBeInstanceOf(Levelled);
+    welcome('avx2');
+    await waits;
+
+    // It changes again while it is built.
+    expect(session.takeIsa()).toBe('avx2');
+    welcome('generic');
+    await expect(session.formation()).rejects.toBeInstanceOf(Levelled);
+    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'isa avx2' }));
+    await expect(session.formation()).rejects.toBeInstanceOf(Levelled);
+    expect(session.takeIsa()).toBe('generic');
+    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'isa generic' }));
+    await expect.poll(() => stoodBy).toEqual(['isa avx512', 'isa generic']);
+    sessions.send(null, { generation: 1, form: formOf(0) });
+    expect(await session.formation()).toMatchObject({ rank: 0 });
+  });
+
+  test('stays after it: the worker says again what it computes with, and the coordinator judges', async () => {
+    await session.join(JOIN);
+    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'isa avx512' }));
+    sessions.send(null, { generation: 1, form: formOf(0) });
+    await session.formation();
+    welcome('avx2');
+    await expect.poll(() => stoodBy).toHaveLength(2);
+    sessions.send(null, { generation: 2, form: formOf(0) });
+    expect(await session.formation()).toMatchObject({ rank: 0 });
+  });
 });
 
 test('heartbeats say what the threads of the process are at', async () => {

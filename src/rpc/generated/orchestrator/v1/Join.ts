@@ -32,6 +32,15 @@ export interface Join {
    * no launcher has started it, so none will start it again
    */
   'ownAccord'?: (boolean);
+  /**
+   * those of its processor, the best first
+   */
+  'instructionSets'?: (string)[];
+  /**
+   * The only one of them with which it may compute: its user asks for it, or it has been in a generation with it;
+   * empty: any.
+   */
+  'onlyIsa'?: (string);
 }
 
 export interface Join__Output {
@@ -65,4 +74,13 @@ export interface Join__Output {
    * no launcher has started it, so none will start it again
    */
   'ownAccord': (boolean);
+  /**
+   * those of its processor, the best first
+   */
+  'instructionSets': (string)[];
+  /**
+   * The only one of them with which it may compute: its user asks for it, or it has been in a generation with it;
+   * empty: any.
+   */
+  'onlyIsa': (string);
 }

@@ -19,10 +19,6 @@ export interface Standby {
    */
   'holds'?: (boolean);
   /**
-   * The instruction sets with which it could compute, the best first; none on a GPU.
-   */
-  'instructionSets'?: (string)[];
-  /**
    * It has been in memory that others share, whether there is a state or not.
    */
   'shares'?: (boolean);
@@ -45,10 +41,6 @@ export interface Standby__Output {
    * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
    */
   'holds': (boolean);
-  /**
-   * The instruction sets with which it could compute, the best first; none on a GPU.
-   */
-  'instructionSets': (string)[];
   /**
    * It has been in memory that others share, whether there is a state or not.
    */

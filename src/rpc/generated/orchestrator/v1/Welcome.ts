@@ -17,7 +17,7 @@ export interface Welcome {
    */
   'patienceSeconds'?: (number | string);
   /**
-   * the instruction set with which all workers compute; empty: none is fixed
+   * the instruction set with which all workers compute; empty: any, or on GPUs
    */
   'isa'?: (string);
 }
@@ -38,7 +38,7 @@ export interface Welcome__Output {
    */
   'patienceSeconds': (number);
   /**
-   * the instruction set with which all workers compute; empty: none is fixed
+   * the instruction set with which all workers compute; empty: any, or on GPUs
    */
   'isa': (string);
 }
