@@ -10,7 +10,7 @@ import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
-import { ends, fingerprint, Launched, readLines, TRAINING } from '../support/launched.js';
+import { ends, fingerprint, Launched, launch, readLines, TRAINING } from '../support/launched.js';
 import { because } from '../support/needs.js';
 import { PACED } from '../support/paced.js';
 import { PLAINEST_ISA } from '../support/plainest-isa.js';
