@@ -58,9 +58,13 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
-          globalSetup: ['test/support/build-program.ts', 'test/support/build-native.ts'],
+          globalSetup: [
+            'test/support/build-program.ts',
+            'test/support/build-native.ts',
+            'test/support/shared-folder.ts',
+          ],
           // A run mostly waits for one of its processes, and some tests for a time.
-          maxWorkers: PROCESSORS + 1,
+          maxWorkers: PROCESSORS + 2,
           sequence: { groupOrder: 2 },
           testTimeout: 600_000,
           hookTimeout: 600_000,

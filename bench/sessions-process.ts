@@ -5,7 +5,8 @@ import { type ClientDuplexStream, makeGenericClientConstructor } from '@grpc/grp
 import { canonicalHash } from '../src/files/hash.js';
 import { channelTarget } from '../src/rpc/address.js';
 import { LinkCredentials } from '../src/rpc/links.js';
-import { Coordinator, type CoordinatorMessage, type FromWorker, PROTOCOL } from '../src/rpc/proto.js';
+import { Coordinator, type CoordinatorMessage, type FromWorker } from '../src/rpc/proto.js';
+import { PROTOCOL } from '../src/rpc/protocol.js';
 import { controlOptions } from '../src/rpc/transport.js';
 import { workerNumbers } from '../src/telemetry/metrics.js';
 import type { SessionsChange, SessionsOrders, SessionsTimes } from './sessions.js';

@@ -1,7 +1,7 @@
 /** A run that workers of other machines may join: its authority, its tokens, and where it listens. */
 
 import { hostInAddress } from '../rpc/address.js';
-import { PROTOCOL } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/protocol.js';
 import { formatCredential } from '../security/credential.js';
 import { Enrolments } from '../security/enrolment.js';
 import type { Certified } from '../security/identity.js';

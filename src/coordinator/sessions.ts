@@ -19,9 +19,9 @@ import {
   type Credential,
   type FromCoordinator,
   type Invitation,
-  PROTOCOL,
   type WorkerMessage,
 } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/protocol.js';
 import { controlOptions } from '../rpc/transport.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';

@@ -3,7 +3,7 @@ import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
 import { bestCommonIsa } from '../native/isa.js';
-import { PROTOCOL } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/protocol.js';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';

@@ -16,7 +16,7 @@ import { findGpus } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { possibleIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
-import { PROTOCOL } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/protocol.js';
 import { said } from '../text/said.js';
 import { version } from '../version.js';
 import { probeArithmetic } from '../worker/probe.js';

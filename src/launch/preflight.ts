@@ -21,8 +21,8 @@ import { averageWarning } from '../step/ema.js';
 import { readMetricsToken } from '../telemetry/metrics-access.js';
 import { checkMetricsAddress } from '../telemetry/metrics-address.js';
 import { counted } from '../text/quantities.js';
-import { cannotConnect, sharedGpu } from '../worker/collective/nccl.js';
 import { cannotShare, MAX_MEMBERS } from '../worker/collective/shared.js';
+import { cannotConnect, sharedGpu } from '../worker/collective/shared-gpu.js';
 import { roomOf } from './room.js';
 import { savingsHint } from './savings-hint.js';
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
 import { socketAddress } from '../rpc/address.js';
-import { PROTOCOL } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/protocol.js';
 import type { Credential, RemoteCredential } from '../security/credential.js';
 import { type Enrolled, enrol } from '../security/enrolment.js';
 import { newKey } from '../security/keys.js';

@@ -7,7 +7,7 @@ import { faultOf } from '../fault.js';
 import { planFault, whenCut } from '../fault-points.js';
 import { adoptIsa, offeredIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
-import { PROTOCOL } from '../rpc/proto.js';
+import { PROTOCOL } from '../rpc/protocol.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { offerSharedMemory } from './collective/shared.js';
 import { takePart } from './place.js';

@@ -11,17 +11,19 @@ import { FULL, rows } from '../support/full.js';
 import { allDead, ends, fingerprint, Launched, launch, readLines } from '../support/launched.js';
 import { unmountable } from '../support/mountable.js';
 import { because } from '../support/needs.js';
+import { undisturbed } from '../support/undisturbed.js';
 
-const STEPS = 24;
-/** The two checkpoints of training.yaml. */
-const [FIRST, LAST] = ['step-00000021', 'step-00000024'];
+const STEPS = 6;
+const settings = (...all: string[]) => all.flatMap((set) => ['--set', set]);
+/** The second checkpoint waits for the first, because it is the last: none is left out. */
+const SHORT = settings(`schedule.steps=${STEPS}`, 'checkpoint.every=3', 'validation.every=3');
+const [FIRST, LAST] = ['step-00000003', 'step-00000006'];
 const KILLS = Number(process.env.RUN_KILLS ?? (FULL ? 4 : 2));
 const folder = temporaryFolder();
 
 let reference: Record<string, unknown>;
 beforeAll(async () => {
-  await ends(launch(join(folder, 'reference'), 1), 0);
-  reference = fingerprint(join(folder, 'reference'), STEPS);
+  reference = fingerprint((await undisturbed(...SHORT)).runDir, STEPS);
 });
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -42,13 +44,13 @@ describe.skipIf(noFaultyDisk)(because('a disk', noFaultyDisk), () => {
   )('%s at a checkpoint: the run goes on to the same end', async (fault, why) => {
     const runDir = join(folder, fault);
     faultyDisk(`.partial-${FIRST}`, fault);
-    const { output } = await ends(launch(runDir, 2), 0);
+    const { output } = await ends(launch(runDir, 2, ...SHORT), 0);
     const [line] = output.match(/^warn ERR_CHECKPOINT_WRITE: .*$/gm)!;
-    expect(line).toContain('The checkpoint of step 21 was not written');
+    expect(line).toContain('The checkpoint of step 3 was not written');
     expect(line).toContain(why);
     expect(line).toContain(`.partial-${FIRST}`);
     expect(output).toContain('Training goes on. There is no checkpoint yet');
-    expect(missed(runDir)).toEqual(['failed 21']);
+    expect(missed(runDir)).toEqual(['failed 3']);
     expect(checkpoints(runDir)).toEqual([LAST]);
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
@@ -56,40 +58,40 @@ describe.skipIf(noFaultyDisk)(because('a disk', noFaultyDisk), () => {
   test('EIO at the last checkpoint: the run has failed, and is gone on with from the one before', async () => {
     const runDir = join(folder, 'last');
     faultyDisk(`.partial-${LAST}`, 'EIO');
-    const { output } = await ends(launch(runDir, 2), 1);
-    expect(output).toMatch(/^error ERR_CHECKPOINT_WRITE: The checkpoint of step 24 was not written: .*EIO/m);
-    expect(output).toMatch(/^hint: The last checkpoint is that of step 21: `--resume auto`/m);
+    const { output } = await ends(launch(runDir, 2, ...SHORT), 1);
+    expect(output).toMatch(/^error ERR_CHECKPOINT_WRITE: The checkpoint of step 6 was not written: .*EIO/m);
+    expect(output).toMatch(/^hint: The last checkpoint is that of step 3: `--resume auto`/m);
     expect(checkpoints(runDir)).toEqual([FIRST]);
     vi.unstubAllEnvs();
-    await ends(launch(runDir, 1), 0);
+    await ends(launch(runDir, 1, ...SHORT), 0);
     expect(checkpoints(runDir)).toEqual([FIRST, LAST]);
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
 
   test('that is slow holds up the end, not the training: checkpoints that are due meanwhile are left out', async () => {
     const [runDir, release] = [join(folder, 'slow'), join(folder, 'release')];
-    faultyDisk('.partial-step-00000007', 'slow', release);
-    const run = new Launched(runDir, 2, '--set', 'checkpoint.every=7');
+    faultyDisk('.partial-step-00000002', 'slow', release);
+    const run = new Launched(runDir, 2, ...SHORT, ...settings('checkpoint.every=2'));
     await run.says(`step ${STEPS}/${STEPS}`);
     expect(run.output).toMatch(
-      /^warn ERR_CHECKPOINT_WRITE: No checkpoint of step 14: that of step 7 is still being written; training goes on\nhint: .*checkpoint\.every/m,
+      /^warn ERR_CHECKPOINT_WRITE: No checkpoint of step 4: that of step 2 is still being written; training goes on\nhint: .*checkpoint\.every/m,
     );
-    expect(checkpoints(runDir)).toEqual([expect.stringMatching(/^\.partial-step-00000007-/)]);
+    expect(checkpoints(runDir)).toEqual([expect.stringMatching(/^\.partial-step-00000002-/)]);
     writeFileSync(release, '');
     await ends(run.outcome, 0);
-    expect(missed(runDir)).toEqual(['skipped 14', 'skipped 21']);
-    expect(checkpoints(runDir)).toEqual(['step-00000007', LAST]);
+    expect(missed(runDir)).toEqual(['skipped 4']);
+    expect(checkpoints(runDir)).toEqual(['step-00000002', LAST]);
     expect(fingerprint(runDir, STEPS)).toEqual(reference);
   });
 });
 
 test('keep_every keeps its multiples beside the latest', async () => {
   const runDir = join(folder, 'multiples');
-  const sets = ['checkpoint.every=6', 'checkpoint.keep=1', 'checkpoint.keep_every=6'];
-  await ends(launch(runDir, 1, ...sets.flatMap((set) => ['--set', set])), 0);
+  const sets = ['checkpoint.every=2', 'checkpoint.keep=1', 'checkpoint.keep_every=2', 'validation.every=0'];
+  await ends(launch(runDir, 1, ...SHORT, ...settings(...sets)), 0);
   // On a slow disk some were left out; none was removed.
   const skipped = missed(runDir).map((line) => Number(line.split(' ')[1]));
-  const expected = [6, 12, 18, 24].filter((step) => !skipped.includes(step));
+  const expected = [2, 4, 6].filter((step) => !skipped.includes(step));
   expect(checkpoints(runDir)).toEqual(expected.map((step) => `step-${String(step).padStart(8, '0')}`));
 });
 
@@ -121,8 +123,7 @@ describe.skipIf(unmountable)(because('a disk without room', unmountable), () => 
 
 test(`rank 0 or the coordinator killed at ${KILLS} moments around a checkpoint: each start resumes from the last`, async () => {
   const runDir = join(folder, 'killed');
-  const endless = ['schedule.steps=1000000', 'checkpoint.every=1', 'validation.every=0'];
-  const sets = endless.flatMap((set) => ['--set', set]);
+  const sets = settings('schedule.steps=1000000', 'checkpoint.every=1', 'validation.every=0');
   let announced = 0;
   let leftovers = 0;
   for (let kill = 0; kill < KILLS; kill++) {

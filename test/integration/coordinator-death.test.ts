@@ -21,12 +21,16 @@ import {
   launch,
   readLines,
 } from '../support/launched.js';
+import { PACED } from '../support/paced.js';
 import { MAIN } from '../support/program.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 6;
 const settings = (...all: string[]) => all.flatMap((set) => ['--set', set]);
 const SETTINGS = settings(`schedule.steps=${STEPS}`, 'checkpoint.every=3', 'validation.every=3');
 const ENDLESS = settings('schedule.steps=1000000', 'schedule.decay=constant', 'checkpoint.every=1000000');
+const endless = (runDir: string, nodes: number, ...more: string[]) =>
+  new Launched(runDir, PACED, '--nodes', String(nodes), ...ENDLESS, ...more);
 
 type Case = [point: string, step: number, exchange: string];
 const SOME: Case[] = [
@@ -45,9 +49,9 @@ const OTHERS = COORDINATOR_POINTS.filter((point) => !ELSEWHERE.includes(point))
   .filter((one) => !SOME.some((other) => one.join() === other.join()));
 
 const folder = temporaryFolder();
-const undisturbed = join(folder, 'undisturbed');
+let reference: Record<string, unknown>;
 beforeAll(async () => {
-  await ends(launch(undisturbed, 1, ...SETTINGS), 0);
+  reference = fingerprint((await undisturbed(...SETTINGS)).runDir, STEPS);
 });
 afterEach(() => vi.unstubAllEnvs());
 
@@ -71,7 +75,7 @@ test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchang
   const { output } = await ends(launch(runDir, 2, ...SETTINGS, ...settings(`exchange=${exchange}`)), 0);
   expect(output).toContain(`warn ORCHESTRATOR_FAULT: the coordinator is sent SIGKILL at ${point} ${step}`);
   expect(output).toContain('it is started again in 1 s (start 1 of 3 in 10 minutes)');
-  expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(undisturbed, STEPS));
+  expect(fingerprint(runDir, STEPS)).toEqual(reference);
   // No worker had to be started again.
   expect(workersOf(runDir)).toHaveLength(2);
   expectNothingLeft(runDir);
@@ -80,7 +84,7 @@ test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchang
 test('killed while a worker gets the state from another', async () => {
   // The second generation is without the worker that was killed, and the third one with the one that is started again.
   vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:syncing:3:kill');
-  const run = new Launched(join(folder, 'syncing'), 2, ...ENDLESS, ...settings('exchange=grpc'));
+  const run = endless(join(folder, 'syncing'), 2, ...settings('exchange=grpc'));
   await run.steps(2);
   process.kill(run.workers()[1]!, 'SIGKILL');
   await run.says('the coordinator was started again');
@@ -91,7 +95,7 @@ test('killed while a worker gets the state from another', async () => {
 
 test.runIf(FULL)('killed while a generation forms, because a worker was killed', async () => {
   vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:forming:2:kill');
-  const run = new Launched(join(folder, 'forming'), 3, ...ENDLESS);
+  const run = endless(join(folder, 'forming'), 3);
   await run.steps(2);
   process.kill(run.workers()[1]!, 'SIGKILL');
   await run.says('the coordinator was started again');
@@ -127,12 +131,12 @@ async function orphan(run: Launched): Promise<number[]> {
 
 test('the same command goes on with the workers of a launcher that was killed with its coordinator', async () => {
   const runDir = join(folder, 'orphaned');
-  const first = new Launched(runDir, 2, ...ENDLESS);
+  const first = endless(runDir, 2);
   await first.steps(2);
   const workers = await orphan(first);
   const recorded = readLines(join(runDir, 'ledger.jsonl')).length;
 
-  const run = new Launched(runDir, 2, ...ENDLESS);
+  const run = endless(runDir, 2);
   await run.steps(2);
   // Nothing was ever saved: a committed step that was lost would be trained again, from the first one on.
   const [kept] = /(?<=the run continues after step )\d+(?=, whose state its workers have kept)/.exec(
@@ -153,11 +157,10 @@ test('the same command goes on with the workers of a launcher that was killed wi
 test('and ends them when it is told to stop, also one that is suspended', async () => {
   const runDir = join(folder, 'adopted');
   // Those that share memory would kill it.
-  const sets = [...ENDLESS, ...settings('exchange=grpc')];
-  const first = new Launched(runDir, 2, ...sets);
+  const first = endless(runDir, 2, ...settings('exchange=grpc'));
   await first.steps(2);
   const workers = await orphan(first);
-  const run = new Launched(runDir, 2, ...sets);
+  const run = endless(runDir, 2, ...settings('exchange=grpc'));
   await run.steps(1);
   process.kill(workers[1]!, 'SIGSTOP');
   run.process.kill('SIGTERM');
@@ -170,10 +173,10 @@ test.runIf(FULL)(
   'workers of a run with other settings end, and others are started in their places',
   async () => {
     const runDir = join(folder, 'others');
-    const first = new Launched(runDir, 2, ...ENDLESS);
+    const first = endless(runDir, 2);
     await first.steps(2);
     const workers = await orphan(first);
-    const run = new Launched(runDir, 1, ...ENDLESS);
+    const run = endless(runDir, 1);
     await run.says('has ended: it was killed, or belongs to a run with other settings');
     await run.steps(1);
     expect(workers.filter(isAlive)).toEqual([]);
@@ -184,7 +187,7 @@ test.runIf(FULL)(
 test.runIf(FULL)(
   'workers without a launcher take part in the run of a coordinator that was started by hand',
   async () => {
-    const run = new Launched(join(folder, 'by-hand'), 2, ...ENDLESS, '--max-restarts', '0');
+    const run = endless(join(folder, 'by-hand'), 2, '--max-restarts', '0');
     await run.steps(2);
     const { runDir } = run;
     const command = commandOf(run.coordinator());
@@ -211,7 +214,7 @@ test.runIf(FULL)(
 );
 
 test('without another coordinator they end by themselves', async () => {
-  const run = new Launched(join(folder, 'orphans'), 2, ...ENDLESS, '--patience', '2s');
+  const run = endless(join(folder, 'orphans'), 2, '--patience', '2s');
   await run.steps(2);
   const workers = await orphan(run);
   expect(await allDead(workers)).toBe(true);
@@ -220,7 +223,7 @@ test('without another coordinator they end by themselves', async () => {
 test.runIf(FULL)(
   'a coordinator that is stopped for longer than its workers may be silent loses nobody',
   async () => {
-    const run = new Launched(join(folder, 'stopped'), 2, ...ENDLESS);
+    const run = endless(join(folder, 'stopped'), 2);
     await run.steps(2);
     const coordinator = run.coordinator();
     process.kill(coordinator, 'SIGSTOP');

@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { FULL } from '../support/full.js';
 import {
   allDead,
   endLaunched,
@@ -15,6 +16,7 @@ import {
   launch,
   readLines,
 } from '../support/launched.js';
+import { PACED } from '../support/paced.js';
 import { MAIN, orchestrator, succeeds } from '../support/program.js';
 
 const folder = temporaryFolder();
@@ -46,6 +48,10 @@ async function generationOf(run: Launched, workers: number, earlier: number): Pr
   await expect.poll(isThere, { timeout: 60_000, interval: 10 }).toBe(true);
 }
 
+/** A run of TRAINING, which trains little while a test waits. */
+const start = (name: string, nodes: number | string, ...more: string[]) =>
+  new Launched(join(folder, name), PACED, '--nodes', String(nodes), ...TRAINING, ...more);
+
 /** Starts a worker as a person does. */
 function joins(runDir: string): { pid: number; code: Promise<number | null>; printed: () => string } {
   const child = spawn(process.execPath, [MAIN, 'worker', '--join', runDir], {
@@ -59,20 +65,21 @@ function joins(runDir: string): { pid: number; code: Promise<number | null>; pri
   return { pid: child.pid!, code, printed: () => text };
 }
 
-/**
- * Ends the run in order. What it has trained is what a run that nothing disturbs trains in as many steps, bit for
- * bit, and nothing is left over.
- */
+/** Ends the run in order. */
 async function expectUndisturbed(run: Launched, ...more: string[]): Promise<void> {
   await run.steps(run.stepsDone() + 2);
   run.process.kill('SIGTERM');
   await ends(run.outcome, 143);
-  const { runDir } = run;
+  await expectBits(run.runDir, ...more);
+}
+
+/** A run that has ended has trained what one that nothing disturbs trains in as many steps; nothing is left over. */
+async function expectBits(runDir: string, ...more: string[]): Promise<void> {
   const ledger = readLines(join(runDir, 'ledger.jsonl')).map(({ step }) => step as number);
   const steps = ledger.at(-1)!;
   expect(ledger).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
   await ends(
-    launch(`${runDir}-undisturbed`, 2, ...TRAINING, ...more, ...settings(`schedule.steps=${steps}`)),
+    launch(`${runDir}-undisturbed`, 1, ...TRAINING, ...more, ...settings(`schedule.steps=${steps}`)),
     0,
   );
   // Who is asked to stop abandons a validation, and does not begin that of the last step.
@@ -91,27 +98,14 @@ async function expectUndisturbed(run: Launched, ...more: string[]): Promise<void
 }
 
 describe('a worker that is killed', () => {
-  test.each(['shared', 'grpc'])(
-    'is started again and gets the state from the others, %s',
-    async (exchange) => {
-      const run = new Launched(join(folder, exchange), 4, ...TRAINING, ...settings(`exchange=${exchange}`));
-      await run.steps(3);
-      process.kill(run.workers()[1]!, 'SIGKILL');
-      await generationOf(run, 3, 1);
-      await generationOf(run, 4, 2);
-      await expectUndisturbed(run);
-      expect(run.output).toContain('worker 1 is started again in 1 s (start 1 of 3 in 10 minutes)');
-    },
-  );
-
-  test('and then all others but one, of which one writes the checkpoints: 4 -> 3 -> 1 -> 4', async () => {
-    const run = new Launched(join(folder, '4-3-1-4'), '1:4', ...TRAINING);
+  test('is started again and gets the state from the others, also where one alone is left: 4 -> 3 -> 4 -> 1 -> 4', async () => {
+    const run = start('4-3-4-1-4', '1:4', ...settings('exchange=shared'));
     await run.steps(3);
     process.kill(run.workers()[1]!, 'SIGKILL');
     await generationOf(run, 3, 1);
-    const left = generations(run.runDir)
-      .find(({ length }) => length === 3)!
-      .at(-1)!;
+    await generationOf(run, 4, 2);
+    expect(run.output).toContain('worker 1 is started again in 1 s (start 1 of 3 in 10 minutes)');
+    const left = run.workers().at(-1)!;
     // Who is started again may be back before all are killed.
     const isAlone = () => {
       const workers = run.workers();
@@ -119,73 +113,71 @@ describe('a worker that is killed', () => {
       return workers.length === 1;
     };
     await expect.poll(isAlone, { timeout: 60_000, interval: 10 }).toBe(true);
-    await generationOf(run, 4, 3);
+    await generationOf(run, 4, 4);
     await expectUndisturbed(run);
   });
 
   test('with all others: they are started again, and resume from the last checkpoint', async () => {
-    const run = new Launched(join(folder, '2-0-2'), 2, ...TRAINING);
-    await run.says('checkpoint of step 40 in');
+    const run = start('2-0-2', 2, ...settings('checkpoint.every=10'));
+    await run.says('checkpoint of step 10 in');
     for (const pid of run.workers()) process.kill(pid, 'SIGKILL');
     await run.says('the run continues after step');
     const [, from] = /the run continues after step (\d+) with/.exec(run.output)!;
-    expect(Number(from) % 40).toBe(0);
+    expect(Number(from) % 10).toBe(0);
     await expectUndisturbed(run);
   });
 
-  test('and cannot be started again at once: the next attempt comes later', async () => {
+  test('and cannot be started again at once: the next attempt comes later, and it gets the state over gRPC', async () => {
     // The launcher starts its workers with the program that it runs itself.
     const [node, away, preload] = ['node', 'node-away', 'preload.cjs'].map((name) => join(folder, name));
     symlinkSync(process.execPath, node!);
     writeFileSync(preload!, `process.execPath = ${JSON.stringify(node)};`);
-    const whence = { before: [], env: { NODE_OPTIONS: `--require ${JSON.stringify(preload)}` } };
-    const run = new Launched(join(folder, 'no-start'), whence, ...TRAINING, '--nodes', '2');
+    const whence = {
+      before: [],
+      env: { NODE_OPTIONS: `${PACED.env.NODE_OPTIONS} --require ${JSON.stringify(preload)}` },
+    };
+    const run = new Launched(
+      join(folder, 'no-start'),
+      whence,
+      ...['--nodes', '3', ...TRAINING, ...settings('exchange=grpc')],
+    );
     await run.steps(3);
     renameSync(node!, away!);
     process.kill(run.workers()[1]!, 'SIGKILL');
     await run.says('ENOENT');
+    await generationOf(run, 2, 1);
     renameSync(away!, node!);
-    await generationOf(run, 2, 2);
+    await generationOf(run, 3, 2);
     await expectUndisturbed(run);
     expect(run.output).toContain('worker 1 is started again in 2 s (start 2 of 3 in 10 minutes)');
   });
-
-  test('is not started again where that is not wanted', async () => {
-    const run = new Launched(join(folder, '2-1'), 2, ...TRAINING, '--max-restarts', '0');
-    await run.steps(3);
-    process.kill(run.workers()[0]!, 'SIGKILL');
-    await generationOf(run, 1, 1);
-    await expectUndisturbed(run);
-    expect(generations(run.runDir).map(({ length }) => length)).toEqual([2, 1]);
-    expect(run.output).toContain('worker 0 is not started again: --max-restarts allows 0 in 10 minutes');
-  });
 });
 
-test('if too few are left, they save what they hold: nothing is lost when the run has failed', async () => {
-  const options = ['--min-workers', '2', '--max-restarts', '0'];
-  const run = new Launched(join(folder, 'too-few'), 3, ...TRAINING, ...options);
+test('where nobody is started again, and too few are left, they save what they hold: nothing is lost', async () => {
+  const run = start('too-few', 3, '--min-workers', '2', '--max-restarts', '0');
   await run.steps(3);
   const workers = run.workers();
-  for (const pid of workers.slice(0, 2)) process.kill(pid, 'SIGKILL');
+  process.kill(workers[0]!, 'SIGKILL');
+  await generationOf(run, 2, 1);
+  await run.steps(run.stepsDone() + 2);
+  process.kill(workers[1]!, 'SIGKILL');
   const { output } = await ends(run.outcome, 1);
+  // The last one saves what it has.
+  expect(generations(run.runDir).map(({ length }) => length)).toEqual([3, 2, 1]);
+  expect(output).toContain('worker 0 is not started again: --max-restarts allows 0 in 10 minutes');
   const { step } = readLines(join(run.runDir, 'ledger.jsonl')).at(-1) as { step: number };
   expect(output).toMatch(
-    /ERR_WORKER_LOST: rank [01] \(pid \d+ on .*\) was killed by SIGKILL at step \d+ \(out of/,
+    /ERR_WORKER_LOST: rank 0 \(pid \d+ on .*\) was killed by SIGKILL at step \d+ \(out of/,
   );
   expect(output).toContain(`The last checkpoint is that of step ${step}: \`--resume auto\``);
-  fingerprint(run.runDir, step); // reads its checkpoint
   expect(workers.filter(isAlive)).toEqual([]);
+  await expectBits(run.runDir);
 });
 
 test.each(['shared', 'grpc'])(
   'a worker that is stopped for longer than it may be silent is left out, and comes back as another process, %s',
   async (exchange) => {
-    const run = new Launched(
-      join(folder, `frozen-${exchange}`),
-      2,
-      ...TRAINING,
-      ...settings(`exchange=${exchange}`),
-    );
+    const run = start(`frozen-${exchange}`, 2, ...settings(`exchange=${exchange}`));
     await run.steps(3);
     const frozen = run.workers()[1]!;
     process.kill(frozen, 'SIGSTOP');
@@ -203,7 +195,7 @@ test.each(['shared', 'grpc'])(
 
 test('workers that nobody has launched join; one without a slot waits until another leaves', async () => {
   const more = settings('batch.global=8');
-  const run = new Launched(join(folder, 'joined'), 1, ...TRAINING, ...more);
+  const run = start('joined', 1, ...more);
   await run.steps(3);
   const [launched] = run.workers();
   const first = joins(run.runDir);
@@ -220,8 +212,8 @@ test('workers that nobody has launched join; one without a slot waits until anot
   expect(run.output).toContain('stays on standby: all 2 slots have a worker');
 });
 
-test('a test that fails leaves no process of its run', async () => {
-  const run = new Launched(join(folder, 'left'), 2, ...TRAINING);
+test.runIf(FULL)('a test that fails leaves no process of its run', async () => {
+  const run = start('left', 2);
   await run.steps(1);
   const all = [run.process.pid!, run.coordinator(), ...run.workers()];
   endLaunched();
@@ -230,7 +222,7 @@ test('a test that fails leaves no process of its run', async () => {
 });
 
 test('a worker that is drained leaves after the step, and is not started again', async () => {
-  const run = new Launched(join(folder, 'leaves'), 3, ...TRAINING, '--min-workers', '2');
+  const run = start('leaves', 3, '--min-workers', '2');
   await run.steps(3);
   const { runDir } = run;
   const [leaver] = run.workers();

@@ -38,13 +38,12 @@ async function valuesOf(path: string, tensor: string): Promise<Float32Array> {
 
 test('is that of fp64 arithmetic with the decay (1 + n) / (10 + n)', async () => {
   const runDir = join(folder, 'warm');
-  await trainTo(runDir, [1, 2, 3, 4], 'ema={decay: 0.3, every: 1}');
+  await trainTo(runDir, [1, 2, 3], 'ema={decay: 0.3, every: 1}');
   const tensor = 'model.diffusion_model.final_layer.linear.weight';
   // The third update would keep 4 / 13 = 0.308, and is held to the decay.
   for (const [step, decay] of [
     [2, 3 / 12],
     [3, 0.3],
-    [4, 0.3],
   ] as const) {
     const before = await valuesOf(checkpoint(runDir, step - 1, 'ema.safetensors'), tensor);
     const after = await valuesOf(checkpoint(runDir, step, 'ema.safetensors'), tensor);

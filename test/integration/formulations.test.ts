@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { listCheckpoints } from '../../src/checkpoint/retention.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { ends, fingerprint, launch, readLines } from '../support/launched.js';
 
 const folder = temporaryFolder();
@@ -25,7 +26,7 @@ const validationsOf = (runDir: string) =>
   ) as unknown as Validation[];
 
 describe('other formulations', () => {
-  test.each(['edm(-1.2,1.2)', 'eps/linear', 'edm/cos(matched)'])(
+  test.each(rows(['edm(-1.2,1.2)'], ['eps/linear', 'edm/cos(matched)']))(
     '%s: any number of workers has the same bits',
     async (name) => {
       const formulation = set(`objective.formulation=${name}`);

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { socketAddress } from '../../src/rpc/address.js';
 import { invite } from '../../src/rpc/invite.js';
 import { connectLink } from '../../src/rpc/links.js';
-import { PROTOCOL } from '../../src/rpc/proto.js';
+import { PROTOCOL } from '../../src/rpc/protocol.js';
 import { parseCredential, type RemoteCredential } from '../../src/security/credential.js';
 import { enrol } from '../../src/security/enrolment.js';
 import type { Certified, Identity } from '../../src/security/identity.js';

@@ -12,8 +12,10 @@ import { FULL } from '../support/full.js';
 import { noHosts, TestHosts } from '../support/hosts.js';
 import { ends, fingerprint, Launched, launch, readLines, TRAINING } from '../support/launched.js';
 import { because } from '../support/needs.js';
+import { PACED } from '../support/paced.js';
 import { PLAINEST_ISA } from '../support/plainest-isa.js';
 import { MAIN } from '../support/program.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 24;
 /** The checkpoint before the last. */
@@ -81,8 +83,8 @@ async function runOn(
 describe.skipIf(reason)(because('two hosts', reason), () => {
   test('go on from a checkpoint that only one of them sees', async () => {
     const folder = temporaryFolder();
-    const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
-    await ends(launch(reference, 1), 0);
+    const runDir = join(folder, 'two');
+    const { runDir: reference } = await undisturbed();
     cpSync(reference, runDir, { recursive: true });
     rmSync(join(runDir, 'checkpoints', `step-000000${STEPS}`), { recursive: true });
 
@@ -100,8 +102,8 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
 
   test('keep checkpoints that neither of them sees, and go on from them', async () => {
     const folder = temporaryFolder();
-    const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
-    await ends(launch(reference, 1), 0);
+    const runDir = join(folder, 'two');
+    const { runDir: reference } = await undisturbed();
     mkdirSync(runDir);
     const blind = [hosts.on(1, runDir), hosts.on(2, runDir)];
     await runOn(runDir, blind);
@@ -118,9 +120,9 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
     'keep the state when the coordinator is killed while it gets it for a checkpoint',
     async () => {
       const folder = temporaryFolder();
-      const [reference, runDir] = [join(folder, 'one'), join(folder, 'two')];
+      const runDir = join(folder, 'two');
       const short = ['--set', 'schedule.steps=6', '--set', 'checkpoint.every=3'];
-      await ends(launch(reference, 1, ...short), 0);
+      const { runDir: reference } = await undisturbed(...short);
       mkdirSync(runDir);
       vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:fetching:3:kill');
       onTestFinished(() => void vi.unstubAllEnvs());
@@ -181,7 +183,7 @@ test.skipIf(oneSet)(
 test('a worker with other instructions is refused, and the run goes on', async () => {
   const runDir = temporaryFolder();
   const listen = ['--listen', '127.0.0.1:0', '--set', 'schedule.steps=100000'];
-  const launched = new Launched(runDir, 1, ...listen);
+  const launched = new Launched(runDir, PACED, ...listen);
   try {
     await launched.steps(1);
     const { output: credential } = await run([], ['invite', runDir]).ended;

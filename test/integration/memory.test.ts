@@ -8,6 +8,7 @@ import { totalBytes } from '../../src/memory/parts.js';
 import { native } from '../../src/native/load.js';
 import { estimate } from '../../src/planning/estimate.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { TRAINING } from '../support/launched.js';
 import { orchestratorIn } from '../support/program.js';
 
@@ -31,7 +32,7 @@ function launch(config: string, ...more: string[]) {
   return { ...ended, processes: readFileSync(started, 'utf8').trim().split('\n') };
 }
 
-const RELEASED = ['sd3-medium', 'sd3.5-medium', 'sd3.5-large'];
+const RELEASED = rows(['sd3.5-large'], ['sd3-medium', 'sd3.5-medium']);
 
 function expectRefusal(stderr: string, has: string): void {
   const sentence =

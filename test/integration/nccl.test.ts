@@ -7,8 +7,9 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { PACED } from '../support/paced.js';
 
-const STEPS = 3;
+const STEPS = 2;
 /** Five slots, which no number of workers but one divides. The emulator is slow. */
 const SETTINGS = [
   'device=cuda',
@@ -73,7 +74,8 @@ test('four workers on three GPUs: auto takes gRPC and says why, to the same bits
 test('a worker that is killed is left out, and the others connect their GPUs again', async () => {
   const runDir = join(folder, 'killed');
   const options = [...SETTINGS, '--set', 'schedule.steps=1000', '--set', 'schedule.decay=constant'];
-  const run = new Launched(runDir, 3, ...options, ...exchange('nccl'), '--max-restarts', '0');
+  const flags = ['--nodes', '3', ...options, ...exchange('nccl'), '--max-restarts', '0'];
+  const run = new Launched(runDir, PACED, ...flags);
   await run.steps(2);
   const pids = [run.process.pid as number, run.coordinator(), ...run.workers()];
   process.kill(run.workers()[1] as number, 'SIGKILL');

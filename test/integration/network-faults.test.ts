@@ -7,10 +7,11 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import { noFaultsOfNetwork, TestHosts } from '../support/hosts.js';
-import { childrenOf, commandOf, ends, fingerprint, Launched, launch } from '../support/launched.js';
+import { childrenOf, commandOf, ends, fingerprint, Launched } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
 import { noRelay } from '../support/relay.js';
 import { TestSshd } from '../support/sshd.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 24;
 /** Megabits a second at which a step takes about half a second, nearly all of it for gradients. */
@@ -20,8 +21,7 @@ const reason = noFaultsOfNetwork() ?? needs('sshd') ?? needs('ssh');
 let reference = '';
 beforeAll(async () => {
   if (reason !== null) return;
-  reference = join(temporaryFolder(), 'reference');
-  await ends(launch(reference, 1), 0);
+  ({ runDir: reference } = await undisturbed());
 });
 
 /** The hosts of a test, of which the first coordinates, and one ssh server on each of the others. */

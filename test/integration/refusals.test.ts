@@ -10,9 +10,11 @@ import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { lockFile } from '../../src/native/lock.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { ends, fingerprint, launch, type Outcome, readLines } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
 import { MAIN } from '../support/program.js';
+import { copyOfUndisturbed } from '../support/undisturbed.js';
 
 const STEPS = 24;
 const FIXTURE = 'test/fixtures/huggingface/fixed';
@@ -50,7 +52,7 @@ const errorLines = (output: string) => output.match(/^error .*$/gm) ?? [];
 let before: Record<string, string>;
 let reference: Record<string, unknown>;
 beforeAll(async () => {
-  await ends(launch(one, 1), 0);
+  await copyOfUndisturbed(one);
   reference = fingerprint(one, STEPS);
   before = contentsOf(one);
 });
@@ -72,12 +74,23 @@ describe('refused with a run in the folder', () => {
   beforeAll(() => {
     withData.data = otherData();
   });
-  const refused: [name: string, flags: () => string[], words: RegExp][] = [
+  type Row = [name: string, flags: () => string[], words: RegExp];
+  const standing: Row[] = [
     [
       'another depth',
       () => set('model.depth=3'),
       /model\.depth was 2 at step 24 and is 3 now \(--set model\.depth=3\)/,
     ],
+    ['other data', () => set(`data.path=${withData.data}`), /step-00000024 belongs to another data set/],
+    ['a new run', () => ['--resume', 'never'], /ERR_RUN_DIR: .* holds checkpoints up to step 24 already/],
+    [
+      'an earlier checkpoint with other data',
+      () => ['--resume', earlier, ...set(`data.path=${withData.data}`)],
+      /step-00000021 belongs to another data set/,
+    ],
+    ['too little memory', () => ['--memory', '10MiB'], /ERR_OUT_OF_MEMORY: .*--memory says 10 MiB/],
+  ];
+  const others: Row[] = [
     [
       'another seed',
       () => set('seed=8'),
@@ -90,35 +103,30 @@ describe('refused with a run in the folder', () => {
       /batch\.accumulate was 1 at step 24 and is 5 now .* it cannot change/,
     ],
     ['other rows held out', () => set('data.validation_rows=4'), /data\.validation_rows was 8 .* is 4 now/],
-    ['other data', () => set(`data.path=${withData.data}`), /step-00000024 belongs to another data set/],
     [
       'no data',
       () => set('data.path=no/data'),
       /data\.path \(--set data\.path=no\/data\): There is no data set at \//,
     ],
     ['a batch larger than the data', () => set('batch.global=400'), /batch\.global was 20 .* is 400 now/],
-    ['a new run', () => ['--resume', 'never'], /ERR_RUN_DIR: .* holds checkpoints up to step 24 already/],
     ['no checkpoint', () => ['--resume', '/no/such'], /--resume \/no\/such: there is nothing at \/no\/such/],
     [
       'an earlier checkpoint with another depth',
       () => ['--resume', earlier, ...set('model.depth=3')],
       /model\.depth was 2 at step 21 and is 3 now/,
     ],
-    [
-      'an earlier checkpoint with other data',
-      () => ['--resume', earlier, ...set(`data.path=${withData.data}`)],
-      /step-00000021 belongs to another data set/,
-    ],
-    ['too little memory', () => ['--memory', '10MiB'], /ERR_OUT_OF_MEMORY: .*--memory says 10 MiB/],
   ];
-  test.each(refused)('%s: by the launch and by the dry run, in the same words', async (_, flags, words) => {
-    const [real, dry] = await both(one, flags());
-    expect(real).toMatchObject({ code: 1, output: expect.stringMatching(words) });
-    expect(real.output).not.toContain('rank 0');
-    expect(dry.code).toBe(1);
-    expect(errorLines(dry.output)).toEqual(errorLines(real.output));
-    expect(contentsOf(one)).toEqual(before);
-  });
+  test.each(rows(standing, others))(
+    '%s: by the launch and by the dry run, in the same words',
+    async (_, flags, words) => {
+      const [real, dry] = await both(one, flags());
+      expect(real).toMatchObject({ code: 1, output: expect.stringMatching(words) });
+      expect(real.output).not.toContain('rank 0');
+      expect(dry.code).toBe(1);
+      expect(errorLines(dry.output)).toEqual(errorLines(real.output));
+      expect(contentsOf(one)).toEqual(before);
+    },
+  );
 
   test('no GPU', async () => {
     vi.stubEnv('ORCHESTRATOR_CUDA', '/no/such/library.so');
@@ -207,12 +215,20 @@ describe('refused with a run in the folder', () => {
 });
 
 describe('refused in a new folder', () => {
-  test.each([
-    ['init that is not there', set('init=/no/such'), /init \(.*\): there is nothing at \/no\/such/],
-    ['too many rows held out', set('data.validation_rows=48'), /Left to train on: none/],
-    ['latents larger than the grid', set('model.pos_embed_max_size=2'), /pos_embed_max_size/],
-    ['a batch larger than the data', set('batch.global=400'), /Left to train on: 40, fewer than one batch/],
-  ])('%s: no folder stays', async (_, flags, words) => {
+  test.each(
+    rows<[name: string, flags: string[], words: RegExp]>(
+      [['init that is not there', set('init=/no/such'), /init \(.*\): there is nothing at \/no\/such/]],
+      [
+        ['too many rows held out', set('data.validation_rows=48'), /Left to train on: none/],
+        ['latents larger than the grid', set('model.pos_embed_max_size=2'), /pos_embed_max_size/],
+        [
+          'a batch larger than the data',
+          set('batch.global=400'),
+          /Left to train on: 40, fewer than one batch/,
+        ],
+      ],
+    ),
+  )('%s: no folder stays', async (_, flags, words) => {
     const runDir = join(folder, 'new', 'run');
     const [real, dry] = await both(runDir, flags);
     expect(real.code).not.toBe(0);
@@ -229,11 +245,15 @@ describe('refused in a new folder', () => {
     expect(existsSync(join(folder, 'new'))).toBe(false);
   });
 
-  test.each([
-    ['of data', () => FIXTURE, /is a folder of data or weights \(it holds /],
-    ['of a checkpoint', () => earlier, /is a folder of data or weights \(it holds /],
-    ['that is a file', () => 'package.json', /ERR_RUN_DIR: .*package\.json: it is a file, not a folder/],
-  ])('a folder %s', async (_, runDir, words) => {
+  test.each(
+    rows<[name: string, runDir: () => string, words: RegExp]>(
+      [['of a checkpoint', () => earlier, /is a folder of data or weights \(it holds /]],
+      [
+        ['of data', () => FIXTURE, /is a folder of data or weights \(it holds /],
+        ['that is a file', () => 'package.json', /ERR_RUN_DIR: .*package\.json: it is a file, not a folder/],
+      ],
+    ),
+  )('a folder %s', async (_, runDir, words) => {
     for (const { code, output } of await both(runDir(), [])) {
       expect(code).toBe(1);
       expect(output).toMatch(words);

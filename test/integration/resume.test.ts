@@ -23,14 +23,15 @@ import { unmountable } from '../support/mountable.js';
 import { because } from '../support/needs.js';
 import { PLAINEST_ISA } from '../support/plainest-isa.js';
 import { orchestrator } from '../support/program.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 24;
 const folder = temporaryFolder();
-const one = join(folder, 'one');
-
+/** Is only read. */
+let one: string;
 let reference: Record<string, unknown>;
 beforeAll(async () => {
-  await ends(launch(one, 1), 0);
+  ({ runDir: one } = await undisturbed());
   reference = fingerprint(one, STEPS);
 });
 

@@ -8,6 +8,7 @@ import { listCheckpoints } from '../../src/checkpoint/retention.js';
 import { openSource } from '../../src/data/formats.js';
 import { Safetensors } from '../../src/formats/safetensors/file.js';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { readLines } from '../support/launched.js';
 import { orchestrator, orchestratorIn, succeeds } from '../support/program.js';
 
@@ -175,15 +176,26 @@ describe('sample', () => {
     expect((await sharp(out).metadata()).format).toBe('jpeg');
   });
 
-  test.each([
-    ['a word it does not know', ['--prompt', 'red hexagon'], 1, /ERR_PROMPT: .*"hexagon"/],
-    ['no prompts', [], 2, /ERR_USAGE: .*--prompt/],
-    ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
-    ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
-    ['a solver it does not know', ['--prompt', 'cross', '--solver', 'rk4'], 2, /ERR_USAGE: .*--solver/],
-    ['a format it cannot write', ['--prompt', 'cross', '--out', 'grid.gif'], 2, /ERR_USAGE: .*\.png, \.jpg/],
-    ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
-  ])('refuses %s', (_, more, status, message) => {
+  test.each(
+    rows<[name: string, more: string[], status: number, message: RegExp]>(
+      [
+        ['a word it does not know', ['--prompt', 'red hexagon'], 1, /ERR_PROMPT: .*"hexagon"/],
+        ['a solver it does not know', ['--prompt', 'cross', '--solver', 'rk4'], 2, /ERR_USAGE: .*--solver/],
+      ],
+      [
+        ['no prompts', [], 2, /ERR_USAGE: .*--prompt/],
+        ['a missing file of prompts', ['--prompts', 'no-such-file'], 1, /ERR_FILE_OPEN: .*no-such-file/],
+        ['a bad number of steps', ['--prompt', 'cross', '--steps', '0'], 2, /ERR_USAGE: .*--steps/],
+        [
+          'a format it cannot write',
+          ['--prompt', 'cross', '--out', 'grid.gif'],
+          2,
+          /ERR_USAGE: .*\.png, \.jpg/,
+        ],
+        ['a bad guidance scale', ['--prompt', 'cross', '--guidance', 'much'], 2, /ERR_USAGE: .*--guidance/],
+      ],
+    ),
+  )('refuses %s', (_, more, status, message) => {
     const out = join(folder, 'none.png');
     const refused = sample(out, ...more);
     expect(refused.stderr).toMatch(message);

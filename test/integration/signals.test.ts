@@ -27,7 +27,9 @@ import {
   readLines,
   TRAINING,
 } from '../support/launched.js';
+import { PACED } from '../support/paced.js';
 import { MAIN, orchestrator } from '../support/program.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const folder = temporaryFolder();
 type Role = 'launcher' | 'coordinator' | 'worker';
@@ -197,15 +199,18 @@ test('where the coordinator hangs, the launcher says what a second Ctrl-C does',
 });
 
 describe('Ctrl-Z', () => {
-  const STEPS = ['--set', 'schedule.steps=60', '--set', 'schedule.warmup=4', '--set', 'exchange=grpc'];
+  const STEPS = ['--set', 'schedule.steps=20'];
 
   test('suspends all processes, for longer than a silent worker may be, and the run goes on bit for bit', async () => {
-    const reference = join(folder, 'undisturbed');
-    await ends(launch(reference, 1, ...STEPS), 0);
+    const { runDir: reference } = await undisturbed(...STEPS);
     // Shorter than the suspension.
     vi.stubEnv('ORCHESTRATOR_WATCHDOG', '3000:1');
     onTestFinished(() => void vi.unstubAllEnvs());
-    const run = new Launched(join(folder, 'suspended'), 2, ...STEPS);
+    const run = new Launched(
+      join(folder, 'suspended'),
+      PACED,
+      ...['--nodes', '2', ...STEPS, '--set', 'exchange=grpc'],
+    );
     await run.says('step 3/');
     const launcher = run.process.pid!;
     const all = [launcher, run.coordinator(), ...run.workers()];
@@ -219,7 +224,7 @@ describe('Ctrl-Z', () => {
     expect(output).toContain('the run is suspended; fg or bg goes on with it\n');
     expect(output).toMatch(/^the run stood still for \d+ s: it was suspended, or waited for the disk$/m);
     expect(output).not.toMatch(/hangs|Lost/);
-    expect(fingerprint(run.runDir, 60)).toEqual(fingerprint(reference, 60));
+    expect(fingerprint(run.runDir, 20)).toEqual(fingerprint(reference, 20));
     // The suspension is in no step's time.
     const steps = readLines(join(run.runDir, 'metrics.jsonl')).filter(({ type }) => type === 'step');
     for (const { seconds } of steps) expect(seconds).toBeLessThan(6);

@@ -7,10 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
+import { rows } from '../support/full.js';
 import { fingerprint, readLines, TRAINING } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
-import { MAIN, orchestrator, succeeds } from '../support/program.js';
+import { MAIN } from '../support/program.js';
 import { OnTerminal } from '../support/terminal.js';
+import { undisturbed } from '../support/undisturbed.js';
 
 const folder = temporaryFolder();
 const noScript = needs('script');
@@ -41,8 +43,7 @@ test.skipIf(noScript)(
     expect(terminal.output).not.toContain('All 24 steps are done');
     terminal.type('\x11');
     expect(await terminal.ended).toBe(0);
-    succeeds(orchestrator(...command(join(folder, 'watched')).slice(2)));
-    expect(fingerprint(runDir, 24)).toEqual(fingerprint(join(folder, 'watched'), 24));
+    expect(fingerprint(runDir, 24)).toEqual(fingerprint((await undisturbed()).runDir, 24));
   },
 );
 
@@ -65,16 +66,29 @@ test('a run ends, though a pipe is full and nobody reads from it', async () => {
 });
 
 describe.skipIf(noScript)(because('on a terminal', noScript), () => {
-  const quick = ['--set', 'schedule.steps=5', '--set', 'schedule.warmup=0', '--set', 'validation.every=0'];
+  const quick = [
+    '--nodes',
+    '1',
+    '--set',
+    'schedule.steps=5',
+    '--set',
+    'schedule.warmup=0',
+    '--set',
+    'validation.every=0',
+  ];
   // biome-ignore lint/suspicious/noControlCharactersInRegex: what draws the table
   const [redraws, colours] = [/\x1b\[\d+A/, /\x1b\[\d+m/];
 
-  test.each<[string, NodeJS.ProcessEnv, boolean, boolean]>([
-    ['a table in colours', {}, true, true],
-    ['NO_COLOR: without them', { NO_COLOR: '1' }, true, false],
-    ['TERM=dumb: lines', { TERM: 'dumb' }, false, false],
-    ['CI=true: lines', { CI: 'true' }, false, false],
-  ])('%s', async (name, env, table, coloured) => {
+  test.each(
+    rows<[string, NodeJS.ProcessEnv, boolean, boolean]>(
+      [
+        ['a table in colours', {}, true, true],
+        ['NO_COLOR: without them', { NO_COLOR: '1' }, true, false],
+        ['CI=true: lines', { CI: 'true' }, false, false],
+      ],
+      [['TERM=dumb: lines', { TERM: 'dumb' }, false, false]],
+    ),
+  )('%s', async (name, env, table, coloured) => {
     const terminal = new OnTerminal(command(join(folder, name.replaceAll(/\W/g, '')), ...quick), { env });
     expect(await terminal.ended).toBe(0);
     const { output } = terminal;

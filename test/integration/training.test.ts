@@ -15,7 +15,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
+import { PACED } from '../support/paced.js';
 import { MAIN, orchestrator, orchestratorIn, withoutTimes } from '../support/program.js';
+import { copyOfUndisturbed, undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 24;
 const folder = temporaryFolder();
@@ -25,7 +27,7 @@ let output: string;
 
 beforeAll(async () => {
   const runDir = join(folder, 'one');
-  ({ output } = await ends(launch(runDir, 1), 0));
+  ({ output } = await copyOfUndisturbed(runDir));
   reference = fingerprint(runDir, STEPS);
   expect(reference.losses).toHaveLength(STEPS);
   expect(reference.ledger).toHaveLength(STEPS);
@@ -101,24 +103,25 @@ describe('the promise', () => {
   test('stopped by SIGINT, by SIGTERM and by kill -9 of all, and resumed with other numbers of workers', async () => {
     const runDir = join(folder, 'stopped');
     // Enough steps that a signal comes before the last one on a busy machine, too.
-    const steps = 80;
+    const steps = 40;
     const long = ['--set', `schedule.steps=${steps}`];
-    await ends(launch(join(folder, 'unstopped'), 1, ...long), 0);
+    const start = (nodes: number, ...more: string[]) =>
+      new Launched(runDir, PACED, '--nodes', String(nodes), ...long, ...more);
 
-    const first = new Launched(runDir, 2, ...long);
+    const first = start(2);
     await first.steps(3);
     first.process.kill('SIGINT');
     await ends(first.outcome, 130);
     expect(first.output).toContain('interrupted: finishing the step and writing a checkpoint');
     expect(first.output).toMatch(/interrupted: stopped after step \d+; run the same command to resume\n/);
 
-    const second = new Launched(runDir, 3, '--set', 'exchange=grpc', ...long);
+    const second = start(3, '--set', 'exchange=grpc');
     await second.says('resuming from');
     await second.steps(6);
     second.process.kill('SIGTERM');
     await ends(second.outcome, 143);
 
-    const third = new Launched(runDir, 4, ...long);
+    const third = start(4);
     await third.steps(8);
     const victims = [third.process.pid as number, third.coordinator(), ...third.workers()];
     for (const pid of victims) process.kill(pid, 'SIGKILL');
@@ -126,7 +129,7 @@ describe('the promise', () => {
     expect(await allDead(victims)).toBe(true);
 
     await ends(launch(runDir, 1, ...long), 0);
-    expect(fingerprint(runDir, steps)).toEqual(fingerprint(join(folder, 'unstopped'), steps));
+    expect(fingerprint(runDir, steps)).toEqual(fingerprint((await undisturbed(...long)).runDir, steps));
     expect(readdirSync(runDir).sort()).toEqual([
       'checkpoints',
       // Those before and with `exchange: grpc`.
@@ -222,9 +225,11 @@ describe('deaths', () => {
     '--set',
     'checkpoint.every=0',
   ];
+  const start = (name: string, ...more: string[]) =>
+    new Launched(join(folder, name), PACED, '--nodes', '2', ...long, ...more);
 
   test('a short pause of a worker is not its death', async () => {
-    const run = new Launched(join(folder, 'paused'), 2, ...long);
+    const run = start('paused');
     await run.says('step 5/');
     const [, victim] = run.workers() as [number, number];
     process.kill(victim, 'SIGSTOP');
@@ -237,7 +242,7 @@ describe('deaths', () => {
   });
 
   test('a killed coordinator that is not started again ends everything', async () => {
-    const run = new Launched(join(folder, 'headless'), 2, ...long, '--max-restarts', '0');
+    const run = start('headless', '--max-restarts', '0');
     await run.says('step 5/');
     const pids = [run.coordinator(), ...run.workers()];
     process.kill(pids[0] as number, 'SIGKILL');
@@ -250,13 +255,12 @@ describe('deaths', () => {
   });
 
   test('without its launcher the run saves its state and ends', async () => {
-    const runDir = join(folder, 'alone');
-    const run = new Launched(runDir, 2, ...long);
+    const run = start('alone');
     await run.says('step 5/');
     const pids = [run.coordinator(), ...run.workers()];
     run.process.kill('SIGKILL');
     expect(await allDead(pids)).toBe(true);
-    expect(readdirSync(join(runDir, 'checkpoints'))).toHaveLength(1);
+    expect(readdirSync(join(run.runDir, 'checkpoints'))).toHaveLength(1);
   });
 });
 
@@ -287,14 +291,8 @@ test('a record that cannot be written ends the run, and the coordinator says wha
 
 describe('refusals', () => {
   test('a worker without a credential of the run, and a second run in the same folder', async () => {
-    const run = new Launched(
-      join(folder, 'token'),
-      1,
-      '--set',
-      'schedule.steps=100000',
-      '--listen',
-      '127.0.0.1:0',
-    );
+    const endless = ['--nodes', '1', '--set', 'schedule.steps=100000'];
+    const run = new Launched(join(folder, 'token'), PACED, ...endless, '--listen', '127.0.0.1:0');
     await run.says('step 2/');
     const invited = orchestrator('invite', run.runDir).stdout;
     const worker = (input: string) => orchestratorIn({ input }, 'worker', '--credential', '-');
@@ -310,7 +308,7 @@ describe('refusals', () => {
       status: 1,
       stderr: expect.stringMatching(/^error ERR_TOKEN: standard input holds no credential/),
     });
-    const alone = new Launched(join(folder, 'uninvited'), 1, '--set', 'schedule.steps=100000');
+    const alone = new Launched(join(folder, 'uninvited'), PACED, ...endless);
     await alone.says('step 2/');
     expect(orchestrator('invite', alone.runDir)).toMatchObject({
       status: 2,

@@ -9,7 +9,9 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../support/folders.js';
 import { ends, Launched, launch } from '../support/launched.js';
+import { PACED } from '../support/paced.js';
 import { MAIN, orchestrator, orchestratorIn, succeeds } from '../support/program.js';
+import { copyOfUndisturbed } from '../support/undisturbed.js';
 
 const folder = temporaryFolder();
 const runs = join(folder, 'runs');
@@ -20,7 +22,7 @@ test('of a run that trains: its state from its coordinator, by a socket that onl
   const runDir = join(folder, 'long');
   const run = new Launched(
     runDir,
-    1,
+    PACED,
     ...set('schedule.steps=1000000', 'checkpoint.every=0', 'validation.every=5'),
   );
   await run.says('step 12/');
@@ -62,7 +64,7 @@ test('of a run that trains: its state from its coordinator, by a socket that onl
 
 describe('of runs that are over', () => {
   beforeAll(async () => {
-    await ends(launch(join(runs, 'one'), 1), 0);
+    await copyOfUndisturbed(join(runs, 'one'));
     await ends(launch(join(runs, 'two'), 1, ...set('optimizer.lr=0.01', 'schedule.steps=12')), 0);
     cpSync('test/fixtures/runs/f61e27f/run', join(runs, 'before'), { recursive: true });
   });

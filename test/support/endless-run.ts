@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { fingerprint, isAlive, Launched, readLines } from './launched.js';
+import { PACED } from './paced.js';
 
 /** Without checkpoints but the last, and without end. */
 export const LONG = ['schedule.steps=1000000', 'validation.every=0', 'checkpoint.every=0'].flatMap((set) => [
@@ -12,7 +13,7 @@ export const LONG = ['schedule.steps=1000000', 'validation.every=0', 'checkpoint
 
 /** A run of two workers that has committed some steps. */
 export async function endlessRun(runDir: string, ...more: string[]) {
-  const run = new Launched(runDir, 2, ...LONG, ...more);
+  const run = new Launched(runDir, PACED, '--nodes', '2', ...LONG, ...more);
   await run.says('step 3/');
   const pids = { launcher: run.process.pid!, coordinator: run.coordinator(), worker: run.workers()[1]! };
   return { run, runDir, pids, all: [pids.launcher, pids.coordinator, ...run.workers()] };

@@ -1,5 +1,5 @@
 import type { FromWorker } from '../../src/rpc/proto.js';
-import { PROTOCOL } from '../../src/rpc/proto.js';
+import { PROTOCOL } from '../../src/rpc/protocol.js';
 
 /** A worker's first message. */
 export const JOIN = {

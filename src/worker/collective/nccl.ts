@@ -7,6 +7,7 @@ import { OrchestratorError } from '../../errors.js';
 import type { Engine } from '../../native/contract.js';
 import type { DeviceRendezvous, Formation } from '../../rpc/proto.js';
 import { type Collective, engineCollective } from './collective.js';
+import { cannotConnect, sharedGpu } from './shared-gpu.js';
 
 /** Time limit for connecting the devices, once all workers have answered. */
 const CONNECT_MS = 120_000;
@@ -25,12 +26,6 @@ export async function deviceRendezvous(
   }
 }
 
-/** "ranks 0 and 1 share GPU 0", which NCCL refuses; null if each rank has its own. */
-export function sharedGpu(gpus: readonly string[]): string | null {
-  const twin = gpus.findIndex((gpu, rank) => gpus.indexOf(gpu) !== rank);
-  return twin < 0 ? null : `ranks ${gpus.indexOf(gpus[twin]!)} and ${twin} share ${gpus[twin]}`;
-}
-
 /**
  * Why the GPUs of these workers cannot be connected, or null if they can. Every worker comes to the same
  * answer.
@@ -46,14 +41,6 @@ export function connectionProblem(devices: readonly DeviceRendezvous[]): string 
   const stranger = libraries.findIndex((library) => library !== libraries[0]);
   if (stranger >= 0) return `rank 0 has ${libraries[0]}, rank ${stranger} has ${libraries[stranger]}`;
   return null;
-}
-
-export function cannotConnect(problem: string): OrchestratorError {
-  return new OrchestratorError(
-    'ERR_CUDA',
-    `exchange: nccl cannot connect the GPUs. ${problem}`,
-    'exchange: auto uses gRPC when GPUs cannot be connected',
-  );
 }
 
 /** Whether the workers connect their GPUs. `log` gets the reason if `exchange` allows it but they cannot. */

@@ -9,7 +9,8 @@ import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
 import { invite } from '../../../src/rpc/invite.js';
 import { connectLink, LinkCredentials } from '../../../src/rpc/links.js';
 import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
-import { Coordinator, type FromWorker, PROTOCOL } from '../../../src/rpc/proto.js';
+import { Coordinator, type FromWorker } from '../../../src/rpc/proto.js';
+import { PROTOCOL } from '../../../src/rpc/protocol.js';
 import { JOIN } from '../../support/join.js';
 import { testRun } from '../../support/members.js';
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { OrchestratorError } from '../../../src/errors.js';
 import { type Asked, judgeHosts } from '../../../src/launch/check-hosts.js';
 import type { HostReport } from '../../../src/launch/host-report.js';
-import { PROTOCOL } from '../../../src/rpc/proto.js';
+import { PROTOCOL } from '../../../src/rpc/protocol.js';
 import { version } from '../../../src/version.js';
 
 const NOW = Date.UTC(2026, 0, 1);
