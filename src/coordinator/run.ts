@@ -14,6 +14,7 @@ import { canonicalJson } from '../files/json.js';
 import { native } from '../native/load.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkFewest, checkWorkers } from '../step/assignment.js';
+import { leveled } from '../telemetry/events.js';
 import { summaryLines } from '../telemetry/lines.js';
 import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
@@ -290,8 +291,9 @@ export class Run {
 
   /** The launcher forwards a line that a worker printed. */
   workerOutput(line: string): void {
+    const { level, message } = leveled(line);
     if (this.#over) process.stderr.write(`${line}\n`);
-    else this.#recorder.note('info', line);
+    else this.#recorder.note(level, message);
   }
 
   #handle(event: Event): void {

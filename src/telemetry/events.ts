@@ -6,6 +6,12 @@ import { validationResults } from './metrics-reader.js';
 
 export type EventLevel = 'info' | 'warn' | 'error';
 
+/** The level of a line that a process prints, "warn refused ...", and the rest of it. */
+export function leveled(line: string): { level: EventLevel; message: string } {
+  const [, level = 'info', message = ''] = /^(?:(warn|error) )?(.*)$/s.exec(line)!;
+  return { level: level as EventLevel, message };
+}
+
 interface EventKind {
   meaning: string;
   /** Fields beside `time`, `level` and `event`. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fieldLines } from '../text/columns.js';
 import { plainConsole, quietConsole, wantsColour } from './console.js';
-import type { EventLevel } from './events.js';
+import { leveled } from './events.js';
 import { eventLine, eventLines } from './log.js';
 import { droppedLines, type Output, type StandardStream, standardOutput } from './output.js';
 import { now, type RunHeader, type Sink } from './record.js';
@@ -101,8 +101,8 @@ export class Screen {
 
 /** A line that one of the run's processes has printed, as an event: its first word may be its level. */
 function messageLine(line: string): string {
-  const [, level = 'info', message] = /^(?:(warn|error) )?(.*)$/s.exec(line)!;
-  return eventLine('message', level as EventLevel, { message });
+  const { level, message } = leveled(line);
+  return eventLine('message', level, { message });
 }
 
 /** Whether this process is of the group that its terminal belongs to, as proc(5) has them: pgrp and tpgid. */
