@@ -1,4 +1,5 @@
 /** Grids of labelled pictures, and single ones. */
+import { rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp, { type OutputInfo, type OverlayOptions } from 'sharp';
 import { makeFolders, writeFailure } from '../files/io.js';
@@ -79,25 +80,46 @@ export function pictureName(index: number, count: number): string {
   return `${String(index).padStart(digits, '0')}.png`;
 }
 
+/** A picture [height, width, 3], and what it was drawn for, as JSON has it. */
+interface SinglePicture {
+  pixels: Uint8Array;
+  origin: object;
+}
+
+/** In a folder of single pictures: a line for each, in their order, with its `file` and what it was drawn for. */
+const ORIGINS = 'prompts.jsonl';
+
 /**
- * Writes each picture [height, width, 3] as a file of its own, in its own size: 0000.png, 0001.png, ...
+ * Writes each picture as a file of its own, in its own size: 0000.png, 0001.png, ..., and then `prompts.jsonl`. After a
+ * failure nothing of it is left, so that the folder can be used again.
  *
+ * @param folder A folder that is not there yet, or is empty.
  * @throws OrchestratorError ERR_FILE_WRITE.
  */
 export async function writeEach(
-  pictures: readonly Uint8Array[],
+  pictures: readonly SinglePicture[],
   folder: string,
   size: { width: number; height: number },
 ): Promise<void> {
   await makeFolders(folder);
-  for (const [i, pixels] of pictures.entries()) {
-    const path = join(folder, pictureName(i, pictures.length));
+  const written: string[] = [];
+  const write = async (name: string, content: (path: string) => Promise<unknown>) => {
+    const path = join(folder, name);
+    written.push(path);
     try {
-      await sharp(pixels, { raw: { ...size, channels: 3 } }).toFile(path);
+      await content(path);
     } catch (cause) {
+      for (const one of written) await rm(one, { force: true });
       throw writeFailure(path, cause);
     }
+  };
+  const lines: string[] = [];
+  for (const [i, { pixels, origin }] of pictures.entries()) {
+    const file = pictureName(i, pictures.length);
+    await write(file, (path) => sharp(pixels, { raw: { ...size, channels: 3 } }).toFile(path));
+    lines.push(`${JSON.stringify({ file, ...origin })}\n`);
   }
+  await write(ORIGINS, (path) => writeFile(path, lines.join('')));
 }
 
 /** An enlarged picture with a thin frame around it. */

@@ -1,6 +1,5 @@
 /** `orchestrator sample`: draws pictures of prompts, or latents for rows of a data set. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
@@ -20,7 +19,7 @@ import { withWeights } from '../../model/weights.js';
 import type { ObjectiveConfig } from '../../objective/objective.js';
 import type { Conditioning } from '../../sampling/conditioning.js';
 import { decodeLatents, isShapesWorld, LATENT } from '../../shapes/model.js';
-import { pictureName, writeEach, writeGrid } from '../../shapes/pictures.js';
+import { writeEach, writeGrid } from '../../shapes/pictures.js';
 import { PICTURE_SIZE } from '../../shapes/vocabulary.js';
 import { counted } from '../../text/quantities.js';
 import {
@@ -347,21 +346,14 @@ async function writeLabelled(
   return { path, kind: 'pictures', count, size, decoded, replaced };
 }
 
-/** In the folder of --each: a line for each picture, in their order. */
-const ORIGINS = 'prompts.jsonl';
-
-async function writeOrigins({ origins, facts }: Drawn, path: string): Promise<void> {
-  const lines = origins.map((origin, i) => {
-    const file = pictureName(i, origins.length);
-    return JSON.stringify(dialect({ file, ...origin, seed: facts.seed }));
-  });
-  await replaceFile(path, (to) => writeFile(to, `${lines.join('\n')}\n`));
-}
-
 async function writeSingle(drawn: Drawn, pictures: readonly Uint8Array[], path: string): Promise<Written> {
   const size = sizeOf(drawn);
-  await writeEach(pictures, path, size);
-  await writeOrigins(drawn, join(path, ORIGINS));
+  const { origins, facts } = drawn;
+  const single = pictures.map((pixels, i) => {
+    const origin = dialect({ ...origins[i]!, seed: facts.seed }) as object;
+    return { pixels, origin };
+  });
+  await writeEach(single, path, size);
   const [count, decoded] = [pictures.length, drawn.isShapes];
   return { path, kind: 'pictures', count, size: [size.width, size.height], decoded, replaced: false };
 }

@@ -1,8 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { pictureName, writeGrid } from '../../../src/shapes/pictures.js';
+import { pictureName, writeEach, writeGrid } from '../../../src/shapes/pictures.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 let dir: string;
@@ -13,6 +13,33 @@ beforeAll(() => {
 function plain(r: number, g: number, b: number): Uint8Array {
   return Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => [r, g, b][i % 3]!);
 }
+
+describe('writeEach', () => {
+  const size = { width: 1, height: 1 };
+  const first = { pixels: Uint8Array.of(1, 2, 3), origin: { prompt: 'x', seed: 7 } };
+
+  test('lists the pictures in their order', async () => {
+    const folder = join(dir, 'each');
+    await writeEach([first, { ...first, origin: { row: 3 } }], folder, size);
+    expect(readdirSync(folder).sort()).toEqual(['0000.png', '0001.png', 'prompts.jsonl']);
+    const list = readFileSync(join(folder, 'prompts.jsonl'), 'utf8').trimEnd().split('\n');
+    expect(list.map((line) => JSON.parse(line))).toEqual([
+      { file: '0000.png', prompt: 'x', seed: 7 },
+      { file: '0001.png', row: 3 },
+    ]);
+  });
+
+  test('leaves nothing after a failure, so that the same command can be given again', async () => {
+    const folder = join(dir, 'failed');
+    // Too few bytes of a picture.
+    const failed = writeEach([first, { ...first, pixels: new Uint8Array(1) }], folder, size);
+    await expect(failed).rejects.toMatchObject({
+      code: 'ERR_FILE_WRITE',
+      message: expect.stringContaining(join(folder, '0001.png')),
+    });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
 
 describe('writeGrid', () => {
   test('puts pictures side by side, each with its label below', async () => {
