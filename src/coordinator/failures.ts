@@ -69,16 +69,18 @@ interface Standing {
   begun: boolean;
   /** The worker was ready in a generation. */
   holds: boolean;
+  /** Nobody but itself has started it: others do without it, whatever it is. */
+  ownAccord: boolean;
   /** How many others stay, and whether one of them was ready in a generation. */
   others: number;
   othersHold: boolean;
 }
 
 /** Whether the run ends with an error of a worker. */
-export function endsRun(code: ErrorCode, { begun, holds, others, othersHold }: Standing): boolean {
+export function endsRun(code: ErrorCode, { begun, holds, ownAccord, others, othersHold }: Standing): boolean {
   // Before the first step the user is told at once what is wrong, not after the launcher has tried again.
   if (others === 0 && !begun) return true;
   // The others train with what this worker could not use.
-  if (othersHold && !holds) return false;
+  if ((othersHold || (ownAccord && others > 0)) && !holds) return false;
   return ENDS[code] === 'run';
 }

@@ -192,6 +192,11 @@ export class Members {
     return joined !== undefined && (joined.holds || (!joined.standby && joined.newest > 0));
   }
 
+  /** Whether one holds the state that is none of these. */
+  holdWithout(ids: readonly string[]): boolean {
+    return this.#all().some(({ member, holds }) => holds && !ids.includes(member.id));
+  }
+
   /** These hold the state from now on. */
   hold(members: readonly Member[]): void {
     for (const { id } of members) this.#joined.get(id)!.holds = true;

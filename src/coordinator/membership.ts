@@ -432,6 +432,8 @@ export class Membership {
   /** When all members have the same state, they start; a fault if they do not. */
   ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
     const answers = generation.ready.add(id, ready);
+    // From now on it can give the state to others, whatever becomes of those that it has it from.
+    this.members.hold([generation.place(id)!]);
     if (answers === null) return [];
     const from = generation.from ?? answers[0]!.step;
     const { configHash } = this.#settings;
@@ -442,7 +444,6 @@ export class Membership {
     if (odd.length > 0) return this.fence(odd, () => 'has another state than the others', now);
     const fault = judgeReady(generation.named(answers), { configHash, step: from });
     if (fault !== null) return fault;
-    this.members.hold(generation.places);
     const again = this.#steps.begun ? null : this.#steps.begin(from);
     const start = this.#steps.start(generation, from, this.stopping, now);
     return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];

@@ -179,7 +179,8 @@ export class RunState {
   /** The error of a worker ends the worker, or the run. */
   #onFailure(id: string, { code, message, hint }: Fault, now: number): Action[] {
     const { members } = this.#membership;
-    const standing = { begun: this.#begun, holds: members.holds(id), ...members.othersOf(id) };
+    const ownAccord = members.get(id)?.ownAccord ?? false;
+    const standing = { begun: this.#begun, holds: members.holds(id), ownAccord, ...members.othersOf(id) };
     if (endsRun(code, standing)) {
       return this.#fail({ code, message: `${this.#membership.name(id)}: ${message}`, hint });
     }
@@ -333,7 +334,10 @@ export class RunState {
     this.#lastTick = now;
     const { training, building } = SILENT_MS;
     const silent = members.silent(now, { building, built: this.#begun ? training : building });
-    if (silent.length > 0) return silent.flatMap((one) => this.#silent(one, now));
+    if (silent.length > 0) {
+      const mayReturn = this.#steps.unsaved && !members.holdWithout(silent.map(({ id }) => id));
+      return silent.flatMap((one) => this.#silent(one, mayReturn, now));
+    }
     if (this.#membership.gathering) return this.#membership.isHeldUp ? this.#membership.gathered(now) : [];
     const leaver = this.#stop === null ? this.#membership.missed(now) : null;
     if (leaver !== null) {
@@ -352,12 +356,17 @@ export class RunState {
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
   }
 
-  #silent({ id, ms }: { id: string; ms: number }, now: number): Action[] {
+  /**
+   * The others go on without a worker that is not heard. Where nobody else holds the steps since the last checkpoint, it
+   * may come back with them, when its network or process goes on.
+   */
+  #silent({ id, ms }: { id: string; ms: number }, mayReturn: boolean, now: number): Action[] {
     if (this.#over !== null) return [];
     const work = this.#membership.members.workOf(id);
     const last = work === null ? '' : ` (it was last at ${work})`;
     const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
-    return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
+    if (!mayReturn) return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
+    return [{ type: 'cut', id, reason, mayReturn }, ...this.#lost(id, reason, now, { mayLive: true })];
   }
 
   /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
@@ -427,7 +436,9 @@ export class RunState {
     // Before the first step there is nothing to go on from, but a worker that was lost may have had no fault.
     const isResumable = fault !== null && (this.#begun || fault.code === 'ERR_WORKER_LOST');
     const told = isResumable ? this.#steps.checkpoints.resumable(fault) : fault;
-    return [stop, { type: 'end', exitCode, reason, fault: told }];
+    // Who runs the same command again after a stop in order relies on that nothing is lost.
+    const isUnsaved = this.#over === 'STOPPED' && this.#steps.unsaved;
+    return [stop, { type: 'end', exitCode: isUnsaved ? EXIT.unsaved : exitCode, reason, fault: told }];
   }
 
   /** The first step has begun. */

@@ -26,6 +26,7 @@ import { formerOf, type Orphan, orphansOf } from './former.js';
 import { readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
+import { lossOf } from './progress.js';
 import { Publisher } from './publisher.js';
 import { completion, describeData, type ResolvedRun, resolveRun } from './resolve-run.js';
 import { RunState } from './rule.js';
@@ -326,7 +327,7 @@ export class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'cut':
-        this.#sessions.cut(action.id, action.reason);
+        this.#sessions.cut(action.id, action.reason, action.mayReturn ?? false);
         break;
       case 'note':
         this.#recorder.note('info', action.message);
@@ -410,6 +411,11 @@ export class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
+    if (exitCode === EXIT.unsaved) {
+      const { step, path } = this.#state.checkpoint;
+      const loss = lossOf({ step: this.#records.lastStep, checkpoint: path === '' ? null : { step, path } });
+      return `${reason}: stopped without saving: ${loss}`;
+    }
     if (exitCode !== EXIT.done) {
       return this.#records.lastStep === 0
         ? stoppedEarly(reason)

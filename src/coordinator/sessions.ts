@@ -142,9 +142,9 @@ export class Sessions {
     this.#end(id, status.FAILED_PRECONDITION, message);
   }
 
-  /** The others go on without the worker. */
-  cut(id: string, reason: string): void {
-    this.#end(id, status.ABORTED, reason);
+  /** The others go on without the worker; or none is left, and it may join again. */
+  cut(id: string, reason: string, mayReturn: boolean): void {
+    this.#end(id, mayReturn ? status.UNAVAILABLE : status.ABORTED, reason);
   }
 
   #end(id: string, code: status, details: string): void {

@@ -8,7 +8,8 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   done: 'done',
   failed: 'failed; the last lines on standard error say why, and what to do',
   usage: 'wrong command line or configuration',
-  unsaved: '`launch`: stopped at once by a second Ctrl-C, without saving',
+  unsaved:
+    '`launch`: stopped without saving: at once by a second Ctrl-C, or because the workers were gone that held the last steps',
   unfinished: '`study run`: the budget ended before all runs were complete',
   hung: '`worker`: a kernel, a copy of the state or the event loop stood still, and its watchdog ended it; `launch` starts it again',
 };

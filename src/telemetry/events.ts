@@ -6,10 +6,10 @@ import { validationResults } from './metrics-reader.js';
 
 export type EventLevel = 'info' | 'warn' | 'error';
 
-/** The level of a line that a process prints, "warn refused ...", and the rest of it. */
+/** The level of a line that a process prints, "[worker 0] warn refused ...", and the line without it. */
 export function leveled(line: string): { level: EventLevel; message: string } {
-  const [, level = 'info', message = ''] = /^(?:(warn|error) )?(.*)$/s.exec(line)!;
-  return { level: level as EventLevel, message };
+  const [, who = '', level = 'info', text = ''] = /^(\[[^\]]+\] )?(?:(warn|error) )?(.*)$/s.exec(line)!;
+  return { level: level as EventLevel, message: who + text };
 }
 
 interface EventKind {

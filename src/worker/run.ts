@@ -85,7 +85,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
     }
   } catch (error) {
     if (error instanceof Stopped) return error.exitCode;
-    return await report(session, error as Error);
+    return await report(session, error as Error, options.ownAccord);
   } finally {
     session.close();
     peers.close();
@@ -120,15 +120,18 @@ async function buildUntilFormed(
 /** What the coordinator has told this worker: it is for this process to print. */
 const TOLD: ReadonlySet<ErrorCode> = new Set(['ERR_PROTOCOL', 'ERR_WORKER_LOST']);
 
-/** Reports an error to the coordinator, which prints it, and ends this worker or the run. */
-async function report(session: CoordinatorSession, error: Error): Promise<number> {
+/**
+ * Reports an error to the coordinator, which prints it, and ends this worker or the run.
+ *
+ * @param ownAccord Whether somebody has started this worker who may not see what the coordinator prints.
+ */
+async function report(session: CoordinatorSession, error: Error, ownAccord: boolean): Promise<number> {
   const { code } = faultOf(error);
   // Without a coordinator nobody else can tell the user.
   if (!session.present || TOLD.has(code)) throw error;
-  try {
-    session.fail(error);
-    return await Promise.race([session.over, sleep(REPORT_MS, EXIT.failed)]);
-  } catch (end) {
-    return end instanceof Stopped ? end.exitCode : EXIT.failed;
-  }
+  session.fail(error);
+  const ended = (end: unknown) => (end instanceof Stopped ? end.exitCode : EXIT.failed);
+  const exitCode = await Promise.race([session.over, sleep(REPORT_MS, EXIT.failed)]).catch(ended);
+  if (ownAccord) throw error;
+  return exitCode;
 }

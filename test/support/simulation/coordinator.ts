@@ -162,7 +162,8 @@ export class Coordinator {
         break;
       }
       case 'cut':
-        world.cut(action.id);
+        if (action.mayReturn) world.parts(action.id);
+        else world.cut(action.id);
         break;
       case 'refuse':
         world.refuse(action.id);

@@ -49,6 +49,8 @@ export class World {
   joins = 0;
   /** How often a session broke and both ends lived, and a launcher died with its coordinator. */
   resets = 0;
+  /** How many that were not heard might join again. */
+  parted = 0;
   launches = 0;
   /** Counts launchers: one that is dead starts nothing. */
   #launch = 0;
@@ -383,6 +385,17 @@ export class World {
       else if (worker.alive) this.#ends(worker, { code: 1, signal: null }, true);
     };
     this.clock.later(1 + this.below(50), notice);
+  }
+
+  /** The coordinator has ended the session of one that it does not hear, which joins again when it can. */
+  parts(id: string): void {
+    const session = this.#sessions.get(id);
+    if (!session?.open) return;
+    this.parted++;
+    session.open = false;
+    session.worker.heard = { standby: null, leave: null };
+    this.#countHolders();
+    this.#joins(session.worker, 100 + this.below(100));
   }
 
   // Processes and what happens to them.

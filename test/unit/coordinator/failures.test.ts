@@ -3,7 +3,7 @@ import { ENDS, endsRun } from '../../../src/coordinator/failures.js';
 import { ERRORS, type ErrorCode } from '../../../src/errors.js';
 
 /** One of several workers that all hold the state. */
-const MEMBER = { begun: true, holds: true, others: 2, othersHold: true };
+const MEMBER = { ownAccord: false, begun: true, holds: true, others: 2, othersHold: true };
 const JOINER = { ...MEMBER, holds: false };
 
 test('every error of this program is in the table', () => {
@@ -40,8 +40,15 @@ test('one that has never held the state ends alone, whatever its error, as long 
 });
 
 test('the only one ends the run before the first step, and after it with what any other would meet', () => {
-  const alone = { begun: false, holds: false, others: 0, othersHold: false };
+  const alone = { ownAccord: false, begun: false, holds: false, others: 0, othersHold: false };
   expect(endsRun('ERR_CUDA', alone)).toBe(true);
   expect(endsRun('ERR_CUDA', { ...alone, begun: true, holds: true })).toBe(false);
   expect(endsRun('ERR_NON_FINITE', { ...alone, begun: true, holds: true })).toBe(true);
+});
+
+test('one that has come by itself ends alone before the first step as long as there are others', () => {
+  const stranger = { ownAccord: true, begun: false, holds: false, others: 1, othersHold: false };
+  expect(endsRun('ERR_PLAN', stranger)).toBe(false);
+  expect(endsRun('ERR_PLAN', { ...stranger, others: 0 })).toBe(true);
+  expect(endsRun('ERR_NON_FINITE', { ...stranger, begun: true, holds: true })).toBe(true);
 });

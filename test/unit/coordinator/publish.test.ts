@@ -6,6 +6,7 @@ import { stageCheckpoint } from '../../../src/checkpoint/store.js';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { Publisher } from '../../../src/coordinator/publisher.js';
 import { startCoordinator } from '../../../src/coordinator/run.js';
+import { EXIT } from '../../../src/errors.js';
 import { canonicalHash } from '../../../src/files/hash.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
 import { contentOf } from '../../support/checkpoints.js';
@@ -142,7 +143,11 @@ test('a folder that was not staged is not published, wherever it points', async 
     .toContain('ERR_PROTOCOL: \\"../../elsewhere\\" is not a staged checkpoint');
   run.stop('SIGINT');
   for (const worker of workers) worker.close();
-  expect(await run.done).toBe(130);
+  // Step 1 is in no checkpoint, and nobody is left who could save it.
+  expect(await run.done).toBe(EXIT.unsaved);
+  expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(
+    'stopped without saving: there is no checkpoint yet: 1 step is lost',
+  );
 });
 
 test('the time of a validation is not taken off the step of the generation that follows', async () => {

@@ -381,3 +381,50 @@ test('it waits also for one whose session breaks again before it has said what i
   expect(end(run.joins('a', 8))).toBeUndefined();
   expect(sent(run.returns('a', 8)).some(({ message }) => message.form)).toBe(true);
 });
+
+test('where none is heard of those that hold what is not saved, they may come back with it', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 5, b: 5 });
+  run.ready(5, 'a', 'b');
+  const actions = run.until(run.now + 4_000);
+  const cuts = actions.filter(({ type }) => type === 'cut');
+  expect(cuts).toMatchObject([
+    { id: 'a', mayReturn: true },
+    { id: 'b', mayReturn: true },
+  ]);
+  expect(run.until(run.now + 30_000)).toEqual([]);
+  expect(sent(run.returns('a', 8))).toMatchObject([{ to: ['a'], message: { form: {} } }]);
+  expect(sent(run.formed({ a: 5 }))).toMatchObject([{ to: ['a'], message: { sync: { keep: {} } } }]);
+});
+
+test('where they are not heard before anything is unsaved, they are left out', () => {
+  const run = new Script().running();
+  const actions: Action[] = [];
+  for (; run.now < 100_000; run.now += 250) actions.push(...run.event({ type: 'tick' }));
+  const cuts = actions.filter(({ type }) => type === 'cut');
+  expect(cuts).toHaveLength(2);
+  for (const cut of cuts) expect(cut).not.toHaveProperty('mayReturn');
+});
+
+test('one that has just got the state and wants to leave gives it to the others when its source is gone', () => {
+  const run = new Script({ maxWorkers: 3, validateEvery: 0 }).running();
+  run.step(1);
+  run.join('c');
+  run.standby('c');
+  run.step(2);
+  const held = { a: { step: 2 }, b: { step: 1 }, c: null };
+  for (const [id, has] of Object.entries(held)) {
+    run.event({ type: 'formed', id, formed: { device: null, sharing: null, held: has } });
+  }
+  for (const id of ['a', 'b']) run.event({ type: 'ready', id, ready: ready({ step: 2 }) });
+  run.event({ type: 'leave', id: 'b', leave: { exitCode: 143 } });
+  const actions = run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true });
+  expect(actions).toContainEqual(
+    expect.objectContaining({
+      type: 'journal',
+      workers: [{ id: 'b' }, { id: 'c' }].map((one) => expect.objectContaining(one)),
+    }),
+  );
+});

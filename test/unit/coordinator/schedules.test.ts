@@ -89,6 +89,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('coordinators died', world.coordinator.deaths);
     count('launchers died with them', world.launches);
     count('sessions broken', world.resets);
+    count('not heard, may return', world.parted);
     count('instruction sets lowered', world.lowered);
     count('states fetched by the coordinator', world.coordinator.fetched);
     count('states served by it', world.coordinator.servings);
@@ -97,6 +98,6 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
   if (process.env.SOAK_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
   if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
-  expect(counts.size).toBe(19);
-  for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 200);
+  expect(counts.size).toBe(20);
+  for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 400);
 }, 7_200_000);

@@ -231,11 +231,13 @@ test('a worker of another machine cannot invite others', async () => {
 
 test('one that the others go on without is told so, and one that cannot take part otherwise', async () => {
   const join = (workerId: string) => connect({ join: { ...JOIN, workerId } });
-  const [cut, refused] = [join('cut'), join('refused')];
-  await eventually(2);
-  sessions.cut('cut', 'no sign of life');
+  const [cut, away, refused] = [join('cut'), join('away'), join('refused')];
+  await eventually(3);
+  sessions.cut('cut', 'no sign of life', false);
+  sessions.cut('away', 'no sign of life', true);
   sessions.refuse('refused', 'other arithmetic');
   expect(await cut.end).toMatchObject({ code: status.ABORTED, details: 'no sign of life' });
+  expect(await away.end).toMatchObject({ code: status.UNAVAILABLE });
   expect(await refused.end).toMatchObject({ code: status.FAILED_PRECONDITION, details: 'other arithmetic' });
 });
 
