@@ -51,8 +51,15 @@ export interface Exit extends ProcessEnd {
 
 const CRASHES: ReadonlySet<string> = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE']);
 
-/** "was killed by SIGKILL at step 9 (out of memory?)"; `where` is "" or " at step 9". */
-export function describeExit({ code, signal, outOfMemory }: Exit, where = ''): string {
+/**
+ * "was killed by SIGKILL at step 9 (out of memory?)"; `where` is "" or " at step 9".
+ *
+ * @param isSeen Whether the process itself was seen to end, and not only a connection to its host.
+ */
+export function describeExit({ code, signal, outOfMemory }: Exit, where = '', isSeen = true): string {
+  if (code === null && signal === null && !isSeen) {
+    return `is lost${where}; whether its process has ended is not known`;
+  }
   if (code === EXIT.hung) {
     const why = 'a kernel, a copy of the state or the event loop stood still';
     return `hung${where} and was ended by its watchdog: ${why} (exit code ${code})`;

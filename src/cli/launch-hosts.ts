@@ -1,15 +1,24 @@
 /** The options of `launch` that name hosts: what they mean, and whether the hosts are fit for the run. */
-import type { Config } from '../config/schema.js';
+import { type Config, slotCount } from '../config/schema.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError, refuse } from '../errors.js';
 import { canonicalJson } from '../files/json.js';
 import { type Asked, askHosts, judgeHosts } from '../launch/check-hosts.js';
-import { destinationOf, type HostEntry, isHere, nameOf, parseHosts, readHostfile } from '../launch/hosts.js';
+import {
+  destinationOf,
+  type HostEntry,
+  isHere,
+  nameOf,
+  PORT_ELSEWHERE,
+  parseHosts,
+  readHostfile,
+} from '../launch/hosts.js';
 import { ownAddress } from '../launch/own-address.js';
 import type { Preflight } from '../launch/preflight.js';
 import { type LaunchOptions, type RunHost, thisMachine } from '../launch/processes.js';
 import { native } from '../native/load.js';
 import { hostInAddress } from '../rpc/address.js';
+import { counted } from '../text/quantities.js';
 import { networkOf, workersPerNode } from './options.js';
 import { printNote } from './output.js';
 
@@ -44,14 +53,31 @@ export async function hostsOf(
     });
     return { hosts: Array.from({ length: nodes.max }, () => thisMachine(perNode)), perNode };
   }
-  if (nodes.max > 1) throw usage('--nodes with --hosts: the hosts are the nodes of the run');
   const entries = entriesOf(flags);
+  if (nodes.max > 1) {
+    const more = `${nameOf(entries[0]!)}:2 in --hosts, slots=2 in a hostfile, or --nproc-per-node 2 for all`;
+    const hint = `Leave --nodes out. Several workers on a host: ${more}; how many must be left: --min-workers`;
+    throw usage('--nodes with --hosts: the hosts are the nodes of the run', hint);
+  }
   const unknown = entries.find(({ workers }) => workers === null);
   if (config.device === 'cuda' && nprocPerNode === undefined && unknown !== undefined) {
     throw usage(`How many GPUs ${nameOf(unknown)} has is not said: add :N or slots=N, or --nproc-per-node N`);
   }
+  if (hosts !== undefined) refusePorts(entries, config);
   const perNode = nprocPerNode ?? 1;
   return { hosts: entries.map((entry) => runHost(entry, perNode, remoteDir ?? process.cwd())), perNode };
+}
+
+/** More workers on one host of `--hosts` than the run can have may be the port of its ssh server. */
+function refusePorts(entries: readonly HostEntry[], config: Config): void {
+  const slots = slotCount(config);
+  for (const entry of entries) {
+    const { workers } = entry;
+    if (workers === null || workers <= slots) continue;
+    const name = nameOf(entry);
+    const message = `--hosts: ${name}:${workers} means ${workers} workers, and the run has ${counted(slots, 'slot')}`;
+    throw usage(message, `Use at most ${counted(slots, 'worker')}. ${PORT_ELSEWHERE}`);
+  }
 }
 
 function entriesOf({ hosts, hostfile }: Pick<HostFlags, 'hosts' | 'hostfile'>): HostEntry[] {
@@ -153,6 +179,6 @@ async function addressProblems(
   return problem === null ? [] : [problem];
 }
 
-function usage(message: string): OrchestratorError {
-  return new OrchestratorError('ERR_USAGE', message);
+function usage(message: string, hint: string | null = null): OrchestratorError {
+  return new OrchestratorError('ERR_USAGE', message, hint);
 }

@@ -12,6 +12,7 @@ import { OrchestratorError } from '../errors.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
 import { offsetOfStep } from '../files/jsonl-seek.js';
 import { SamplePlan } from '../step/plan.js';
+import { stepsText } from '../text/quantities.js';
 import { progressOf } from './progress.js';
 import { recordedConfig } from './recorded-run.js';
 import { journalOf, LEDGER } from './run-dir.js';
@@ -74,7 +75,7 @@ export async function recordedRows(runDir: string, first: number, last: number):
       'ERR_PLAN',
       trained === 0
         ? `${runDir} has not trained a step yet`
-        : `${runDir} has trained steps 1 to ${trained}, not step ${last}`,
+        : `${runDir} has trained ${stepsText(1, trained)}, not step ${last}`,
     );
   }
   const lines = linesOf(join(runDir, LEDGER), first, last);

@@ -210,12 +210,12 @@ export class RunState {
       }
       if (again) rendezvous.ended(id);
       else rendezvous.gone(id);
-      return this.#exited(id, exit, now);
+      return this.#exited(id, exit, now, (where = '') => describeExit(exit, where, pid !== null));
     }
     return [];
   }
 
-  #exited(id: string, exit: Exit, now: number): Action[] {
+  #exited(id: string, exit: Exit, now: number, described: (where?: string) => string): Action[] {
     const isMember = this.#membership.members.has(id);
     const released = this.#membership.takeReleased(id);
     const lost = this.#lostOnes.get(id);
@@ -224,20 +224,20 @@ export class RunState {
       return [{ type: 'note', message: `${released} has left` }];
     // The end of its session was noticed before.
     if (!isMember && lost !== undefined) {
-      const message = `${lost.name} ${describeExit(exit, lost.where)}`;
+      const message = `${lost.name} ${described(lost.where)}`;
       this.#membership.rendezvous.explain(id, message);
       return [{ type: 'warn', message }];
     }
     const name = this.#membership.name(id);
     if (!isMember && this.#generation !== null) {
-      return [{ type: 'warn', message: `${name} ${describeExit(exit)}` }];
+      return [{ type: 'warn', message: `${name} ${described()}` }];
     }
     // Before the first step there is nothing to save, unless others return that hold what another coordinator has led.
     const isFirst = !this.#begun && (this.#settings.former?.members.length ?? 0) === 0;
     const stopCode = isFirst ? stopCodeOf(exit) : null;
     if (stopCode !== null) return this.#stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#where : ' before it joined';
-    return this.#departed(id, `${name} ${describeExit(exit, where)}`, now, false);
+    return this.#departed(id, `${name} ${described(where)}`, now, false);
   }
 
   /** @param mayLive Whether only its connection is known to have ended. */

@@ -38,6 +38,7 @@ import { lastStep as lastRecorded } from '../files/jsonl-seek.js';
 import { lockFile, lockHeld, lockOwner } from '../native/lock.js';
 import { type Segment, segmentsSchema } from '../step/segment.js';
 import type { ValidationLoss } from '../telemetry/run-progress.js';
+import { stepsText } from '../text/quantities.js';
 import { MetricsFile, type MetricsTotals, type RecordedTotals, totalsIn } from './metrics-totals.js';
 import type { ResolvedRun } from './resolve-run.js';
 
@@ -265,10 +266,13 @@ export function recordedStep({ own, step }: Pick<ResolvedRun, 'own' | 'step'>): 
 /** What becomes of records of later steps than the one from which the run goes on. */
 function replacedRecords(last: number, recorded: number): string[] {
   if (last <= recorded) return [];
+  const which = `${stepsText(recorded + 1, last)}, which this folder recorded,`;
+  const isOne = last === recorded + 1;
+  const replaced = isOne ? 'its record is replaced' : 'their records are replaced';
   return [
     recorded === 0
-      ? `steps 1 to ${last}, which this folder recorded, are in no checkpoint of this run: it begins at its first step, and their records are replaced`
-      : `steps ${recorded + 1} to ${last}, which this folder recorded, came after the checkpoint: they are trained again, and their records are replaced`,
+      ? `${which} ${isOne ? 'is' : 'are'} in no checkpoint of this run: it begins at its first step, and ${replaced}`
+      : `${which} came after the checkpoint: ${isOne ? 'it is' : 'they are'} trained again, and ${replaced}`,
   ];
 }
 

@@ -15,7 +15,7 @@ import { learningRate } from '../step/learning-rate.js';
 import { comparableFrom } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { CheckpointRecord, MissedCheckpoint, Recorder } from '../telemetry/record.js';
-import { counted } from '../text/quantities.js';
+import { counted, stepsText } from '../text/quantities.js';
 import {
   attentionSummary,
   forwardShare,
@@ -223,7 +223,7 @@ export class RunRecords {
     // Other starts are in the notes of how the run was found.
     const { checkpoint } = this.#resolved;
     const weights = checkpoint === null && config.init === null ? [`weights from seed ${config.seed}`] : [];
-    for (const line of [...weights, data, `steps ${firstStep} to ${steps}, run folder ${this.#dir.path}`])
+    for (const line of [...weights, data, `${stepsText(firstStep, steps)}, run folder ${this.#dir.path}`])
       this.#recorder.note('info', line);
   }
 

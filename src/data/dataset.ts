@@ -2,6 +2,9 @@
  * A data set for training: the roles of its columns, their shapes, the location of its rows, and its
  * identity. Values are mapped and gathered natively; none of them passes through this file.
  */
+import { existsSync } from 'node:fs';
+import { OrchestratorError } from '../errors.js';
+import { withHome } from '../files/home.js';
 import { totalBytes } from '../memory/parts.js';
 import type { DatasetSpec } from '../native/contract.js';
 import { datasetSpec } from './column.js';
@@ -77,6 +80,23 @@ export function describeDataset(config: DataConfig, placeOf: (key: string) => st
     /** Ids of rows for reports: values of the id column, or row numbers. */
     ids: (rows: number[]) => rows.map((row) => (columns.id ? source.label(columns.id, row) : String(row))),
   };
+}
+
+/** The remedy where a machine lacks the data set of a run: another one made there would not be that of the run. */
+const COPY = 'Copy the data set of the run there, or say where that machine has it';
+
+/**
+ * Opens what is to be the data set of a run, on a machine that joins it.
+ *
+ * @param remedy How to say where that machine has it.
+ */
+export async function openCopy(config: DataConfig, identification: Identification, remedy: string) {
+  try {
+    return await openDataset(config, identification);
+  } catch (error) {
+    if (!(error instanceof OrchestratorError) || existsSync(withHome(config.path))) throw error;
+    throw new OrchestratorError(error.code, error.message, `${COPY}: ${remedy}`);
+  }
 }
 
 /** Opens a data set of any format, and finds its identity. */

@@ -12,7 +12,7 @@ const EMULATED = ['neon', 'neonbf16'];
 const OF_TESTS = 'loads, and has fault points (ORCH_FAULTS=ON): it is for tests alone';
 
 export function checkAddon(path = addonPath()): Check[] {
-  if (!existsSync(path)) return [failed('addon', `not built: ${path} is missing`, 'npm run setup')];
+  if (!existsSync(path)) return [failed('addon', `${path} is missing`, 'npm run setup')];
   const found = probe(PROBE, path);
   if (found.status !== 0) return [diagnose(found)];
   const host = JSON.parse(found.stdout) as HostInfo & { forTests: boolean };

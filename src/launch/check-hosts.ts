@@ -29,7 +29,11 @@ const CLOCK_MS = 60_000;
 /** Certificates are valid from a day before they are issued. */
 const CERTIFICATE_MS = 86_400_000;
 
-const WHO_COMPUTES = 'The bits would depend on who computes what';
+const WHO_COMPUTES = 'Leave out one of the two: the bits would depend on who computes what';
+
+const NO_SSH = 'Workers of other hosts are started with the command ssh of this machine';
+const FEWER = 'Start fewer workers there: HOST:N in --hosts, slots=N in a hostfile';
+const SMALLER = 'Leave this host out, or use a smaller model or batch.micro';
 
 export interface HostNeeds {
   /** The identity of the run's data set; null: it is not known. */
@@ -80,7 +84,7 @@ async function answerOf(
     const another = versions.success ? otherVersion(host, versions.data) : null;
     return another ?? silence(host, ended, errors || output);
   } catch (error) {
-    return new OrchestratorError('ERR_HOST', `${host.name} cannot be reached: ${reasonOf(error)}`);
+    return new OrchestratorError('ERR_HOST', `${host.name} cannot be reached: ${reasonOf(error)}`, NO_SSH);
   }
 }
 
@@ -129,16 +133,28 @@ function silence({ name, ssh, folder }: RunHost, ended: ProcessEnd, text: string
   const how = ended.signal === null ? `exit code ${ended.code}` : ended.signal;
   const why = last === '' ? how : last;
   if (failedItself(ended)) {
-    const port = ssh!.port === null ? [] : ['-p', String(ssh!.port)];
-    const attempt = shellText(['ssh', '-o', 'BatchMode=yes', ...port, ssh!.destination, 'true']);
-    const hint = `This must work without a question: ${attempt}`;
-    return new OrchestratorError('ERR_HOST', `${name} cannot be reached by ssh: ${why}`, hint);
+    return new OrchestratorError('ERR_HOST', `${name} cannot be reached by ssh: ${why}`, sshHint(ssh!, text));
   }
   return new OrchestratorError(
     'ERR_HOST',
     `${name} cannot run this program in ${folder}: ${why}`,
     `It needs this version of the program, set up (npm run setup), at the same path, or in --remote-dir; ssh's shell must find node`,
   );
+}
+
+/** What to do where ssh does not get through, by what it says. */
+function sshHint({ destination, port }: NonNullable<RunHost['ssh']>, text: string): string {
+  const onPort = port === null ? [] : ['-p', String(port)];
+  const attempt = (...options: string[]) => shellText(['ssh', ...options, ...onPort, destination, 'true']);
+  if (/REMOTE HOST IDENTIFICATION HAS CHANGED/.test(text)) {
+    const host = destination.replace(/^.*@/, '');
+    const forget = shellText(['ssh-keygen', '-R', port === null ? host : `[${host}]:${port}`]);
+    return `It shows another key than before. If it was set up again, remove the old key: ${forget}, then accept the new one: ${attempt()}`;
+  }
+  if (/^Host key verification failed/m.test(text)) {
+    return `Its key is not known here: compare and accept it once by hand: ${attempt()}`;
+  }
+  return `This must work without a question: ${attempt('-o', 'BatchMode=yes')}`;
 }
 
 function jsonOf(text: string): unknown {
@@ -206,7 +222,9 @@ function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds
     new OrchestratorError('ERR_HOST', `${name}: ${message}`, hint);
   const another = otherVersion(host, answer);
   if (another !== null) return [another];
-  const found = answer.problems.map((message) => problem(printable(message)));
+  const found = answer.problems.map(({ message, hint }) =>
+    problem(printable(message), hint === null ? null : printable(hint)),
+  );
   if (dataset !== null && answer.dataset !== '' && answer.dataset !== dataset) {
     const message = `its data set is another one: its hash is ${answer.dataset}, the run's is ${dataset}`;
     found.push(problem(message, 'data=FOLDER in a hostfile says where a host has it'));
@@ -214,7 +232,8 @@ function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds
   const need = workers * workerBytes;
   if (host.ssh !== null && need > answer.memoryBytes) {
     const has = `and it has ${bytes(answer.memoryBytes)}`;
-    found.push(problem(`its ${counted(workers, 'worker')} need at least ${bytes(need)} of memory, ${has}`));
+    const message = `its ${counted(workers, 'worker')} need at least ${bytes(need)} of memory, ${has}`;
+    found.push(problem(message, workers === 1 ? SMALLER : FEWER));
   }
   return found;
 }

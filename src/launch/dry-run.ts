@@ -17,7 +17,7 @@ import { bytes, counted, duration, flopCount, flopRate, timeSpan } from '../text
 import { type DryRun, dryRunData } from './dry-run-data.js';
 import type { Launcher } from './launcher.js';
 import { heldOutShare, type Preflight } from './preflight.js';
-import type { LaunchOptions } from './processes.js';
+import type { LaunchOptions, RunHost } from './processes.js';
 
 /**
  * The page as text. A run may be planned on another machine, so neither the data set (if the configuration
@@ -46,7 +46,7 @@ export function renderDryRun(
     batch: describeBatch(config),
     steps: describeSteps(found),
     work: `${flopCount(figures.flopsPerStep)} of the model a step`,
-    time: describeTime(time),
+    time: time === null ? unknownTime(config.device, run.hosts) : describeTime(time),
     memory: `${least} of the coordinator and the launcher${has}`,
     disk: describeDisk(found),
     ...(planned.record_bytes === null
@@ -97,10 +97,18 @@ function describeSteps({ resolved: { config, step, segments }, rows }: Preflight
   return `${all}; ${step + 1} to ${steps} remain${since}`;
 }
 
-function describeTime(time: RunTime | null): string {
-  if (time === null) {
-    return 'unknown for another machine or a GPU; `orchestrator estimate` computes it with --flops and --bandwidth';
-  }
+/** Why the time of a run is unknown. */
+export function unknownTime(device: Config['device'], hosts: readonly RunHost[]): string {
+  const others = hosts.filter(({ ssh }) => ssh !== null).map(({ name }) => name);
+  const named = others.length > 3 ? `each of the ${others.length} other hosts` : others.join(', ');
+  const why =
+    device === 'cpu' && others.length > 0
+      ? `unknown: ${named} may differ from this machine`
+      : 'unknown for another machine or a GPU';
+  return `${why}; \`orchestrator estimate\` computes it with --flops and --bandwidth`;
+}
+
+function describeTime(time: RunTime): string {
   const { step, validation, run, peak, busy } = time;
   const range = (seconds: number, text: (seconds: number) => string) => {
     const [least, most] = [text(SPREAD.least * seconds), text(SPREAD.most * seconds)];

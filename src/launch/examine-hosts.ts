@@ -171,6 +171,7 @@ function milliseconds(seconds: number): string {
   return `${(1000 * seconds).toFixed(2)} ms`;
 }
 
+/** Half a second on a busy machine or network gives only the order of magnitude. */
 function rate(bytesPerSecond: number): string {
-  return `${(bytesPerSecond / 1e6).toFixed(0)} MB/s`;
+  return `about ${Number((bytesPerSecond / 1e6).toPrecision(2))} MB/s`;
 }

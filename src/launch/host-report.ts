@@ -3,11 +3,12 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { openDataset } from '../data/dataset.js';
+import { openCopy } from '../data/dataset.js';
 import { checkAddon } from '../doctor/addon.js';
 import { checkDisk } from '../doctor/machine.js';
 import { resolvePrecision } from '../engine/precision.js';
 import { inferenceSpec } from '../engine/spec.js';
+import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { freeBytes } from '../files/io.js';
 import { machineMemory } from '../memory/machine.js';
@@ -17,12 +18,16 @@ import { hostOf } from '../native/host.js';
 import { possibleIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/protocol.js';
+import { bytes } from '../text/quantities.js';
 import { said } from '../text/said.js';
 import { version } from '../version.js';
 import { probeArithmetic } from '../worker/probe.js';
 
 /** Less free space than this is a full disk: a worker without the run folder writes no more than a cache. */
 const FULL_BYTES = 16 * 2 ** 20;
+
+const DISK = `A worker needs ${bytes(FULL_BYTES)} there, and the right to write: free some space, or say which other folder has this program, with dir=FOLDER in a hostfile`;
+const DATA = 'data=FOLDER in a hostfile';
 
 export const hostRequestSchema = z.object({
   /** The configuration of the run, as JSON; null: it is not about a run. */
@@ -65,27 +70,28 @@ export const hostReportSchema = hostVersionSchema.extend({
   /** The identity of its data set; '': it was not asked for, or cannot be read. */
   dataset: said,
   memoryBytes: z.number(),
-  /** Why no worker can run there. */
-  problems: z.array(said),
+  /** Why no worker can run there, and what to do about it. */
+  problems: z.array(z.object({ message: said, hint: said.nullable() })),
 });
 export type HostReport = z.infer<typeof hostReportSchema>;
 
 /** The report on this host. Whatever is wrong with it is in `problems`. */
 export async function hostReport(request: z.input<typeof hostRequestSchema>): Promise<HostReport> {
   const { config: text, data, plan, workers, probe = false } = request;
-  const problems: string[] = [];
+  const problems: HostReport['problems'] = [];
   const attempt = async <T>(what: () => T | Promise<T>, otherwise: T): Promise<T> => {
     try {
       return await what();
     } catch (error) {
-      problems.push(faultOf(error).message);
+      const { message, hint } = faultOf(error);
+      problems.push({ message, hint });
       return otherwise;
     }
   };
   const parsed = () => (text === null ? null : parseConfig(text, 'the configuration of the run'));
   const config = await attempt(parsed, null);
   const disk = checkDisk(process.cwd(), FULL_BYTES);
-  if (disk.status !== 'ok') problems.push(`its disk: ${disk.detail}`);
+  if (disk.status !== 'ok') problems.push({ message: `its disk: ${disk.detail}`, hint: DISK });
   const unknown = { isa: '', isas: [], kernels: '', precision: '', gpus: '', probe: '' };
   const arithmetic = await attempt(() => arithmeticOf(config, workers, probe), unknown);
   const dataset =
@@ -93,7 +99,7 @@ export async function hostReport(request: z.input<typeof hostRequestSchema>): Pr
       ? ''
       : await attempt(async () => {
           const path = data ?? config.data.path;
-          return (await openDataset({ ...config.data, path }, { planVersion: plan })).hash;
+          return (await openCopy({ ...config.data, path }, { planVersion: plan }, DATA)).hash;
         }, '');
   return {
     version: version(),
@@ -115,7 +121,10 @@ async function arithmeticOf(
   probes: boolean,
 ): Promise<HostReport['arithmetic']> {
   const broken = checkAddon().find(({ status }) => status === 'failed');
-  if (broken !== undefined) throw new Error(`its ${broken.name} ${broken.detail}: ${broken.fix}`);
+  if (broken !== undefined) {
+    const message = `its ${broken.name}: ${broken.detail}`;
+    throw new OrchestratorError('ERR_NATIVE_MISSING', message, `Run there: ${broken.fix}`);
+  }
   const { isa, kernels } = native().host();
   const isas = possibleIsas(native());
   const wanted = config?.precision ?? { compute: 'auto', linear: 'compute' };

@@ -26,6 +26,9 @@ const IN_FILE = new RegExp(`^${NAME}(?::(\\d{1,5}))?$`);
 const MAX_FILE_BYTES = 2 ** 20;
 const MOST_WORKERS = 4_096;
 
+export const PORT_ELSEWHERE =
+  'HOST:N is a number of workers; the port of its ssh server goes into a hostfile, as USER@HOST:PORT';
+
 const NOTHING = { user: null, port: null, workers: null, folder: null, data: null };
 
 /** @throws OrchestratorError ERR_USAGE */
@@ -34,10 +37,11 @@ export function parseHosts(text: string): HostEntry[] {
     const [whole, user, address, name, workers] = IN_LIST.exec(part.trim()) ?? [];
     if (whole === undefined) {
       const expected = 'HOST, USER@HOST or HOST:WORKERS, an IPv6 address in brackets';
-      throw usage(`--hosts: expected ${expected}, received "${part.trim()}"`);
+      const hint = /:\d+$/.test(part) ? PORT_ELSEWHERE : null;
+      throw usage(`--hosts: expected ${expected}, received "${part.trim()}"`, hint);
     }
     const entry = { ...NOTHING, user: user ?? null, host: (address ?? name)! };
-    return { ...entry, workers: workers === undefined ? null : countOf(workers, '--hosts') };
+    return { ...entry, workers: workers === undefined ? null : countOf(workers, '--hosts', PORT_ELSEWHERE) };
   });
   return withoutTwins(entries, () => '--hosts');
 }
@@ -94,10 +98,10 @@ function entryOf([place, ...settings]: string[], where: string): HostEntry {
   return entry;
 }
 
-function countOf(text: string, where: string): number {
+function countOf(text: string, where: string, hint: string | null = null): number {
   const count = Number(text);
   if (/^\d{1,4}$/.test(text) && count >= 1 && count <= MOST_WORKERS) return count;
-  throw usage(`${where}: expected 1 to ${MOST_WORKERS} workers, received "${text}"`);
+  throw usage(`${where}: expected 1 to ${MOST_WORKERS} workers, received "${text}"`, hint);
 }
 
 /** A host that is named twice is a slip more often than a wish, and its workers would get each other's ports. */
@@ -128,6 +132,6 @@ export function isHere({ user, host, port }: HostEntry, own = hostname()): boole
   return user === null && port === null && names.includes(host);
 }
 
-function usage(message: string): OrchestratorError {
-  return new OrchestratorError('ERR_USAGE', printable(message));
+function usage(message: string, hint: string | null = null): OrchestratorError {
+  return new OrchestratorError('ERR_USAGE', printable(message), hint);
 }

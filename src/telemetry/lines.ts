@@ -75,7 +75,7 @@ export function summaryLines(progress: RunProgress): string[] {
   const facts = [
     `summary | ${counted(steps, 'step')} in ${timeSpan(view.elapsed_seconds)}`,
     `${imageRate(samples / view.elapsed_seconds)} on average`,
-    `loss ${quantity(view.loss!)}`,
+    `loss of the last step ${quantity(view.loss!)}`,
     ...(best === null ? [] : [`best validation ${quantity(best.loss)} (${weights}) at step ${best.step}`]),
   ];
   const { checkpoint } = view;

@@ -48,6 +48,11 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
+/** "step 6", "steps 6 to 8" */
+export function stepsText(first: number, last: number): string {
+  return first === last ? `step ${first}` : `steps ${first} to ${last}`;
+}
+
 const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** "61.2 GiB": the size of memory or of files. */

@@ -5,7 +5,7 @@ import { openCheckpoint } from '../checkpoint/store.js';
 import { validationEvery } from '../config/derived.js';
 import { parseConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { openDataset } from '../data/dataset.js';
+import { openCopy } from '../data/dataset.js';
 import { requirePatches } from '../data/fit.js';
 import { loadInto } from '../engine/load.js';
 import { describePrecision } from '../engine/precision.js';
@@ -98,9 +98,11 @@ export async function buildSetup(welcome: Welcome, sharing: number, data: string
   };
 }
 
+const DATA_ELSEWHERE = '`worker --data FOLDER`, or data=FOLDER in the hostfile of `launch`';
+
 /** Opens the data set, which must be that of the plan's last segment. */
 async function openRunData(data: Config['data'], { version, datasetHash }: Segment) {
-  const dataset = await openDataset(data, { planVersion: version });
+  const dataset = await openCopy(data, { planVersion: version }, DATA_ELSEWHERE);
   if (dataset.hash === datasetHash) return dataset;
   throw new OrchestratorError(
     'ERR_PLAN',

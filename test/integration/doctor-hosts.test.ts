@@ -108,7 +108,7 @@ describe.skipIf(reason)(because('hosts side by side', reason), () => {
     says(/warning {2}10\.77\.0\.2:2223: its clock is 1 h ahead of that of this machine$/);
     says(/failed {3}10\.77\.0\.2: its disk: .* free in .*full/);
     says(/failed {3}root@10\.77\.0\.2: .*other-data is not a data set/);
-    says(/localhost <- 10\.77\.0\.2:2223 +10\.77\.0\.2:7002 +[\d.]+ ms +\d+ MB\/s$/);
+    says(/localhost <- 10\.77\.0\.2:2223 +10\.77\.0\.2:7002 +[\d.]+ ms +about [\d.]+ MB\/s$/);
     says(/10\.77\.0\.2:2223 <- localhost +10\.77\.0\.1:7000 +not reached$/);
     says(/failed {3}10\.77\.0\.2:2223: it does not reach localhost at 10\.77\.0\.1:7000: /);
     says(/not ready: 6 problems$/);

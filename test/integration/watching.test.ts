@@ -77,7 +77,7 @@ describe('of runs that are over', () => {
     const before = found.find(({ run_dir: dir }) => dir === join(runs, 'before'));
     expect(before).toMatchObject({ problem: null, validation: { best: { loss: expect.any(Number) } } });
     const table = succeeds(orchestratorIn({ cwd: folder }, 'runs'));
-    expect(table).toMatch(/^run +state +step +last +loss +best validation/);
+    expect(table).toMatch(/^run +state +step +last +mean loss +best validation/);
     expect(table).toMatch(/^runs\/one +DONE +24\/24 /m);
     // A configuration that is damaged does not keep the others from being shown.
     const mixed = join(folder, 'mixed');

@@ -18,7 +18,7 @@ import { planStateOf } from '../../step/plan.js';
 import { timeOfDay } from '../../telemetry/console.js';
 import { nextLine } from '../../telemetry/lines.js';
 import { alignedRows, namedRows } from '../../text/columns.js';
-import { bytes, quantity } from '../../text/quantities.js';
+import { bytes, quantity, stepsText } from '../../text/quantities.js';
 import { printResult } from '../output.js';
 import { type TensorList, tensorLines, tensorsOf } from '../tensor-table.js';
 
@@ -102,7 +102,7 @@ function describeSegments(
   const { segments = [] } = planState.segments === undefined ? {} : planStateOf(path, planState);
   const lines = segments.map(({ firstStep, rows, datasetHash }, i): [string, string] => {
     const end = (segments[i + 1]?.firstStep ?? step + 1) - 1;
-    return [`segment ${i + 1}`, `steps ${firstStep} to ${end}, ${rows} rows, data set ${datasetHash}`];
+    return [`segment ${i + 1}`, `${stepsText(firstStep, end)}, ${rows} rows, data set ${datasetHash}`];
   });
   return Object.fromEntries(lines);
 }

@@ -10,6 +10,7 @@ import { reasonOf } from '../../files/io.js';
 import { isAlive } from '../../files/processes.js';
 import { ENVIRONMENT } from '../../launch/processes.js';
 import { lockOwner } from '../../native/lock.js';
+import { shellText } from '../../text/shell.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
@@ -52,8 +53,11 @@ export function register(program: Command): void {
 function signal(worker: RecordedPlace, runDir: string): void {
   const { id, pid, host } = worker;
   const name = `Worker ${id} of the run in ${runDir}`;
-  if (host !== hostname())
-    throw new OrchestratorError('ERR_STOP', `${name} is on ${host}`, 'Drain it from there');
+  if (host !== hostname()) {
+    // Only this machine has the run folder.
+    const hint = `Tell it there: ${shellText(['ssh', host, 'kill', '-TERM', String(pid)])}`;
+    throw new OrchestratorError('ERR_STOP', `${name} is on ${host}`, hint);
+  }
   if (!runs(worker)) throw new OrchestratorError('ERR_NOT_RUNNING', `${name} (pid ${pid}) has ended`);
   try {
     process.kill(pid, 'SIGTERM');

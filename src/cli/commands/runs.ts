@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { type RecordedRun, recordedRun } from '../../coordinator/recorded-run.js';
 import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
+import { WINDOW } from '../../telemetry/run-progress.js';
 import { screenRows } from '../../text/columns.js';
 import { allPrintable } from '../../text/printable.js';
 import { eta, rough } from '../../text/quantities.js';
@@ -61,9 +62,10 @@ function render(dir: string, rows: readonly Row[]): string {
     row.checkpoint ? String(row.checkpoint.step) : '-',
     row.samples_per_second ? rough(row.samples_per_second) : '-',
   ]);
-  const heads = ['run', 'state', 'step', 'last', 'loss', 'best validation', 'checkpoint', 'img/s'];
+  const heads = ['run', 'state', 'step', 'last', 'mean loss', 'best validation', 'checkpoint', 'img/s'];
   const problems = rows.flatMap(({ problem }) => problem ?? []);
   // Which runs there are is printed on any terminal.
   const width = Math.max(screenColumns(), ...rows.map((row) => row.run_dir.length));
-  return `${[...screenRows([heads, ...lines], width), ...problems].join('\n')}\n`;
+  const legend = `(mean loss: of the last ${WINDOW} steps)`;
+  return `${[...screenRows([heads, ...lines], width), legend, ...problems].join('\n')}\n`;
 }

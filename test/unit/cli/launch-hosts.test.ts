@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../../../src/cli/launch-hosts.js';
 import { loadConfig } from '../../../src/config/load.js';
+import { slotCount } from '../../../src/config/schema.js';
 import type { OrchestratorError } from '../../../src/errors.js';
+import { PORT_ELSEWHERE } from '../../../src/launch/hosts.js';
 import type { Preflight } from '../../../src/launch/preflight.js';
 import type { LaunchOptions } from '../../../src/launch/processes.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -38,6 +40,22 @@ test.each<[string, Partial<HostFlags>, string]>([
   ['this machine twice', { hosts: `localhost,${hostname()}` }, 'are both this machine'],
 ])('%s is refused', async (_, flags, message) => {
   await expect(hosts(flags)).rejects.toThrow(message);
+});
+
+test('who takes the hosts for nodes, or workers for a port, is told how to write it', async () => {
+  await expect(hosts({ hosts: 'b', nodes: { max: 2 } })).rejects.toMatchObject({
+    hint: expect.stringMatching(/^Leave --nodes out\. .*: b:2 in --hosts, .*--nproc-per-node 2 for all/),
+  });
+  const slots = slotCount(CONFIG);
+  expect(await hosts({ hosts: `b:${slots}` })).toMatchObject([{ workers: slots }]);
+  await expect(hosts({ hosts: 'a,b:2222' })).rejects.toMatchObject({
+    message: `--hosts: b:2222 means 2222 workers, and the run has ${slots} slots`,
+    hint: `Use at most ${slots} workers. ${PORT_ELSEWHERE}`,
+  });
+  // A port has up to five digits.
+  for (const list of ['b:8022', 'b:22222']) {
+    await expect(hosts({ hosts: list })).rejects.toMatchObject({ hint: PORT_ELSEWHERE });
+  }
 });
 
 test('on GPUs the number of workers of a host must be said', async () => {

@@ -15,6 +15,20 @@ describe('ends of processes, which the launcher tells', () => {
     expect(script.event(exited(true))).toEqual([{ type: 'warn', message }]);
   });
 
+  test('one that only its ssh has seen is no end of its process', () => {
+    const unknown = { code: null, signal: null, outOfMemory: false };
+    const says = (pid: number | null) => {
+      const script = new Script().running();
+      script.step(1);
+      script.event(lost);
+      return script.event({ type: 'exited', id: 'b', pid, exit: unknown, again: true });
+    };
+    const elsewhere = 'rank 1 (pid 101 on h) is lost at step 2; whether its process has ended is not known';
+    expect(says(null)).toEqual([{ type: 'warn', message: elsewhere }]);
+    // One of this machine was watched, though its exit code is its parent's.
+    expect(says(101)).toEqual([{ type: 'warn', message: 'rank 1 (pid 101 on h) has ended at step 2' }]);
+  });
+
   test('may come first', () => {
     const script = new Script().running();
     for (const step of [1, 2]) script.step(step);

@@ -1,9 +1,10 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { OrchestratorError } from '../../../src/errors.js';
-import { type Asked, judgeHosts } from '../../../src/launch/check-hosts.js';
+import { type Asked, askHosts, judgeHosts } from '../../../src/launch/check-hosts.js';
 import type { HostReport } from '../../../src/launch/host-report.js';
 import { PROTOCOL } from '../../../src/rpc/protocol.js';
 import { version } from '../../../src/version.js';
+import { PretendedSsh } from '../../support/pretended-ssh.js';
 
 const NOW = Date.UTC(2026, 0, 1);
 const GIB = 2 ** 30;
@@ -52,6 +53,54 @@ function judgeFor(isa: string | null, ...differences: Differences) {
   return { problems: problems.map(({ message }) => message), ...rest };
 }
 
+/** What ssh of OpenSSH 9 says in BatchMode, and what is to be done. */
+test.each<[string, string, string]>([
+  [
+    'unknown',
+    'Host key verification failed.',
+    'Its key is not known here: compare and accept it once by hand: ssh b true',
+  ],
+  [
+    'changed',
+    '@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key for b has changed and you have requested strict checking.\nHost key verification failed.',
+    'It shows another key than before. If it was set up again, remove the old key: ssh-keygen -R b, then accept the new one: ssh b true',
+  ],
+  [
+    'refused',
+    'b: Permission denied (publickey).',
+    'This must work without a question: ssh -o BatchMode=yes b true',
+  ],
+])('a host whose key is %s has its own remedy', async (_, says, hint) => {
+  const ssh = new PretendedSsh();
+  onTestFinished(() => ssh.close());
+  const script = `process.stderr.write(${JSON.stringify(`${says}\n`)}); process.exit(255);`;
+  const request = { config: null, plan: null };
+  const [asked] = await askHosts([ssh.host('b', script)], request, {});
+  expect(asked!.answer).toMatchObject({
+    message: `b cannot be reached by ssh: ${says.split('\n').at(-1)}`,
+    hint,
+  });
+});
+
+test('every problem of a host has its remedy', () => {
+  const asked = (differences: Partial<HostReport>, index: number): Asked => {
+    const name = `node${index}`;
+    const host = { name, ssh: { destination: name, port: null }, workers: 2, folder: '/opt', data: null };
+    return { host, answer: { ...GOOD, ...differences }, receivedMs: NOW };
+  };
+  const bad: Partial<HostReport>[] = [
+    { version: '0.0.9' },
+    { dataset: 'd2' },
+    { memoryBytes: GIB },
+    { problems: [{ message: 'its disk: full', hint: 'Free some' }] },
+    { arithmetic: { ...GOOD.arithmetic, kernels: '2' } },
+    { arithmetic: { ...GOOD.arithmetic, probe: '2e' } },
+  ];
+  const { problems } = judgeHosts([{}, ...bad].map(asked), { ...NEEDS, isa: null });
+  expect(problems).toHaveLength(bad.length);
+  for (const { message, hint } of problems) expect(hint, message).toMatch(/^\w.+/);
+});
+
 describe('before a run starts workers on hosts', () => {
   test('nothing is said of hosts that are alike', () => {
     expect(judge({}, {})).toEqual({ problems: [], warnings: [], isa: null });
@@ -66,7 +115,11 @@ describe('before a run starts workers on hosts', () => {
       { memoryBytes: 5 * GIB },
       'node2: its 2 workers need at least 6.0 GiB of memory, and it has 5.0 GiB',
     ],
-    ['what it says itself', { problems: ['its disk: full'] }, 'node2: its disk: full'],
+    [
+      'what it says itself',
+      { problems: [{ message: 'its disk: full', hint: 'Free some' }] },
+      'node2: its disk: full',
+    ],
     [
       'kernels',
       { arithmetic: { ...GOOD.arithmetic, kernels: '2' } },

@@ -74,3 +74,18 @@ test("data sets are compared with that of this machine's own line", async () => 
     /^b: its data set is another one: its hash is d2, the run's is [0-9a-f]{64}$/,
   );
 });
+
+test('the bandwidth of half a second has no more digits than it is worth', () => {
+  const link = (bytesPerSecond: number) => ({
+    ...{ from: 'a', to: 'b', address: '10.0.0.2:1' },
+    result: { roundTripSeconds: 0.001, bytesPerSecond },
+  });
+  const page = renderHosts({
+    hosts: [],
+    links: [link(1_234.5e6), link(0.456e6)],
+    problems: [],
+    warnings: [],
+  });
+  expect(page).toMatch(/1\.00 ms +about 1200 MB\/s$/m);
+  expect(page).toMatch(/1\.00 ms +about 0\.46 MB\/s$/m);
+});

@@ -1,6 +1,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { painter } from '../../../src/telemetry/console.js';
+import { summaryLines } from '../../../src/telemetry/lines.js';
 import { RunProgress } from '../../../src/telemetry/run-progress.js';
 import { liveTable } from '../../../src/telemetry/table.js';
 import { viewLines, workerLines } from '../../../src/telemetry/view-lines.js';
@@ -40,6 +41,12 @@ test('a wide terminal has everything that one watches for days', () => {
     'validation 0.8125 | at step 100 | best 0.7500 at 50 | ema | took 15.7 s',
     'checkpoint of step 100 | 3m05s ago | 61.2 GiB free',
   ]);
+});
+
+test('the summary says that its loss is that of one step', () => {
+  expect(summaryLines(progress())[0]).toMatch(
+    /^summary \| 2 steps in .* \| loss of the last step 0\.4213 \| best/,
+  );
 });
 
 test('stragglers are named', () => {
