@@ -150,7 +150,7 @@ test('a kernel that hangs on the GPU is ended by the watchdog, and the step run 
   writeFileSync(hang, '');
   const { output } = await ends(run.outcome, 0);
   expect(existsSync(hang)).toBe(false);
-  expect(output).toMatch(/warn this worker hangs and is ended: .* for \d+\.\d s/);
+  expect(output).toMatch(/warn \[worker \d\] this worker hangs and is ended: .* for \d+\.\d s/);
   expect(output).toMatch(/rank [01] .* hung at step \d+ and was ended by its watchdog/);
   // That which went before had two.
   expect(fingerprint(runDir, steps)).toEqual({ ...fingerprint(longer, steps), validation: [] });

@@ -55,9 +55,11 @@ test.each(rows(SOME, OTHERS))('%s at %s: %s, %s', async (worker, point, how, exc
   const run = new Launched(runDir, 2, ...SETTINGS, '--set', `exchange=${exchange}`);
   const { output } = await ends(run.outcome, 0);
   const effect = how === 'hang' ? 'hangs' : `is sent SIG${how.toUpperCase()}`;
-  expect(output).toContain(`warn ORCHESTRATOR_FAULT: this worker ${effect} at ${point}`);
+  expect(output).toContain(`ORCHESTRATOR_FAULT: this worker ${effect} at ${point}`);
   if (how === 'hang') {
-    expect(output).toMatch(/warn this worker hangs and is ended: its event loop has stood for 1\.\d s/);
+    expect(output).toMatch(
+      /warn \[worker \d\] this worker hangs and is ended: its event loop has stood for 1\.\d s/,
+    );
     expect(output).toMatch(/rank [01] .* hung at step [34] and was ended by its watchdog/);
   }
   expect(output).toMatch(/rank [01] .*; 1 worker goes on/);

@@ -112,8 +112,9 @@ describe.runIf(FULL)(because('faults of native code', noFaultAddon), () => {
       return;
     }
     const output = await endsUndisturbed();
-    expect(output).toContain(`warn ORCHESTRATOR_FAULT: this worker ${SAYS[how]} at ${point}`);
-    if (how === 'hang') expect(output).toMatch(/warn this worker hangs and is ended: .* for [2-9]\.\d s/);
+    expect(output).toContain(`ORCHESTRATOR_FAULT: this worker ${SAYS[how]} at ${point}`);
+    if (how === 'hang')
+      expect(output).toMatch(/warn \[worker \d\] this worker hangs and is ended: .* for [2-9]\.\d s/);
     if (how === 'segv') expect(output).toMatch(/rank [01] .* crashed with SIGSEGV/);
     expect(output).toMatch(/rank [01] .*; 1 worker goes on/);
   });

@@ -87,11 +87,13 @@ test.skipIf(plain)(because('on another instruction set: told, and kept from then
     const more = ['--set', 'schedule.steps=25', '--set', 'precision.compute=fp32'];
     const { code, output } = await launch(runDir, 2, ...more);
     expect(code).toBe(0);
-    const warnings = output.match(/^\[worker 0\] warn the checkpoint was written with other arithmetic .*/gm);
+    const warnings = output.match(/^warn \[worker 0\] the checkpoint was written with other arithmetic .*/gm);
     const told = new RegExp(`\\(isa \\w+ there, ${PLAINEST_ISA} here.*not bit for bit`);
     expect(warnings).toEqual([expect.stringMatching(told)]);
     // What workers say stands in the log, too.
-    expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(JSON.stringify(warnings?.[0]));
+    expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(
+      JSON.stringify(warnings?.[0]?.replace(/^warn /, '')),
+    );
     vi.stubEnv('ORCHESTRATOR_ISA', '');
     const again = await ends(launch(runDir, 2, '--set', 'schedule.steps=26', ...more.slice(2)), 0);
     expect(again.output).toMatch(
