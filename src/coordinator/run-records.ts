@@ -371,12 +371,16 @@ export class RunRecords {
 /** A line names so many workers; `status` and the journal name all. */
 const NAMED_WORKERS = 16;
 
-function describePlaces(places: readonly Place[]): string {
-  const named = places.slice(0, NAMED_WORKERS).map(describePlace).join(', ');
+/** "rank 0 (pid 4242): slots 0-1, rank 1 (pid 4243): slots 2-3"; "(pid 4242 on a)" where there are several hosts. */
+export function describePlaces(places: readonly Place[]): string {
+  const several = places.some(({ host }) => host !== places[0]!.host);
+  const describe = (place: Place) => describePlace(place, several);
+  const named = places.slice(0, NAMED_WORKERS).map(describe).join(', ');
   const others = places.length - NAMED_WORKERS;
   return others > 0 ? `${named} and ${counted(others, 'other')}` : named;
 }
 
-function describePlace({ rank, pid, firstSlot, endSlot }: Place): string {
-  return `rank ${rank} (pid ${pid}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`;
+function describePlace({ rank, pid, host, firstSlot, endSlot }: Place, withHost: boolean): string {
+  const where = withHost ? ` on ${host}` : '';
+  return `rank ${rank} (pid ${pid}${where}): ${describeSlots({ lo: firstSlot, hi: endSlot })}`;
 }

@@ -8,6 +8,7 @@ import {
   stepRows,
   validationSummary,
 } from '../../../src/coordinator/combine.js';
+import { describePlaces } from '../../../src/coordinator/run-records.js';
 import { damageOf, JsonlFile, leadingLines, leadingLinesOfLong } from '../../../src/files/jsonl.js';
 import { lockFile } from '../../../src/native/lock.js';
 import type { Prepared, Validated } from '../../../src/rpc/proto.js';
@@ -232,4 +233,18 @@ describe('combining', () => {
       },
     ]);
   });
+});
+
+test('places say on which host a worker is where there are several', () => {
+  const addresses = { dataAddress: '', localAddress: '', machine: '', sharedMemory: '' };
+  const place = (rank: number, host: string) => ({
+    ...{ id: `w${rank}`, rank, host, pid: 10 + rank, firstSlot: 2 * rank, endSlot: 2 * rank + 2 },
+    ...addresses,
+  });
+  expect(describePlaces([place(0, 'a'), place(1, 'a')])).toBe(
+    'rank 0 (pid 10): slots 0-1, rank 1 (pid 11): slots 2-3',
+  );
+  expect(describePlaces([place(0, 'a'), place(1, 'b')])).toBe(
+    'rank 0 (pid 10 on a): slots 0-1, rank 1 (pid 11 on b): slots 2-3',
+  );
 });
