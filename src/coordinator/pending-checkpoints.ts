@@ -116,9 +116,14 @@ export class PendingCheckpoints {
     for (const pending of this.#pending.values()) pending.since += ms;
   }
 
-  /** Those that do not get on: each is returned once. */
-  stalled(now: number): { step: number; writer: string; ms: number }[] {
-    return [...this.#pending].flatMap(([step, pending]) => {
+  /**
+   * Those that do not get on: each is returned once.
+   *
+   * @param isValidated Whether the writer still validates the step, which comes before the writing.
+   */
+  stalled(now: number, isValidated: (step: number, writer: string) => boolean) {
+    return [...this.#pending].flatMap(([step, pending]): { step: number; writer: string; ms: number }[] => {
+      if (isValidated(step, pending.writer)) pending.since = now;
       const ms = now - pending.since;
       if (pending.told || ms <= STALLED_MS) return [];
       pending.told = true;

@@ -14,6 +14,7 @@ import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { type Answer, MemberAnswers } from './member-answers.js';
 import { Membership } from './membership.js';
+import { slowWork } from './slow-work.js';
 import type { Beginning } from './source.js';
 import { Steps } from './steps.js';
 
@@ -374,28 +375,11 @@ export class RunState {
     const overdue = generation.overdue(now, (id) => this.#membership.members.gotOn(id));
     if (overdue === null) {
       const decided = this.#settled(this.#membership.decideSuspicions(generation, now));
-      return [...decided, ...this.#standing(now), ...this.#stalled(now)];
+      return [...decided, ...slowWork(this.#membership, this.#steps.checkpoints, now)];
     }
     const { late, reason, fault } = overdue;
     if (late.length === 0 || late.length === generation.places.length) return this.#fail(fault);
     return this.#settled(this.#membership.fence(late, () => reason, now));
-  }
-
-  /** Workers that hang, or are slow: their watchdog knows which, and ends those that hang. */
-  #standing(now: number): Action[] {
-    return this.#membership.members.standing(now).map(({ id, work, ms }) => {
-      const message = `${this.#membership.name(id)} has not got on with ${work} for ${(ms / 1000).toFixed(0)} s; if it hangs, its watchdog ends it`;
-      return { type: 'warn', message };
-    });
-  }
-
-  /** Checkpoints that do not get on: their disk may have failed. Training goes on, and the last one is waited for. */
-  #stalled(now: number): Action[] {
-    return this.#steps.checkpoints.stalled(now).map(({ step, writer, ms }) => {
-      const time = `${(ms / 1000).toFixed(0)} s`;
-      const message = `${this.#membership.name(writer)} has not got on with the checkpoint of step ${step} for ${time}: look at the disk of the run folder. No other is written until then`;
-      return { type: 'warn', message };
-    });
   }
 
   /** Something that was ordered is done, or its worker is gone: others may be free to leave, and the run to end. */

@@ -181,7 +181,7 @@ export class RunRecords {
       const lost = this.#lastStep - firstStep + 1;
       // A step that not all had applied is run again where it is not known who had.
       if (lost > 1) {
-        const steps = `steps ${firstStep} to ${this.#lastStep} are run again: nobody holds their state any more`;
+        const steps = `steps ${firstStep} to ${this.#lastStep} are run again: no worker that is left holds their state`;
         this.#recorder.note('warn', steps);
       }
       this.#recorder.note('info', `the run continues after step ${firstStep - 1} with ${who}`);

@@ -149,7 +149,7 @@ describe('a prepared set', () => {
     const file = configOf('cached', PREPARED);
     const dryRun = (...more: string[]) =>
       succeeds(orchestratorIn({ env }, 'launch', file, '--dry-run', ...more));
-    // Of latents that are scaled it does not warn.
+    // These latents are scaled, so there is no warning.
     expect(dryRun()).not.toContain('data.latent_shift');
     const entries = join(env.XDG_CACHE_HOME, 'orchestrator', 'data-sets');
     const entry = join(entries, readdirSync(entries)[0]!);

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from './folders.js';
 import { needs } from './needs.js';
@@ -42,6 +42,15 @@ function ip(...words: string[]): void {
   execFileSync('ip', words, { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
+/** Removes the hosts of tests that were killed before they could. */
+function removeLeftOver(): void {
+  const names = existsSync(NAMESPACES) ? readdirSync(NAMESPACES) : [];
+  for (const name of names) {
+    const [, pid] = /^orch-(\d+)-/.exec(name) ?? [];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) spawnSync('ip', ['netns', 'del', name]);
+  }
+}
+
 /** So many hosts were made in this process. */
 let made = 0;
 
@@ -58,6 +67,7 @@ export class TestHosts {
   }
 
   #add(): void {
+    removeLeftOver();
     for (const name of this.#names) {
       ip('netns', 'add', name);
       ip('-n', name, 'link', 'set', 'lo', 'up');

@@ -23,7 +23,7 @@ export const SETTINGS: Settings = {
   resumeStep: 0,
 };
 
-/** Of a worker that does not say with what it can compute. */
+/** What a worker sends that does not say with which instruction sets it can compute. */
 export const SAYS_NOTHING: Processor = { instructionSets: [], onlyIsa: '' };
 
 /** The heartbeat of a worker that has nothing to do. */

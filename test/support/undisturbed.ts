@@ -36,7 +36,7 @@ export async function copyOfUndisturbed(runDir: string, ...flags: string[]): Pro
   return { runDir, output };
 }
 
-/** Of several processes at once, one is. */
+/** Whether this process is the first to come, if several come at once. */
 function isFirst(path: string): boolean {
   try {
     mkdirSync(path);

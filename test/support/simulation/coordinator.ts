@@ -2,6 +2,7 @@
 import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
+import { checkNothingLost, checkPlaces } from './checks.js';
 import { Records } from './records.js';
 import type { State } from './witness.js';
 import type { World } from './world.js';
@@ -177,14 +178,14 @@ export class Coordinator {
       case 'commit':
         witness.commits(action.step, action.prepared, world.settings.totalSlots);
         this.#records.commit(action);
-        if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') world.checkPlaces();
+        if (this.#state.phase === 'RUNNING' || this.#state.phase === 'FORMING') checkPlaces(world);
         break;
       case 'started': {
         if (this.firstStart === 0) this.firstStart = world.clock.now;
         const { generation, places } = this.#state;
         const ids = places.map(({ id }) => id);
         this.#records.started(generation, action.firstStep - 1, ids);
-        world.checkNothingLost(action.firstStep - 1);
+        checkNothingLost(world, action.firstStep - 1);
         witness.starts(generation, action.firstStep - 1, world.heldBy(ids));
         break;
       }
@@ -228,7 +229,7 @@ export class Coordinator {
           world.clock.later(LOST_MS, () => {
             if (this.deaths === life) fails();
           });
-        } else if (world.refusal()) this.happens({ type: 'notSaved', id, notSaved: { step, failure } });
+        } else if (world.disk.refusal()) this.happens({ type: 'notSaved', id, notSaved: { step, failure } });
         else {
           this.fetched++;
           const folder = String(offer!.state.value);
@@ -244,7 +245,7 @@ export class Coordinator {
     this.#publishing.push(saved);
     this.#publisherFree = Math.max(this.#publisherFree, clock.now) + 1 + below(100);
     const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
-    const refused = this.#world.refusal();
+    const refused = this.#world.disk.refusal();
     clock.later(this.#publisherFree - clock.now, () => {
       const at = this.#publishing.indexOf(saved);
       // That of a coordinator that has died.

@@ -340,7 +340,7 @@ export class Worker {
       return;
     }
     const state = this.held!;
-    const { done, refused } = this.#world.disk();
+    const { done, refused } = this.#world.disk.write();
     this.#writing = step;
     this.#isAgain = false;
     goOn();

@@ -1,13 +1,16 @@
 /** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
 import { type Event, isCurrent, type MessageEvent, type Settings } from '../../../src/coordinator/events.js';
-import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
 import type { FromCoordinator } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
 import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
 import { Coordinator } from './coordinator.js';
+import { Disk } from './disk.js';
 import { Meeting } from './memory.js';
-import { type Arrived, Network } from './network.js';
+import { Network } from './network.js';
+import { Processors } from './processors.js';
+import type { Session } from './session.js';
+import { drawn } from './settings.js';
 import { type Started, type State, Witness } from './witness.js';
 import { type Offer, type Said, Worker } from './worker.js';
 
@@ -17,23 +20,7 @@ const END_MS = 300_000;
 /** A launcher waits so long for a worker of the one before that lives. */
 const RETURN_MS = 15_000;
 
-/** The instruction sets of processors, the best first. */
-const INSTRUCTION_SETS = ['avx512', 'avx2', 'generic'];
-
 const isLaunched = (id: string) => id.startsWith('w');
-
-/** The connection of one process with the coordinator. */
-interface Session {
-  worker: Worker;
-  open: boolean;
-  /** The coordinator has ended it, and the process will end, too. */
-  cut: boolean;
-  /** The coordinator is dead, but what it has sent still arrives. */
-  lingers: boolean;
-  arrived: Arrived;
-  /** How many times the worker was welcomed, which of these has come last, and with which instruction set. */
-  welcomes: { sent: number; taken: number; isa: string };
-}
 
 export class World {
   readonly clock = new Clock();
@@ -57,15 +44,12 @@ export class World {
   #isLaunching = true;
   /** When something last went wrong. */
   lastFault = 0;
-  #diskFree = 0;
   readonly network: Network;
-  readonly #disk: { ms: number; refuses: number };
+  readonly disk: Disk;
   /** Whether workers offer to share memory, and whether some of them cannot. */
   readonly shares: boolean;
   readonly unable: boolean;
-  /** Whether processors differ, and the instruction sets of each worker's. */
-  readonly #isMixed: boolean;
-  readonly #processors = new Map<string, readonly string[]>();
+  readonly #processors: Processors;
   /** How often those that had joined had to build again. */
   lowered = 0;
   /** Which workers do not see the run folder. */
@@ -87,32 +71,12 @@ export class World {
   constructor(seed: number, tell: ((line: string) => void) | null = null) {
     this.#random = generator(seed);
     this.below = (n) => Math.floor(this.#random() * n);
-    const workers = 1 + this.below(5);
-    const min = 1 + (this.chance(0.3) ? this.below(workers) : 0);
-    const resumed = this.chance(0.15) ? 1 + this.below(3) : 0;
-    this.#isMixed = this.chance(0.3);
-    // All have that of the checkpoint.
-    const isa = this.#isMixed && resumed > 0 ? 'generic' : '';
-    this.settings = {
-      workers,
-      minWorkers: min,
-      maxWorkers: workers + 3,
-      patienceMs: 15_000,
-      welcome: { configJson: '{}', workers, runDir: 'runs/x', planJson: '[]', patienceSeconds: 60, isa },
-      onGpus: false,
-      mustShare: false,
-      totalSlots: workers + this.below(4),
-      steps: resumed + 1 + this.below(12),
-      checkpointEvery: this.below(4),
-      validateEvery: this.below(3),
-      configHash: 'c',
-      lastGeneration: this.below(3),
-      resumePath: resumed === 0 ? '' : this.witness.resumes(resumed, isa),
-      resumeStep: resumed,
-    };
+    const { settings, areMixed } = drawn(this);
+    this.settings = settings;
+    this.#processors = new Processors(this.below, areMixed);
     this.network = new Network(this);
-    this.#disk = { ms: this.below(2) * 3_000, refuses: this.chance(0.2) ? 0.3 : 0 };
-    this.#differs = workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
+    this.disk = new Disk(this);
+    this.#differs = settings.workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
     this.#restarts = this.chance(0.7) ? 6 : 0;
     this.#supervised = this.chance(0.5);
     this.shares = this.chance(0.5);
@@ -135,10 +99,6 @@ export class World {
 
   get differs(): boolean {
     return this.#differs !== Number.POSITIVE_INFINITY;
-  }
-
-  get refuses(): boolean {
-    return this.#disk.refuses > 0;
   }
 
   chance(probability: number): boolean {
@@ -281,11 +241,6 @@ export class World {
     return workers.map(({ before, held, isa }) => ({ before, state: held, isa }));
   }
 
-  /** Whether the disk refuses what is written now. */
-  refusal(): boolean {
-    return this.chance(this.#disk.refuses);
-  }
-
   checkpoint(path: string): State {
     const [step, value] = path.split(':').map(Number);
     return { step: step!, value: value! };
@@ -295,44 +250,11 @@ export class World {
     return id === 'w0' && held!.step >= this.#differs ? 'other' : String(held!.value);
   }
 
-  /** How long a disk takes for a checkpoint, one after another, and whether it refuses it. */
-  disk(): { done: number; refused: boolean } {
-    this.#diskFree = Math.max(this.#diskFree, this.clock.now) + this.below(this.#disk.ms + 1);
-    return { done: this.#diskFree - this.clock.now, refused: this.chance(this.#disk.refuses) };
-  }
-
   // What the coordinator sees of it.
 
-  /** After a step, whoever has waited long enough for a place has one, and who wants to leave has none. */
-  checkPlaces(): void {
-    const { places } = this.coordinator.state;
-    const { totalSlots, minWorkers } = this.settings;
-    const open = [...this.#sessions.values()].filter((session) => session.open && session.worker.alive);
-    const members = open.map(({ worker }) => worker);
-    const staying = members.filter(({ heard }) => heard.standby !== null && heard.leave === null);
-    for (const { id, heard, generation } of members) {
-      const isPlaced = places.some((place) => place.id === id);
-      const waited = this.clock.now - (heard.standby ?? this.clock.now);
-      if (staying.length >= minWorkers && heard.leave !== null && isPlaced) {
-        const others = staying.filter((other) => other.generation === generation && other.before !== null);
-        if (others.length > 0) throw new Error(`${id} cannot leave`);
-      } else if (heard.leave === null && waited > DEBOUNCE_MS && !isPlaced && places.length < totalSlots) {
-        throw new Error(`${id} has waited ${waited} ms for a place`);
-      }
-    }
-  }
-
-  /**
-   * The run goes on after this step: no worker that lives holds a much later one. A step that not all have applied may
-   * be run again.
-   */
-  checkNothingLost(from: number): void {
-    for (const { worker, cut } of this.#sessions.values()) {
-      const step =
-        worker.alive && !cut && worker.frozenUntil <= this.clock.now ? (worker.held?.step ?? 0) : 0;
-      if (step > from + 1)
-        throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${step}`);
-    }
+  /** The newest of every id. */
+  get sessions(): readonly Session[] {
+    return [...this.#sessions.values()];
   }
 
   /** To these workers, or to all (null). */
@@ -444,20 +366,12 @@ export class World {
       const newest = worker.generation;
       const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
       const processor = {
-        instructionSets: [...this.#processorOf(id)],
+        instructionSets: [...this.#processors.of(id)],
         onlyIsa: newest > 0 ? worker.isa : '',
       };
       const member = { id, host: 'h', pid: 1, ...addresses, ownAccord: !isLaunched(id) };
       this.coordinator.happens({ type: 'joined', newest, ...member, ...processor });
     });
-  }
-
-  /** The instruction sets of its processor, which is the same for all processes of a name. */
-  #processorOf(id: string): readonly string[] {
-    const known = this.#processors.get(id);
-    const isas = known ?? INSTRUCTION_SETS.slice(this.#isMixed ? this.below(INSTRUCTION_SETS.length) : 0);
-    this.#processors.set(id, isas);
-    return isas;
   }
 
   #ends(worker: Worker, exit: { code: number | null; signal: 'SIGKILL' | null }, restarts: boolean): void {

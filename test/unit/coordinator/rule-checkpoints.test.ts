@@ -188,6 +188,7 @@ describe('checkpoints', () => {
   test('the last may take as long as its writing goes on', () => {
     const script = requested({ steps: 2 });
     for (const id of ['a', 'b']) script.applied(id, 2);
+    script.validated('a', 2);
     script.finished('b', 2);
     expect(wait(script, 7_200_000, { writing: true })).toEqual([]);
     expect(wait(script, 7_200_000, { writing: false })).toEqual([stalled(121)]);
@@ -199,6 +200,9 @@ describe('checkpoints', () => {
   test('the user is told once of one that does not get on, and again if it got on meanwhile', () => {
     const script = requested({ steps: 2 });
     for (const id of ['a', 'b']) script.applied(id, 2);
+    // The step is validated before its checkpoint is written, for as long as that takes.
+    expect(wait(script, 300_000, { writing: false })).toEqual([]);
+    for (const id of ['a', 'b']) script.validated(id, 2);
     expect(wait(script, 300_000, { writing: true })).toEqual([]);
     expect(wait(script, 300_000, { writing: false })).toEqual([stalled(121)]);
     expect(wait(script, 300_000, { writing: false })).toEqual([]);
@@ -209,6 +213,7 @@ describe('checkpoints', () => {
 
   test('a pause of the coordinator does not count as a standstill of the disk', () => {
     const script = requested({ steps: 2 });
+    for (const id of ['a', 'b']) script.validated(id, 2);
     expect(wait(script, 100_000, { writing: false })).toEqual([]);
     script.now += 600_000;
     expect(wait(script, 15_000, { writing: false })).toEqual([]);

@@ -31,7 +31,7 @@ function outcomeOf(world: World): string {
   // Those are left that cannot share memory with the ones that are gone.
   if (code === 'ERR_SHARED_MEMORY' && world.unable && world.shares) return 'too few';
   if (code === 'ERR_STATE_MISMATCH' && world.differs) return 'mismatch';
-  if (code === 'ERR_CHECKPOINT_WRITE' && world.refuses) return 'unsaved';
+  if (code === 'ERR_CHECKPOINT_WRITE' && world.disk.refuses) return 'unsaved';
   if (code !== undefined) throw new Error(`the run failed: ${code} ${end.reason}`);
   const { committed, published } = witness;
   if (end.exitCode === 0 && committed !== settings.steps) throw new Error(`done after step ${committed}`);

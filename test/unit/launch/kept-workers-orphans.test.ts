@@ -13,7 +13,10 @@ import { type LaunchOptions, thisMachine } from '../../../src/launch/processes.j
 import { isSuspended } from '../../support/launched.js';
 
 const processes: ChildProcess[] = [];
+/** They end launches, which start no worker any more. */
+const ends: (() => void)[] = [];
 afterEach(() => {
+  for (const end of ends.splice(0)) end();
   for (const child of processes.splice(0)) child.kill('SIGKILL');
 });
 
@@ -52,7 +55,7 @@ async function following({ id = 'local-0', here = true } = {}) {
         return { name: 'worker 0', pid: process.pid!, process, exited: new Promise(() => {}) };
       },
     } as never,
-    over: new Promise(() => {}),
+    over: new Promise<never>((resolve) => ends.push(resolve as () => void)),
   });
   await workers.start(0);
   workers.forgetOthers();
