@@ -229,6 +229,13 @@ struct Quantized {
   float* inverse;
 };
 
+/// A tensor's largest magnitude, in the memory of its elements: bits of a float, of which those of NaN are
+/// the largest. It is `found`, or it is 0 and has to be found.
+struct Amax {
+  uint32_t* bits;
+  bool found;
+};
+
 struct Untyped {
   /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0; n elements per sample. `mixes`, one per sample, is
   /// in the same memory as x0 (host or device).
@@ -251,10 +258,10 @@ struct Untyped {
   uint64_t (*checksum)(const void* bytes, int64_t n);
   /// x [rows, width] in E4M3 or E5M2, with the scale of float8::scale_for; width is a multiple of 16. With
   /// sums (not null) also the sums of x over rows, fp32 [width]. Null in the CPU's table, as the next one.
-  void (*quantize)(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width,
-                   DType format);
-  /// gelu(x), rounded to bf16 as by Typed::gelu, in E4M3.
-  void (*quantize_gelu)(const Quantized& to, const bf16* x, int64_t rows, int64_t width);
+  void (*quantize)(const Quantized& to, float* sums, const bf16* x, const Amax& amax, int64_t rows,
+                   int64_t width, DType format);
+  /// gelu(x), rounded to bf16 as by Typed::gelu, in E4M3; amax is that of gelu(x).
+  void (*quantize_gelu)(const Quantized& to, const bf16* x, const Amax& amax, int64_t rows, int64_t width);
   optim::UpdateKernel update[optim::All::kCount];               ///< by Optimizer::index
   optim::LoggedUpdateKernel logged_update[optim::All::kCount];  ///< null on devices
 };

@@ -95,7 +95,8 @@ Tensor quantize(graph::Device& device, const std::vector<bf16>& x, int64_t rows,
                              memory.put(std::vector<uint8_t>(stride * width, 0xff)),
                              memory.put(std::vector<float>{NAN})};
   float* const sums = memory.put(std::vector<float>(width, NAN));
-  device.kernels().raw.quantize(q, sums, memory.put(x), rows, width, to);
+  device.kernels().raw.quantize(q, sums, memory.put(x), {memory.put(std::vector<uint32_t>{0}), false}, rows,
+                                width, to);
   return {memory.get<uint8_t>(q.values, rows * width), memory.get<uint8_t>(q.transposed, stride * width),
           memory.get<float>(q.inverse, 1)[0], memory.get<float>(sums, width)};
 }
@@ -283,7 +284,8 @@ TEST("device: GELU within the quantization has the bytes of GELU before it") {
     const kernels::Quantized q{memory.put(std::vector<uint8_t>(rows * width)),
                                memory.put(std::vector<uint8_t>(stride * width)),
                                memory.put(std::vector<float>(1))};
-    d.device.kernels().raw.quantize_gelu(q, memory.put(rounded(x)), rows, width);
+    d.device.kernels().raw.quantize_gelu(q, memory.put(rounded(x)),
+                                         {memory.put(std::vector<uint32_t>{0}), false}, rows, width);
     CHECK(memory.get<uint8_t>(q.values, rows * width) == want.values &&
               memory.get<uint8_t>(q.transposed, stride * width) == want.transposed &&
               memory.get<float>(q.inverse, 1)[0] == want.inverse,

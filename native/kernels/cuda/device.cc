@@ -121,6 +121,18 @@ void raise_shared(const void* kernel, size_t shared) {
   most = shared;
 }
 
+bool can_start_early(const void* kernel) {
+  if (context.plan_only) return false;
+  static std::map<const void*, bool> known;
+  const auto [it, fresh] = known.try_emplace(kernel, false);
+  if (fresh) {
+    cudaFuncAttributes a;  // of the code that was chosen for this GPU: 90 is compute capability 9.0
+    check(cudaFuncGetAttributes(&a, kernel), "cudaFuncGetAttributes");
+    it->second = a.ptxVersion >= 90 && a.binaryVersion >= 90;
+  }
+  return it->second;
+}
+
 namespace {
 
 /// "NCCL 2.30.7", or why NCCL is not available.

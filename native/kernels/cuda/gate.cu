@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     finish_chunks(SumOutputs outputs, const float* partial, int64_t chunks, int64_t width, int64_t columns) {
   GPU_SHARED(memory);
+  wait_for_previous_kernel();
   float* const all = reinterpret_cast<float*>(memory);
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kWarp + lane, sample = blockIdx.y;
@@ -179,7 +180,7 @@ int64_t gradient_rows(const StreamDims& d) {
 void sum_chunks(const SumOutputs& outputs, int count, const float* partial, int64_t samples, int64_t chunks,
                 int64_t width) {
   const int64_t columns = count * width;
-  launch(finish_chunks, dim3(blocks(columns, kWarp), static_cast<unsigned>(samples)), kThreads,
+  launch(true, finish_chunks, dim3(blocks(columns, kWarp), static_cast<unsigned>(samples)), kThreads,
          sizeof(float) * kRowLanes * kWarp, outputs, partial, chunks, width, columns);
 }
 
