@@ -147,7 +147,7 @@ double seconds_of_pass(graph::Device& device, const graph::MatmulSpec& s) {
   const auto& k = device.kernels().b16;
   const auto pass = [&] {
     if (s.epilogue == graph::Epilogue::GeluBackward)
-      k.gelu_backward(y.as<bf16>(), y.as<bf16>(), x.as<bf16>(), n);
+      k.gelu_backward(y.as<bf16>(), y.as<bf16>(), x.as<bf16>(), n, nullptr);
     else
       k.gelu(y.as<bf16>(), x.as<bf16>(), n);
   };

@@ -79,9 +79,9 @@ Ref before_gelu(Graph& g, graph::Reverse& d, Ref dy, Ref x) {
   Ref dx = d.create(x);
   const int64_t n = graph::elements(g[x].shape);
   const auto run = [n](const Run& r) {
-    r.table.b16.gelu_backward(r.out<bf16>(0), r.in<bf16>(0), r.in<bf16>(1), n);
+    r.table.b16.gelu_backward(r.out<bf16>(0), r.in<bf16>(0), r.in<bf16>(1), n, r.amax);
   };
-  g.append("gelu backward", {dy, x}, {dx}, run, {.in_place = {0}});
+  g.append("gelu backward", {dy, x}, {dx}, run, {.in_place = {0}, .finds_amax = 0});
   return dx;
 }
 

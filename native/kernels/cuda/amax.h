@@ -5,22 +5,35 @@
 
 namespace orch::kernels::cuda {
 
-GPU_INLINE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+/// The maxima of the lower and of the upper halves of two words.
+GPU_INLINE uint32_t max_halves(uint32_t a, uint32_t b) {
+#if defined(__CUDACC__)
+  return __vmaxu2(a, b);
+#else
+  const uint32_t low = (a & 0xffffu) > (b & 0xffffu) ? a : b, high = a > b ? a : b;
+  return (low & 0xffffu) | (high & 0xffff0000u);
+#endif
+}
 
 /// The largest magnitude that a thread has seen. Without the sign, bits of numbers have the order of the
 /// numbers, and those of NaN are the largest. Numbers of another type than bf16 are not looked at.
 struct Largest {
-  uint32_t low = 0, high = 0;  ///< of the elements in the lower and the upper halves of words
+  uint32_t halves = 0;  ///< of the elements in the lower and the upper halves of words
   template <class T>
   GPU_INLINE void see(const Pack<T>& pack) {
     if constexpr (std::is_same_v<T, bf16>)
-      for (const uint32_t word : {pack.v.x, pack.v.y, pack.v.z, pack.v.w}) {
-        low = larger(low, word & 0x7fffu);
-        high = larger(high, word & 0x7fff0000u);
-      }
+      for (const uint32_t word : {pack.v.x, pack.v.y, pack.v.z, pack.v.w})
+        halves = max_halves(halves, word & 0x7fff7fffu);
+  }
+  template <class T>
+  GPU_INLINE void see(T x) {
+    if constexpr (std::is_same_v<T, bf16>) halves = max_halves(halves, x.bits & 0x7fffu);
   }
   /// As bits of a float.
-  GPU_INLINE uint32_t bits() const { return larger(low << 16, high); }
+  GPU_INLINE uint32_t bits() const {
+    const uint32_t low = halves << 16, high = halves & 0xffff0000u;
+    return low > high ? low : high;
+  }
 };
 
 constexpr size_t kAmaxBytes = sizeof(uint32_t) * kWarp;  ///< shared memory for raise_amax()

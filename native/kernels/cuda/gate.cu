@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     finish_chunks(SumOutputs outputs, const float* partial, int64_t chunks, int64_t width, int64_t columns) {
   GPU_SHARED(memory);
+  let_next_kernel_start();
   wait_for_previous_kernel();
   float* const all = reinterpret_cast<float*>(memory);
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;

@@ -108,7 +108,7 @@ struct Matrix {
   const bf16* x;
   int64_t rows, width;
   int64_t stride;  ///< of the transposed rows: `rows`, rounded up
-  bool upwards;    ///< the first blocks have the last rows, which the kernel before has written last
+  bool found;      ///< Amax::found: the first blocks then have the last rows, which were written last
 };
 
 /// Stores the tile's words of rows, by columns.
@@ -138,9 +138,10 @@ __global__ void __launch_bounds__(kThreads)
   let_next_kernel_start();
   uint32_t* const tile = reinterpret_cast<uint32_t*>(memory);
   const int vector = threadIdx.x % kVectors, first = threadIdx.x / kVectors;
-  const unsigned tile_row = m.upwards ? gridDim.y - 1 - blockIdx.y : blockIdx.y;
+  const unsigned tile_row = m.found ? gridDim.y - 1 - blockIdx.y : blockIdx.y;
   const int64_t top = static_cast<int64_t>(tile_row) * kTileRows,
                 left = static_cast<int64_t>(blockIdx.x) * kTileColumns, column = left + 8 * vector;
+  if (m.found) wait_for_previous_kernel();  // it may have written x
   Pack<bf16> pack[kLoads];
 #pragma unroll
   for (int l = 0; l < kLoads; ++l) {
@@ -148,7 +149,7 @@ __global__ void __launch_bounds__(kThreads)
     pack[l].v = uint4{0, 0, 0, 0};
     if (row < m.rows && column < m.width) pack[l].load(m.x + row * m.width + column);
   }
-  wait_for_previous_kernel();  // find_amax, if there is one; x was written before it
+  wait_for_previous_kernel();  // find_amax, before which x was written
   const float8::Scale scale = float8::scale_for<F>(*static_cast<const volatile uint32_t*>(amax));
   if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *to.inverse = scale.inverse;
 
@@ -191,7 +192,7 @@ void quantize(const Quantized& to, float* sums, const bf16* x, const Amax& amax,
     launch(find_amax<Gelu>, wanted < kMostBlocks ? wanted : kMostBlocks, kThreads, kAmaxBytes, amax.bits, x,
            vectors);
   }
-  launch(!amax.found, quantize_tile<F, Gelu, Sums>,
+  launch(true, quantize_tile<F, Gelu, Sums>,
          dim3(blocks(width, kTileColumns), static_cast<unsigned>(tiles)), kThreads,
          kTileBytes + (Sums ? kSumsBytes : 0), to, of_tiles,
          Matrix{x, rows, width, (rows + 15) / 16 * 16, amax.found}, amax.bits);
