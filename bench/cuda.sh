@@ -111,6 +111,7 @@ fp8() {
     done
     part "$build/orch_bench" --cuda profile $shape,nothing,fp8
   done
+  part "$build/orch_bench" --cuda quantize
 }
 compare() {
   part $python bench/cuda_compare.py "$build/orch_bench" "${SECONDS_EACH:-3}" "$@"

@@ -47,6 +47,7 @@ template <class R, class T>
 __global__ void __launch_bounds__(kThreads)
     gate_backward(T* dy, float* partial, const R* dout, const T* y, const float* gates, StreamDims d,
                   int64_t rows) {
+  let_next_kernel_start();
   const int64_t column = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x), sample = blockIdx.z;
   if (column >= d.width) return;
   float sum[8] = {}, g[8];
@@ -71,6 +72,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     sum_columns(float* partial, const T* x, int64_t total, int64_t width, int64_t stride, int64_t rows) {
+  let_next_kernel_start();
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + 8 * (threadIdx.x % kWarp);
   const bool whole = column + 8 <= width && stride % 8 == 0;
   const int64_t start = blockIdx.y * rows, end = start + rows < total ? start + rows : total;
