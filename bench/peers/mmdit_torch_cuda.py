@@ -1,9 +1,9 @@
 """The PyTorch MM-DiT training step on a GPU: torch.compile, bf16 autocast, fused AdamW, clipping, no EMA.
 
-Usage: mmdit_torch_cuda.py SPEC_JSON blocks|whole|eager default|cudnn [MICRO_BATCHES]
+Usage: mmdit_torch_cuda.py SPEC_JSON blocks|whole|eager default|cudnn [MICRO_BATCHES [checkpoint]]
 The second argument says what is compiled (every kind of block once, or the model as one graph), the third which attention
-scaled_dot_product_attention may use; a step accumulates the gradients of MICRO_BATCHES (1). Prints a line of JSON when it is
-ready. Then for every line "SECONDS" on standard input it trains for about that long and prints {"steps", "seconds", "loss",
+scaled_dot_product_attention may use; a step accumulates the gradients of MICRO_BATCHES (1); with `checkpoint`, the backward
+pass recomputes every block (torch.utils.checkpoint). Prints a line of JSON when it is ready. Then for every line "SECONDS" on standard input it trains for about that long and prints {"steps", "seconds", "loss",
 "peakBytes"}.
 """
 
@@ -17,6 +17,16 @@ import torch.nn.functional as F
 from mmdit_torch import MMDiT
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+
+class Recomputed(nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, *inputs):
+        return checkpoint(self.block, *inputs, use_reentrant=False)
 
 
 def main():
@@ -30,6 +40,9 @@ def main():
     if compiled == "blocks":
         for block in model.blocks:
             block.compile(dynamic=False)
+    if sys.argv[5:] == ["checkpoint"]:
+        for at, block in enumerate(model.blocks):
+            model.blocks[at] = Recomputed(block)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.01, fused=True)
     b = spec["batch"]
     latent = (b, spec["latentChannels"], spec["latentHeight"], spec["latentWidth"])
