@@ -15,6 +15,20 @@ GPU_INLINE uint32_t max_halves(uint32_t a, uint32_t b) {
 #endif
 }
 
+/// The same of signed halves: of bf16 numbers, the larger one, if one of them is not negative.
+GPU_INLINE uint32_t max_signed_halves(uint32_t a, uint32_t b) {
+#if defined(__CUDACC__)
+  return __vmaxs2(a, b);
+#else
+  return max_halves(a ^ 0x80008000u, b ^ 0x80008000u) ^ 0x80008000u;
+#endif
+}
+/// The larger half of a word, which has no signs, as bits of a float.
+GPU_INLINE uint32_t larger_half(uint32_t halves) {
+  const uint32_t low = halves << 16, high = halves & 0xffff0000u;
+  return low > high ? low : high;
+}
+
 /// The largest magnitude that a thread has seen. Without the sign, bits of numbers have the order of the
 /// numbers, and those of NaN are the largest. Numbers of another type than bf16 are not looked at.
 struct Largest {
@@ -30,10 +44,7 @@ struct Largest {
     if constexpr (std::is_same_v<T, bf16>) halves = max_halves(halves, x.bits & 0x7fffu);
   }
   /// As bits of a float.
-  GPU_INLINE uint32_t bits() const {
-    const uint32_t low = halves << 16, high = halves & 0xffff0000u;
-    return low > high ? low : high;
-  }
+  GPU_INLINE uint32_t bits() const { return larger_half(halves); }
 };
 
 constexpr size_t kAmaxBytes = sizeof(uint32_t) * kWarp;  ///< shared memory for raise_amax()

@@ -38,7 +38,22 @@ GPU_INLINE void apply(Pack<bf16>& pack) {
   }
 }
 
-/// Raises *amax to the largest magnitude of `count` vectors of eight elements.
+/// Whether gelu() of an element may have a larger magnitude than `known` (bits of a float), or be NaN. It is not
+/// above x for x >= 0, and between -0.171 and 0 otherwise.
+GPU_INLINE bool may_exceed(const Pack<bf16>& x, uint32_t known) {
+  constexpr uint32_t kQuarter = 0x3e800000u, kHundred = 0x42c80000u;
+  uint32_t largest = 0;
+  for (const uint32_t word : {x.v.x, x.v.y, x.v.z, x.v.w}) largest = max_signed_halves(largest, word);
+  Largest magnitudes;
+  magnitudes.see(x);
+  return larger_half(largest) > known || known < kQuarter || magnitudes.bits() > kHundred;
+}
+
+/// *word, which other blocks raise meanwhile.
+GPU_INLINE uint32_t read_now(const uint32_t* word) { return *static_cast<const volatile uint32_t*>(word); }
+
+/// Raises *amax to the largest magnitude of `count` vectors of eight elements. GELU is computed only where it may
+/// be larger than what blocks have found before: of the first vectors, and then seldom.
 template <bool Gelu>
 __global__ void __launch_bounds__(kThreads) find_amax(uint32_t* amax, const bf16* x, int64_t count) {
   GPU_SHARED(memory);
@@ -46,20 +61,37 @@ __global__ void __launch_bounds__(kThreads) find_amax(uint32_t* amax, const bf16
   // From the end to the start: the next kernel begins with what was read last, which still is in the L2
   // cache, as is what the kernel before has written last.
   const uint4* const last = reinterpret_cast<const uint4*>(x) + count - 1;
-  Largest largest;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += kLoads * stride) {
-    Pack<bf16> pack[kLoads];
+  int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  Pack<bf16> pack[kLoads];
+  Largest largest;
+  uint32_t known = 0;
+  const auto load = [&] {
 #pragma unroll
     for (int l = 0; l < kLoads; ++l)
       pack[l].v = i + l * stride < count ? last[-(i + l * stride)] : uint4{0, 0, 0, 0};
+  };
+  const auto see = [&](int l) {
+    if (Gelu && !may_exceed(pack[l], known)) return;
+    apply<Gelu>(pack[l]);
+    largest.see(pack[l]);
+  };
+  if constexpr (Gelu) {
+    load();
+    see(0);
+    raise_amax(amax, largest, memory);
+    known = read_now(amax);
 #pragma unroll
-    for (int l = 0; l < kLoads; ++l) {
-      apply<Gelu>(pack[l]);
-      largest.see(pack[l]);
-    }
+    for (int l = 1; l < kLoads; ++l) see(l);
+    i += kLoads * stride;
   }
-  raise_amax(amax, largest, memory);
+  for (; i < count; i += kLoads * stride) {
+    if constexpr (Gelu) known = read_now(amax);
+    load();
+#pragma unroll
+    for (int l = 0; l < kLoads; ++l) see(l);
+  }
+  raise_amax(amax, largest, memory + kAmaxBytes);
 }
 
 /// Two floats as 8-bit floats, the first in the lower byte.
@@ -150,7 +182,7 @@ __global__ void __launch_bounds__(kThreads)
     if (row < m.rows && column < m.width) pack[l].load(m.x + row * m.width + column);
   }
   wait_for_previous_kernel();  // find_amax, before which x was written
-  const float8::Scale scale = float8::scale_for<F>(*static_cast<const volatile uint32_t*>(amax));
+  const float8::Scale scale = float8::scale_for<F>(read_now(amax));
   if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *to.inverse = scale.inverse;
 
   float sum[8] = {};
@@ -189,8 +221,8 @@ void quantize(const Quantized& to, float* sums, const bf16* x, const Amax& amax,
   float* const of_tiles = Sums ? workspace<float>(tiles * width) : nullptr;
   if (!amax.found) {
     const unsigned wanted = blocks(vectors, kThreads * kLoads);
-    launch(find_amax<Gelu>, wanted < kMostBlocks ? wanted : kMostBlocks, kThreads, kAmaxBytes, amax.bits, x,
-           vectors);
+    launch(find_amax<Gelu>, wanted < kMostBlocks ? wanted : kMostBlocks, kThreads, 2 * kAmaxBytes, amax.bits,
+           x, vectors);
   }
   launch(true, quantize_tile<F, Gelu, Sums>,
          dim3(blocks(width, kTileColumns), static_cast<unsigned>(tiles)), kThreads,
