@@ -27,8 +27,6 @@ export class Membership {
   #number: number;
   /** The newest generation that a worker has heard of, from this coordinator or the one before. */
   #newest = 0;
-  /** The last generation that has committed a step, of this coordinator; 0: none has. */
-  #newestHeld = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
   /** The last generation whose members have reached each other. */
@@ -123,15 +121,8 @@ export class Membership {
     if (this.#arithmetic.isEarlier(arithmetic)) return [];
     const why = this.#arithmetic.take(arithmetic);
     if (why !== null) return this.#refuse(id, why, now);
-    const { withoutRunFolder } = standby;
-    // What a worker holds that was away while others have gone on is an older state.
-    const holds = standby.holds && this.members.newestOf(id) >= this.#newestHeld;
-    const isOld = standby.holds || standby.shares;
-    this.members.standBy(id, {
-      seesFolder: !withoutRunFolder,
-      holds: holds || this.members.holds(id),
-      isOld,
-    });
+    const { withoutRunFolder, holds, shares } = standby;
+    this.members.standBy(id, { seesFolder: !withoutRunFolder, holds, isOld: holds || shares });
     if (holds) this.#steps.recover();
     const strays = this.#strays().flatMap((stray) => this.#tooLate(stray.id, now));
     return [...strays, ...(this.members.has(id) ? this.#takeIn(id, now) : [])];
@@ -143,7 +134,8 @@ export class Membership {
    */
   #strays(): Member[] {
     if (this.#hasFormed || !this.members.anyHolds) return [];
-    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !this.members.holds(id));
+    const { holders } = this.members;
+    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !holders.has(id));
   }
 
   /** A worker has built, and may have a place. */
@@ -166,8 +158,9 @@ export class Membership {
 
   /** Whether it holds a state, and a generation of others is about to start with none but that of a checkpoint. */
   #isOnlyHolder(id: string, generation: Generation): boolean {
-    if (!this.members.holds(id) || generation.at('RUNNING') !== 'later') return false;
-    return !generation.places.some((place) => this.members.holds(place.id));
+    const { holders } = this.members;
+    if (!holders.has(id) || generation.at('RUNNING') !== 'later') return false;
+    return !generation.places.some((place) => holders.has(place.id));
   }
 
   /** Whether a worker is back with something in its memory, and the others have shared a state since it was with them. */
@@ -305,8 +298,10 @@ export class Membership {
     // A run that ends needs them if those die that write its checkpoint.
     if (this.stopping) return [];
     const generation = this.#generation;
-    const isFree = ({ id, holds }: { id: string; holds: boolean }) =>
-      (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);
+    const { holders } = this.members;
+    const mayBeNeeded = generation === null || this.#gathering;
+    const isFree = ({ id }: { id: string }) =>
+      !(generation?.place(id) || (mayBeNeeded && holders.has(id)) || this.#steps.checkpoints.isWriter(id));
     return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
       this.#released.set(id, this.name(id));
       this.members.leave(id);
@@ -423,17 +418,11 @@ export class Membership {
     ];
   }
 
-  /** A new step is committed: what others hold is older than the state of the members. */
-  committed({ number, places }: Generation): void {
-    if (this.#newestHeld < number) this.members.holdAlone(places);
-    this.#newestHeld = number;
-  }
-
   /** When all members have the same state, they start; a fault if they do not. */
   ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
     const answers = generation.ready.add(id, ready);
     // From now on it can give the state to others, whatever becomes of those that it has it from.
-    this.members.hold([generation.place(id)!]);
+    this.members.hold([generation.place(id)!], generation.number);
     if (answers === null) return [];
     const from = generation.from ?? answers[0]!.step;
     const { configHash } = this.#settings;

@@ -181,7 +181,7 @@ export class RunState {
   #onFailure(id: string, { code, message, hint }: Fault, now: number): Action[] {
     const { members } = this.#membership;
     const ownAccord = members.get(id)?.ownAccord ?? false;
-    const standing = { begun: this.#begun, holds: members.holds(id), ownAccord, ...members.othersOf(id) };
+    const standing = { begun: this.#begun, holds: members.holdsAny(id), ownAccord, ...members.othersOf(id) };
     if (endsRun(code, standing)) {
       return this.#fail({ code, message: `${this.#membership.name(id)}: ${message}`, hint });
     }

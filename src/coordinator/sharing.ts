@@ -40,10 +40,11 @@ export class Sharing {
   judge(
     places: readonly Place[],
     formed: readonly Formed[],
-    members: Pick<Members, 'holds' | 'seesFolder'>,
+    members: Pick<Members, 'holders' | 'seesFolder'>,
   ): Verdict {
     // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
-    const holders = places.filter(({ id }) => members.holds(id));
+    const { holders: all } = members;
+    const holders = places.filter(({ id }) => all.has(id));
     if (this.#shared === null && holders.length > 0) {
       this.#shared = holders.every(({ rank }) => !formed[rank]!.held);
     }
@@ -77,7 +78,7 @@ export class Sharing {
     }
     if (this.#shared) {
       // Both sides say so; who has come last is the one that differs.
-      const strangers = unable.filter(({ place }) => !members.holds(place.id));
+      const strangers = unable.filter(({ place }) => !all.has(place.id));
       return { unable: strangers.length > 0 ? strangers : unable };
     }
     this.#shared = false;
