@@ -23,12 +23,16 @@ export function checkPlaces({ clock, coordinator, sessions, settings }: World): 
 
 /**
  * The run goes on after this step: no worker that lives holds a much later one. A step that not all have applied may
- * be run again.
+ * be run again. Nobody waits for one that stands still; when it comes back, its state is used from its next place on.
  */
-export function checkNothingLost({ clock, sessions }: World, from: number): void {
+export function checkNothingLost({ clock, coordinator, sessions }: World, from: number): void {
+  const { places } = coordinator.state;
   for (const { worker, cut } of sessions) {
-    const step = worker.alive && !cut && worker.frozenUntil <= clock.now ? (worker.held?.step ?? 0) : 0;
-    if (step > from + 1)
-      throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${step}`);
+    const isLater = worker.alive && !cut && (worker.held?.step ?? 0) > from + 1;
+    worker.isLeftBehind &&= !places.some(({ id }) => id === worker.id);
+    if (!isLater || worker.isLeftBehind) continue;
+    worker.isLeftBehind = worker.frozenUntil > clock.now;
+    if (!worker.isLeftBehind)
+      throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${worker.held!.step}`);
   }
 }

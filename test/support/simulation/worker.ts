@@ -50,6 +50,8 @@ export class Worker {
   heard: { standby: number | null; leave: number | null } = { standby: null, leave: null };
   /** It does nothing until then. */
   frozenUntil = 0;
+  /** The run has gone back to an earlier step than it holds while it stood still, and it has had no place since. */
+  isLeftBehind = false;
   readonly #world: World;
   readonly #speed: number;
   #slots: number[] = [];
