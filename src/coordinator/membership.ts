@@ -8,8 +8,8 @@ import { Generation } from './generation.js';
 import { judgeReady, oddOnes } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
-import { noFolder, Sharing } from './sharing.js';
-import { loaded, sourceOf } from './source.js';
+import { Sharing } from './sharing.js';
+import { sharedSource, sourceOf } from './source.js';
 import type { Steps } from './steps.js';
 
 /** A link that breaks again so soon is broken: one of its ends is left out. */
@@ -385,7 +385,7 @@ export class Membership {
 
   /**
    * When all members have reached their peers, they are told where their state comes from; a fault if they must
-   * share memory and cannot, or if none of those that share it could write a checkpoint.
+   * share memory and cannot.
    */
   formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
     const answers = generation.formed.add(id, formed);
@@ -400,14 +400,13 @@ export class Membership {
       return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
     }
     const { shared, note } = verdict;
-    if (shared && !see[0]) return noFolder(this.#settings.welcome.runDir!);
     this.#reached = generation;
     const late = this.members.standby.filter(({ id }) => !generation.place(id) && this.#isLate(id));
     const devices = answers.flatMap(({ device }) => device ?? []);
     const { committed, checkpoints } = this.#steps;
     const held = answers.map((answer) => answer.held?.step ?? null);
     const { step, syncs } = shared
-      ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
+      ? { step: null, syncs: sharedSource(see, checkpoints.last) }
       : sourceOf(held, see, committed, checkpoints.last);
     generation.sync(step, now);
     if (!shared) this.members.overwrite(places.filter(({ rank }) => !syncs[rank]!.keep));

@@ -35,13 +35,9 @@ export class Sharing {
 
   /**
    * @param formed The answers of the members, by rank.
-   * @param members Which of them have the state, and which see the run folder: rank 0, if one does.
+   * @param members Which of them have the state.
    */
-  judge(
-    places: readonly Place[],
-    formed: readonly Formed[],
-    members: Pick<Members, 'holders' | 'seesFolder'>,
-  ): Verdict {
+  judge(places: readonly Place[], formed: readonly Formed[], members: Pick<Members, 'holders'>): Verdict {
     // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
     const { holders: all } = members;
     const holders = places.filter(({ id }) => all.has(id));
@@ -58,11 +54,6 @@ export class Sharing {
       return problem === '' ? [] : [{ place, problem }];
     });
     if (unable.length === 0) {
-      if (this.#shared === null && !this.#must && !members.seesFolder(places[0]!.id)) {
-        this.#shared = false;
-        const note = 'exchange over gRPC, because no worker that would share memory sees the run folder';
-        return { shared: false, note };
-      }
       this.#shared = true;
       return { shared: true, note: null };
     }
@@ -84,13 +75,4 @@ export class Sharing {
     this.#shared = false;
     return { shared: false, note: `exchange over gRPC, because memory cannot be shared. ${why}` };
   }
-}
-
-/** None of the workers that share memory could write a checkpoint. */
-export function noFolder(runDir: string): Fault {
-  return {
-    code: 'ERR_RUN_DIR',
-    message: `The workers share memory, and none of them sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
-  };
 }

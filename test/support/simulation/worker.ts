@@ -56,6 +56,8 @@ export class Worker {
   readonly #speed: number;
   #slots: number[] = [];
   #addresses: string[] = [];
+  /** From where it loads the state, if it is to and nobody has what is shared. */
+  #source: Sync = {};
   /** The message that it waits for. */
   #expects: 'sync' | 'start' | 'commit' | null = null;
   /** The step that it has computed last. */
@@ -176,10 +178,12 @@ export class Worker {
     });
   }
 
-  #sync({ keep, holders, checkpoint, served, shared }: Sync): void {
+  #sync(sync: Sync): void {
+    const { keep, holders, checkpoint, served, shared } = sync;
     this.#expects = null;
     if (shared) {
-      for (const present of this.#world.meet(this, this.#addresses)) present.join(checkpoint);
+      this.#source = sync;
+      for (const present of this.#world.meet(this, this.#addresses)) present.join();
     } else if (this.shared !== null) {
       const failure = { code: 'ERR_SHARED_MEMORY', message: 'it shares its state', hint: '' };
       this.say('failure', failure);
@@ -192,24 +196,27 @@ export class Worker {
     else if (served) this.#getServed(Number(served.step));
     else {
       this.#forget();
-      this.#during(this.#world.below(200), () => {
-        this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
-        this.#ready();
-      });
+      this.#load(checkpoint);
     }
   }
 
   /** All members share the state. If there is none, rank 0 loads it, and all are ready after that. */
-  join(checkpoint: string | undefined): void {
+  join(): void {
+    const { checkpoint, served } = this.#source;
     if (this.held !== null) {
       this.#isRun = true;
       this.#ready();
-    } else if (this.rank === 0) {
-      this.#during(this.#world.below(200), () => {
-        this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
-        this.#ready();
-      });
-    } else this.#waitForState();
+    } else if (this.rank !== 0) this.#waitForState();
+    else if (served) this.#getServed(Number(served.step));
+    else this.#load(checkpoint);
+  }
+
+  #load(checkpoint: string | undefined): void {
+    if (checkpoint !== undefined && !this.sees) throw new Error(`${this.id} does not see ${checkpoint}`);
+    this.#during(this.#world.below(200), () => {
+      this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
+      this.#ready();
+    });
   }
 
   #waitForState(): void {
@@ -233,7 +240,9 @@ export class Worker {
         return;
       }
       this.#world.transfers++;
-      this.#gets(states[0]!);
+      this.held = states[0]!;
+      this.#isRun = true;
+      this.#ready();
     };
     this.#during(this.#world.below(200), get);
   }
@@ -243,7 +252,9 @@ export class Worker {
     this.#forget();
     this.#during(this.#world.below(200), () => {
       const state = this.#world.coordinator.served(step);
-      if (state !== null) this.#gets(state);
+      if (state === null) return;
+      this.held = state;
+      this.#ready();
     });
   }
 
@@ -251,12 +262,6 @@ export class Worker {
   #forget(): void {
     this.held = null;
     this.#isRun = false;
-  }
-
-  #gets(state: State): void {
-    this.held = state;
-    this.#isRun = true;
-    this.#ready();
   }
 
   #ready(): void {

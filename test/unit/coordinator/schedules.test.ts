@@ -24,10 +24,6 @@ function outcomeOf(world: World): string {
   const code = end.fault?.code;
   if (code === 'ERR_JOIN_TIMEOUT' && world.wasShort) return 'never complete';
   if (code === 'ERR_WORKER_LOST' && world.wasShort) return 'too few';
-  // Those are left that share memory, and none of them can write. Before the first step, another coordinator would have
-  // them exchange over gRPC, and they refuse.
-  const cannotWrite = code === 'ERR_RUN_DIR' || code === 'ERR_SHARED_MEMORY';
-  if (cannotWrite && world.blind === 'some' && world.shares) return 'too few';
   // Those are left that cannot share memory with the ones that are gone.
   if (code === 'ERR_SHARED_MEMORY' && world.unable && world.shares) return 'too few';
   if (code === 'ERR_STATE_MISMATCH' && world.differs) return 'mismatch';

@@ -20,10 +20,9 @@ const [able, unable, none] = [
   { sharing: null },
 ];
 
-function judge(sharing: Sharing, formed: Formed[], holders: readonly string[] = [], seen = true) {
+function judge(sharing: Sharing, formed: Formed[], holders: readonly string[] = []) {
   return sharing.judge(PLACES.slice(0, formed.length), formed as Parameters<Sharing['judge']>[1], {
     holders: new Set(holders),
-    seesFolder: () => seen,
   });
 }
 
@@ -39,18 +38,6 @@ test('where one cannot, all use gRPC from then on, and the user is told why', ()
     note: 'exchange over gRPC, because memory cannot be shared. rank 1 (pid 1 on h): off',
   });
   expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
-});
-
-test('where nobody could write the checkpoints of a memory that is shared, all use gRPC from then on', () => {
-  const sharing = new Sharing(false);
-  expect(judge(sharing, [able, able], [], false)).toEqual({
-    shared: false,
-    note: 'exchange over gRPC, because no worker that would share memory sees the run folder',
-  });
-  expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
-  // It is shared already, or must be.
-  expect(judge(new Sharing(false), [able, able], ['a', 'b'], false)).toMatchObject({ shared: true });
-  expect(judge(new Sharing(true), [able, able], [], false)).toMatchObject({ shared: true });
 });
 
 test('where there is no other way, the run ends', () => {
