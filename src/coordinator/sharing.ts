@@ -6,6 +6,7 @@ import { OrchestratorError } from '../errors.js';
 import type { Fault } from '../fault.js';
 import type { Formed } from '../rpc/proto.js';
 import type { Place } from './events.js';
+import type { Generation } from './generation.js';
 import { type Members, nameOf } from './members.js';
 
 interface Unable {
@@ -20,6 +21,8 @@ export type Verdict =
   | { fault: Fault };
 
 export class Sharing {
+  /** The last generation whose members have reached each other. */
+  reached: Generation | null = null;
   readonly #must: boolean;
   #shared: boolean | null = null;
 
@@ -31,6 +34,19 @@ export class Sharing {
   /** Whether the members have one copy of the state. */
   get shared(): boolean {
     return this.#shared === true;
+  }
+
+  /**
+   * Whether a worker is back with something in its memory, and the others have shared a state since it was with them.
+   *
+   * @param number That of the last generation.
+   */
+  isLate(id: string, members: Pick<Members, 'isOld' | 'newestOf'>, number: number): boolean {
+    const newest = members.newestOf(id);
+    const { reached } = this;
+    if (!this.shared || newest === 0 || reached === null || !members.isOld(id)) return false;
+    // One that is newer than all was of the coordinator before this one.
+    return newest < reached.number || newest > number || reached.place(id) === null;
   }
 
   /**
