@@ -10,10 +10,11 @@ import { Meeting } from './memory.js';
 import { Network } from './network.js';
 import { isLaunched, Processes } from './processes.js';
 import { Processors } from './processors.js';
+import type { Offer } from './saver.js';
 import { type Session, sessionOf } from './session.js';
 import { drawn } from './settings.js';
 import { type Started, type State, Witness } from './witness.js';
-import type { Offer, Said, Worker } from './worker.js';
+import type { Said, Worker } from './worker.js';
 
 /** Nothing runs longer than this. */
 const END_MS = 300_000;
@@ -127,7 +128,7 @@ export class World {
   /** What a process that lives keeps for the coordinator. */
   offerOf(id: string): Offer | null {
     const worker = this.#sessions.get(id)?.worker;
-    return worker?.alive ? worker.offer : null;
+    return worker?.alive ? worker.saver.offer : null;
   }
 
   /** Runs later, when the process does not stand still or is gone. */
