@@ -285,6 +285,12 @@ export class Membership {
     });
   }
 
+  /** Those that leave and still write a checkpoint leave the generation, so that the others do without their memory. */
+  #leaveOut(former: Generation | null, next: Generation): Action[] {
+    const out = this.members.leaving.filter(({ id }) => former?.place(id) && next.place(id) === null);
+    return out.map(({ id }) => this.send([id], { waiting: { reason: '' } }));
+  }
+
   /** What a worker that was let go, and now has ended, is called; null: it is no such worker. */
   takeReleased(id: string): string | null {
     const name = this.#released.get(id) ?? null;
@@ -336,12 +342,14 @@ export class Membership {
     this.#hasFormed = true;
     this.#arithmetic.fix();
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
-    const continues = this.#generation === null && this.#number > 1;
+    const former = this.#generation;
+    const continues = former === null && this.#number > 1;
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;
     for (const { id } of places) this.#waiting.delete(id);
     const without = this.members.standby.filter(({ id }) => generation.place(id) === null);
+    const released = this.release();
     return [
       ...lost,
       {
@@ -354,7 +362,8 @@ export class Membership {
       },
       generation.send({ form: { members: [...places] } }),
       ...without.flatMap(({ id }) => this.#waits(id)),
-      ...this.release(),
+      ...released,
+      ...this.#leaveOut(former, generation),
     ];
   }
 }

@@ -2,7 +2,7 @@
 import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
-import { checkNothingLost, checkPlaces } from './checks.js';
+import { checkNothingLost, checkPlaces, leaveBehind } from './checks.js';
 import { Records } from './records.js';
 import type { State } from './witness.js';
 import type { World } from './world.js';
@@ -171,6 +171,7 @@ export class Coordinator {
         break;
       case 'journal':
         this.#records.journal(action);
+        leaveBehind(world);
         break;
       case 'gather':
         world.clock.later(GATHER_MS, () => this.happens({ type: 'gathered' }));

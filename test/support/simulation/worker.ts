@@ -48,6 +48,8 @@ export class Worker {
   #addresses: string[] = [];
   /** From where it loads the state, if it is to and nobody has what is shared. */
   #source: Sync = {};
+  /** Its generation has ended, and it has no place in the next. */
+  isOut = false;
   /** The message that it waits for. */
   #expects: 'sync' | 'start' | 'commit' | null = null;
   /** The step that it has computed last. */
@@ -81,6 +83,7 @@ export class Worker {
     else if (message.drain) this.#draining = true;
     else if (message.welcome) this.#welcomed(message.welcome.isa!);
     else if (message.declined) this.saver.declined(Number(message.declined.number));
+    else if (message.waiting && generation > this.generation) this.leaveGeneration();
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
   }
@@ -118,9 +121,16 @@ export class Worker {
     this.#follow(orders);
   }
 
+  /** It was in one that has ended, and has no place in the next. */
+  leaveGeneration(): void {
+    this.isOut = true;
+    this.#expects = null;
+  }
+
   /** Leaves the generation before, and says what it holds. */
   #form({ members = [] }: Form, generation: number): void {
     this.generation = generation;
+    this.isOut = false;
     this.rank = members.findIndex(({ id }) => id === this.id);
     const { firstSlot = 0, endSlot = 0 } = members[this.rank]!;
     this.#slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
@@ -150,11 +160,11 @@ export class Worker {
     });
   }
 
-  /** Runs later unless the generation has ended. */
+  /** Runs later unless the generation has ended for it. */
   during(delay: number, run: () => void): void {
     const { generation } = this;
     this.after(delay, () => {
-      if (this.generation === generation) run();
+      if (this.generation === generation && !this.isOut) run();
     });
   }
 
@@ -301,12 +311,14 @@ export class Worker {
     const { generation, shared } = this;
     shared?.begin(orders.step);
     this.after(update, () => {
+      // An update that it has left, the others complete.
+      if (shared !== null && this.isOut) return;
       if (shared !== null) shared.finish(orders.step, this.#world.witness);
       else {
         this.#world.witness.applies(orders.step, this.held);
         this.held = next(this.held!);
       }
-      if (this.generation === generation) this.#follow(orders);
+      if (this.generation === generation && !this.isOut) this.#follow(orders);
     });
   }
 

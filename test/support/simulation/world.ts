@@ -149,11 +149,12 @@ export class World {
     this.#meetings.set(key, meeting);
     const all = meeting.come(worker, members.length, this.witness);
     if (all.length > 0) this.joins++;
-    // Nobody else may write there.
+    // Nobody else may write there. Who is told of it leaves the memory by itself.
     const { shared } = worker;
-    for (const { worker: other } of this.#sessions.values()) {
-      if (all.length === 0 || other.shared !== shared || all.includes(other)) continue;
-      this.processes.ends(other, { code: null, signal: 'SIGKILL' }, true);
+    for (const { worker: other, open } of this.#sessions.values()) {
+      if (all.length === 0 || other.shared !== shared || all.includes(other) || other.isOut) continue;
+      if (open && other.frozenUntil <= this.clock.now) other.leaveGeneration();
+      else this.processes.ends(other, { code: null, signal: 'SIGKILL' }, true);
     }
     return all;
   }
