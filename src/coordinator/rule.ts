@@ -366,8 +366,8 @@ export class RunState {
     const work = this.#membership.members.workOf(id);
     const last = work === null ? '' : ` (it was last at ${work})`;
     const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
-    if (!mayReturn) return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
-    return [{ type: 'cut', id, reason, mayReturn }, ...this.#lost(id, reason, now, { mayLive: true })];
+    const cut: Action = { type: 'cut', id, reason, isSilent: true, ...(mayReturn ? { mayReturn } : {}) };
+    return [cut, ...this.#lost(id, reason, now, { mayLive: mayReturn })];
   }
 
   /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */

@@ -327,7 +327,7 @@ export class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'cut':
-        this.#sessions.cut(action.id, action.reason, action.mayReturn ?? false);
+        this.#sessions.cut(action.id, action.reason, action);
         break;
       case 'note':
         this.#recorder.note('info', action.message);

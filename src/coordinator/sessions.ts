@@ -49,8 +49,8 @@ const MAX_MESSAGE = 4_096;
 /** The service, with messages that are encoded once however many workers get them, and states as they are. */
 const SERVICE = encodedOnce(Coordinator.service);
 
-/** Whether a worker takes part: it is here, it was lost, or it was told to end. */
-export type Presence = 'here' | 'lost' | 'released';
+/** Whether a worker takes part: it is here, it was lost, nothing was heard of it for too long, or it was told to end. */
+export type Presence = 'here' | 'lost' | 'cutOff' | 'released';
 
 interface SessionsOptions {
   /** The most workers of the run. */
@@ -142,14 +142,18 @@ export class Sessions {
     this.#end(id, status.FAILED_PRECONDITION, message);
   }
 
-  /** The others go on without the worker; or none is left, and it may join again. */
-  cut(id: string, reason: string, mayReturn: boolean): void {
-    this.#end(id, mayReturn ? status.UNAVAILABLE : status.ABORTED, reason);
+  /**
+   * The others go on without the worker; or none is left, and it may join again.
+   *
+   * @param isSilent Whether nothing was heard of it for too long.
+   */
+  cut(id: string, reason: string, { mayReturn = false, isSilent = false } = {}): void {
+    this.#end(id, mayReturn ? status.UNAVAILABLE : status.ABORTED, reason, isSilent);
   }
 
-  #end(id: string, code: status, details: string): void {
+  #end(id: string, code: status, details: string, isSilent = false): void {
     const session = this.#sessions.get(id);
-    this.#leave(id);
+    this.#leave(id, isSilent ? 'cutOff' : 'lost');
     if (session !== undefined) refuse(session, code, details);
   }
 
@@ -276,9 +280,9 @@ export class Sessions {
     return null;
   }
 
-  #leave(id: string): void {
+  #leave(id: string, otherwise: Presence = 'lost'): void {
     const isReleased = this.#released.delete(id);
-    if (this.#sessions.delete(id)) this.#options.onMember?.(id, isReleased ? 'released' : 'lost');
+    if (this.#sessions.delete(id)) this.#options.onMember?.(id, isReleased ? 'released' : otherwise);
   }
 
   #receive(id: string, message: WorkerMessage): void {

@@ -101,6 +101,12 @@ export class KeptCoordinator {
     sendMessage(this.#child, notice, () => this.#untold.push(notice));
   }
 
+  /** A worker's process is about to be started, whatever has become of the one before. */
+  workerStarts(workerId: string): void {
+    this.#gone.delete(workerId);
+    this.members.starts(workerId);
+  }
+
   /** A worker of the launch before this one has ended, and no other is started in its place. */
   forget(workerId: string): void {
     // The next coordinator does not wait for it: it knows from the journal who may return.

@@ -4,6 +4,7 @@ import { EXIT } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
 import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
+import { timeSpan } from '../text/quantities.js';
 import { endOf } from './adopted.js';
 import { type Child, passLines } from './children.js';
 import type { Exits } from './exits.js';
@@ -46,6 +47,8 @@ const UNKNOWN: ProcessEnd = { code: null, signal: null };
 interface Kept {
   index: number;
   restarts: Restarts;
+  /** Starts after its host was cut off, which is no fault of the worker: any number is allowed. */
+  returns: Restarts;
   /** Its host cannot be reached: when the next attempts are due; null: it could be the last time. */
   away: Restarts | null;
 }
@@ -92,14 +95,17 @@ export class KeptWorkers {
    */
   async start(index: number): Promise<void> {
     const { run, coordinator } = this.#options;
-    const kept = { index, restarts: new Restarts(run.maxRestarts), away: null };
+    const [restarts, returns] = [new Restarts(run.maxRestarts), new Restarts(Number.POSITIVE_INFINITY)];
+    const kept = { index, restarts, returns, away: null };
     const { name, environment } = workerProcess(run, index);
     const id = environment[ENVIRONMENT.workerId]!;
     this.#ids.add(id);
     const orphan = coordinator.orphan(id);
     if (orphan === null) await this.#start(kept);
-    else if (orphan.process === null) this.#startWhen(kept, name, this.#followElsewhere(id, kept, name));
-    else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
+    else if (orphan.process === null) {
+      const called = `${name} of the launch before`;
+      this.#startWhen(kept, name, this.#followElsewhere(id, kept, { name, called }, RETURN_MS.elsewhere));
+    } else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
   }
 
   /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */
@@ -139,17 +145,27 @@ export class KeptWorkers {
     return false;
   }
 
-  /** A worker of the launch before, on another host: the same. Only the coordinator hears of it. */
-  async #followElsewhere(id: string, kept: Kept, name: string): Promise<boolean> {
+  /** A worker on another host that may come by itself: the same. Only the coordinator hears of it. */
+  async #followElsewhere(
+    id: string,
+    kept: Kept,
+    { name, called }: { name: string; called: string },
+    ms: number,
+  ): Promise<boolean> {
     const { coordinator } = this.#options;
-    const { members } = coordinator;
-    if (!(await members.comes(id, RETURN_MS.elsewhere))) return true;
-    coordinator.tell(`${name} of the launch before lives, and goes on`);
+    if (!(await coordinator.members.comes(id, ms))) return true;
+    coordinator.tell(`${called} lives, and goes on`);
+    this.#onEnd(kept, name, (await this.#leaves(id)) ? RELEASED : UNKNOWN, null);
+    return false;
+  }
+
+  /** Resolves when a worker of another host takes no part, and does not come back: whether it was told to end. */
+  async #leaves(id: string): Promise<boolean> {
+    const { members } = this.#options.coordinator;
     let isReleased: boolean;
     do ({ isReleased } = await members.gone(id));
     while (!isReleased && (await members.comes(id, RETURN_MS.elsewhere)));
-    this.#onEnd(kept, name, isReleased ? RELEASED : UNKNOWN, null);
-    return false;
+    return isReleased;
   }
 
   async #start(kept: Kept): Promise<void> {
@@ -158,20 +174,24 @@ export class KeptWorkers {
     if (address === null) return;
     const spec = workerProcess(run, kept.index);
     const workerId = spec.environment[ENVIRONMENT.workerId]!;
+    coordinator.workerStarts(workerId);
     const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
     onStarted(worker, spec);
     const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
     /** Why its host cannot be reached, if it cannot. */
     let unreachable: string | null = null;
+    let isLost = false;
     const held = new HeldLines(tell);
     passLines(worker, (line) => {
       const says = launcher.saysUnreachable(spec, line, unreachable);
       if (says) unreachable ??= line;
+      isLost ||= launcher.saysLost(spec, line);
       held.add(line, says);
     });
     worker.process.once('exit', async (code, signal) => {
       const end = { code, signal };
-      if (!launcher.hasEnded(spec, end)) {
+      const isKnown = launcher.hasEnded(spec, end);
+      if (!isKnown) {
         await Promise.race([worker.exited, sleep(LAST_LINES_MS, null, { ref: false })]);
         const isTried = unreachable !== null && run.maxRestarts > 0 && coordinator.goesOn;
         if (isTried && !coordinator.members.has(workerId)) {
@@ -181,7 +201,10 @@ export class KeptWorkers {
       }
       held.release();
       const pid = spec.host.ssh === null ? worker.pid : null;
-      this.#onEnd({ ...kept, away: null }, worker.name, await this.#endOf(spec, worker, end), pid);
+      // A signal has ended what stands here for the worker.
+      isLost = !isKnown && coordinator.members.hasJoined(workerId) && (isLost || signal !== null);
+      const ended = isKnown ? end : await this.#endElsewhere(workerId, worker.name, isLost);
+      this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, isLost);
     });
   }
 
@@ -195,40 +218,73 @@ export class KeptWorkers {
     this.#startLater({ ...kept, away }, worker.name, away.next(performance.now())!.delayMs);
   }
 
-  /** How a worker has ended, when it has: it may outlive what stands for it here. */
-  async #endOf(spec: ProcessSpec, { name }: Child, ended: ProcessEnd): Promise<ProcessEnd> {
-    const { launcher, coordinator, over } = this.#options;
-    if (launcher.hasEnded(spec, ended)) return ended;
-    const workerId = spec.environment[ENVIRONMENT.workerId]!;
-    if (coordinator.members.has(workerId) && coordinator.goesOn) {
-      coordinator.tell(`the connection to ${name} is lost; the worker goes on without it`);
-      const gone = await Promise.race([coordinator.members.gone(workerId), over.then(() => null)]);
-      if (gone?.isReleased) return RELEASED;
-    }
-    return UNKNOWN;
+  /**
+   * How a worker of another host has ended, when it has: it may outlive what stands for it here.
+   *
+   * @param mayReturn Whether it may be about to join again.
+   */
+  async #endElsewhere(id: string, name: string, mayReturn: boolean): Promise<ProcessEnd> {
+    const { coordinator, over } = this.#options;
+    const { members } = coordinator;
+    const ends = over.then(() => false);
+    const comes = () => Promise.race([members.comes(id, RETURN_MS.elsewhere), ends]);
+    const isAway = !members.has(id) && (!mayReturn || members.isCutOff(id) || !(await comes()));
+    if (isAway || !coordinator.goesOn) return UNKNOWN;
+    coordinator.tell(`the connection to ${name} is lost; the worker goes on without it`);
+    return (await Promise.race([this.#leaves(id), ends])) ? RELEASED : UNKNOWN;
   }
 
-  /** @param pid The worker's process; null: it is of another host, or there is none. */
-  #onEnd(kept: Kept, name: string, ended: ProcessEnd, pid: number | null): void {
+  /**
+   * @param pid The worker's process; null: it is of another host, or there is none.
+   * @param isLost Whether only the connection to its host is known to have ended.
+   */
+  #onEnd(kept: Kept, name: string, ended: ProcessEnd, pid: number | null, isLost = false): void {
     const { run, coordinator, exits } = this.#options;
-    const workerId = workerProcess(run, kept.index).environment[ENVIRONMENT.workerId]!;
+    const { host, environment } = workerProcess(run, kept.index);
+    const workerId = environment[ENVIRONMENT.workerId]!;
     const isMissed = coordinator.goesOn && hasDied(ended);
-    const restart = isMissed ? kept.restarts.next(performance.now()) : null;
+    // Of a worker elsewhere that is not heard nobody knows whether it or the network stands still.
+    const isUnheard = host.ssh !== null && ended.code !== EXIT.hung && coordinator.members.isCutOff(workerId);
+    const isCutOff = run.maxRestarts > 0 && (isLost || isUnheard);
+    const starts = isCutOff ? kept.returns : kept.restarts;
+    const restart = isMissed ? starts.next(performance.now()) : null;
     // The coordinator knows the rank, and whether the run was over.
     coordinator.workerEnded({ workerId, pid, exit: exits.of(ended), again: restart !== null });
     if (restart === null) {
-      const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
-      if (isMissed) coordinator.tell(`${name} is not started again: ${why}`);
+      if (isMissed) this.#rest(kept, name);
       return;
     }
     const { delayMs, count } = restart;
-    const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
+    const of = isCutOff
+      ? `${host.name} was cut off, which does not count for --max-restarts`
+      : `start ${count} of ${run.maxRestarts} in 10 minutes`;
     coordinator.tell(`${name} is started again in ${delayMs / 1000} s (${of})`);
     this.#startLater(kept, name, delayMs);
   }
 
+  /** It was started too often. The run does not wait for it, but when the time is over it is tried again. */
+  #rest(kept: Kept, name: string): void {
+    const { run, coordinator } = this.#options;
+    const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
+    const waitMs = kept.restarts.waitMs(performance.now());
+    if (waitMs === null) {
+      coordinator.tell(`${name} is not started again: ${why}`);
+      return;
+    }
+    coordinator.tell(`${name} is not started again for ${timeSpan(waitMs / 1000)}: ${why}`);
+    const due = sleep(waitMs, true, { ref: false }).then(
+      () => kept.restarts.next(performance.now()) !== null,
+    );
+    this.#startWhen(kept, name, due);
+  }
+
+  /** Starts another in the place of one that has ended, unless that one is of another host, and has come back meanwhile. */
   #startLater(kept: Kept, name: string, delayMs: number): void {
-    this.#startWhen(kept, name, sleep(delayMs, true, { ref: false }));
+    const { host, environment } = workerProcess(this.#options.run, kept.index);
+    const id = environment[ENVIRONMENT.workerId]!;
+    const isLate = async () =>
+      host.ssh === null || (await this.#followElsewhere(id, kept, { name, called: name }, 0));
+    this.#startWhen(kept, name, sleep(delayMs, null, { ref: false }).then(isLate));
   }
 
   #startWhen(kept: Kept, name: string, due: Promise<boolean>): void {

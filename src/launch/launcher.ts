@@ -22,6 +22,8 @@ export interface Launcher {
    * @param before An earlier line that has told so; null: none has.
    */
   saysUnreachable(spec: ProcessSpec, line: string, before: string | null): boolean;
+  /** Whether a line tells that the connection to its host is lost, so that it may live. */
+  saysLost(spec: ProcessSpec, line: string): boolean;
 }
 
 export const LAUNCHERS = { local, ssh } satisfies Record<string, Launcher>;

@@ -20,4 +20,10 @@ function saysUnreachable(): boolean {
   return false;
 }
 
-export const local = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;
+export const local = {
+  start,
+  shellLine,
+  hasEnded,
+  saysUnreachable,
+  saysLost: saysUnreachable,
+} satisfies Launcher;

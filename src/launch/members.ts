@@ -1,6 +1,7 @@
 /** Which workers take part in a run, as its coordinator says. */
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Presence } from '../coordinator/sessions.js';
 import type { Child } from './children.js';
 import type { CoordinatorNotice } from './notices.js';
 
@@ -9,8 +10,8 @@ const RETURN_MS = 30_000;
 
 export class Members {
   readonly #ids = new Set<string>();
-  /** Those that have left because the coordinator told them to. */
-  readonly #released = new Set<string>();
+  /** What was last heard of those that have joined, whichever process of theirs was started last. */
+  readonly #last = new Map<string, Presence>();
   /** Every worker of the run may be waited for. */
   readonly #changes = new EventEmitter().setMaxListeners(0);
 
@@ -23,8 +24,7 @@ export class Members {
       const { workerId, presence } = member;
       if (presence === 'here') this.#ids.add(workerId);
       else this.#ids.delete(workerId);
-      if (presence === 'released') this.#released.add(workerId);
-      else this.#released.delete(workerId);
+      this.#last.set(workerId, presence);
       this.#changes.emit('change');
     });
     setTimeout(() => {
@@ -39,7 +39,22 @@ export class Members {
 
   /** Whether it does not take part because the coordinator told it to leave. */
   isReleased(id: string): boolean {
-    return this.#released.has(id);
+    return this.#last.get(id) === 'released';
+  }
+
+  /** Whether it was left out because nothing was heard of it. */
+  isCutOff(id: string): boolean {
+    return this.#last.get(id) === 'cutOff';
+  }
+
+  /** Whether the process that was started last under this name has joined. */
+  hasJoined(id: string): boolean {
+    return this.#last.has(id);
+  }
+
+  /** Another process is started under this name. */
+  starts(id: string): void {
+    this.#last.delete(id);
   }
 
   /** Whether the worker takes part within this time. */

@@ -71,4 +71,12 @@ function saysUnreachable({ host }: ProcessSpec, line: string, before: string | n
   return host.ssh !== null && (UNREACHABLE.test(line) || (before !== null && FOLLOWS.test(line)));
 }
 
-export const ssh = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;
+/** What OpenSSH prints where it loses a connection that it had. Of a process that a signal has ended it prints nothing. */
+const LOST =
+  /^(client_loop: |packet_write_\w+: |ssh_dispatch_run_fatal: |Timeout, server |Read from remote host |Received disconnect from |Connection to \S+ closed by remote host|Connection (closed|reset) by )/;
+
+function saysLost({ host }: ProcessSpec, line: string): boolean {
+  return host.ssh !== null && LOST.test(line);
+}
+
+export const ssh = { start, shellLine, hasEnded, saysUnreachable, saysLost } satisfies Launcher;

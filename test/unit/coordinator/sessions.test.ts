@@ -233,11 +233,17 @@ test('one that the others go on without is told so, and one that cannot take par
   const join = (workerId: string) => connect({ join: { ...JOIN, workerId } });
   const [cut, away, refused] = [join('cut'), join('away'), join('refused')];
   await eventually(3);
-  sessions.cut('cut', 'no sign of life', false);
-  sessions.cut('away', 'no sign of life', true);
+  sessions.cut('cut', 'no sign of life', { isSilent: true });
+  sessions.cut('away', 'has come too late', { mayReturn: true });
   sessions.refuse('refused', 'other arithmetic');
   expect(await cut.end).toMatchObject({ code: status.ABORTED, details: 'no sign of life' });
   expect(await away.end).toMatchObject({ code: status.UNAVAILABLE });
+  const ends = present.filter(([, presence]) => presence !== 'here');
+  expect(ends).toEqual([
+    ['cut', 'cutOff'],
+    ['away', 'lost'],
+    ['refused', 'lost'],
+  ]);
   expect(await refused.end).toMatchObject({ code: status.FAILED_PRECONDITION, details: 'other arithmetic' });
 });
 

@@ -42,6 +42,7 @@ async function following({ id = 'local-0', here = true } = {}) {
     tell: (line: string) => told.push(line),
     workerEnded: ({ pid, again }: { pid: number | null; again: boolean }) =>
       told.push(`ended ${pid} ${again}`),
+    workerStarts: () => {},
     forget: (name: string) => told.push(`forget ${name}`),
   } as unknown as KeptCoordinator;
   const workers = new KeptWorkers({

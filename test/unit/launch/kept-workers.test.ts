@@ -1,5 +1,14 @@
-import { expect, test } from 'vitest';
-import { HeldLines } from '../../../src/launch/kept-workers.js';
+/** What stands here for a worker elsewhere is a real process; what ssh prints and the coordinator says is not. */
+import type { ChildProcess } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { type Child, startChild } from '../../../src/launch/children.js';
+import type { Exits } from '../../../src/launch/exits.js';
+import type { KeptCoordinator } from '../../../src/launch/kept-coordinator.js';
+import { HeldLines, KeptWorkers } from '../../../src/launch/kept-workers.js';
+import { Members } from '../../../src/launch/members.js';
+import type { LaunchOptions, RunHost } from '../../../src/launch/processes.js';
+import { ssh } from '../../../src/launch/ssh.js';
 
 test('what says that a host is not reached is held back only as long as nothing else was said', () => {
   const told: string[] = [];
@@ -11,4 +20,145 @@ test('what says that a host is not reached is held back only as long as nothing 
   expect(told).toEqual(['ssh: one', 'Connection closed by b port 22', 'loading']);
   lines.add('ssh: of the program', true);
   expect(told.at(-1)).toBe('ssh: of the program');
+});
+
+describe('a worker on another host', () => {
+  const B: RunHost = {
+    name: 'b',
+    ssh: { destination: 'b', port: null },
+    workers: 1,
+    folder: '/',
+    data: null,
+  };
+  const processes: ChildProcess[] = [];
+  /** They end launches, which start no worker any more. */
+  const ends: (() => void)[] = [];
+  afterEach(() => {
+    vi.restoreAllMocks();
+    for (const end of ends.splice(0)) end();
+    for (const child of processes.splice(0)) child.kill('SIGKILL');
+  });
+
+  /** A launch of one worker, which is started so often in ten minutes. Its process ends as it is told. */
+  async function launched(maxRestarts: number) {
+    const said = new EventEmitter();
+    const members = new Members();
+    members.follow({ process: said } as unknown as Child);
+    const told: string[] = [];
+    let started = 0;
+    const coordinator = {
+      ...{ members, goesOn: true, mayReturn: true, present: Promise.resolve('here'), orphan: () => null },
+      tell: (line: string) => told.push(line),
+      workerStarts: (id: string) => members.starts(id),
+      workerEnded: ({ again }: { again: boolean }) => told.push(again ? 'again' : 'not again'),
+    } as unknown as KeptCoordinator;
+    const run = { hosts: [B], workerPort: 0, network: null, environment: {}, maxRestarts };
+    const workers = new KeptWorkers({
+      ...{ run: run as unknown as LaunchOptions, coordinator, onStarted: () => {} },
+      exits: { of: (ended: object) => ({ ...ended, outOfMemory: false }) } as Exits,
+      launcher: {
+        ...ssh,
+        start: async () => {
+          const script = 'read code line; [ -z "$line" ] || echo "$line" >&2; exit $code';
+          const child = await startChild('worker 0 on b', ['sh', '-c', script], {}, 'pipe', null);
+          processes.push(child.process);
+          started++;
+          return child;
+        },
+      },
+      over: new Promise<never>((resolve) => ends.push(resolve as () => void)),
+    });
+    const say = (presence: string) => said.emit('message', { member: { workerId: 'b-0', presence } });
+    await workers.start(0);
+    return {
+      told,
+      say,
+      isStarted: (times: number) => expect.poll(() => started, { timeout: 10_000 }).toBe(times),
+      ends: (how: string) => void processes.at(-1)!.stdin!.write(`${how}\n`),
+    };
+  }
+
+  const CUT_OFF =
+    'worker 0 on b is started again in 1 s (b was cut off, which does not count for --max-restarts)';
+
+  test('that was left out because it was not heard, and ends therefore, has not died', async () => {
+    const { told, say, isStarted, ends } = await launched(1);
+    say('here');
+    say('cutOff');
+    ends('1');
+    await expect.poll(() => told, { timeout: 10_000 }).toEqual(['again', CUT_OFF]);
+    await isStarted(2);
+    // This one fails by itself, before it has joined.
+    ends('1');
+    const counted = 'worker 0 on b is started again in 1 s (start 1 of 1 in 10 minutes)';
+    await expect.poll(() => told.slice(2), { timeout: 10_000 }).toEqual(['again', counted]);
+  });
+
+  test('whose connections are lost has not died, either', async () => {
+    const { told, say, ends } = await launched(1);
+    say('here');
+    say('cutOff');
+    ends('255 Timeout, server b not responding.');
+    await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(CUT_OFF);
+  });
+
+  test('comes back by itself where only its connections were reset', async () => {
+    const { told, say, ends } = await launched(1);
+    say('here');
+    say('lost');
+    ends('255 client_loop: send disconnect: Broken pipe');
+    await expect.poll(() => told.at(-1)).toContain('client_loop');
+    say('here');
+    const goesOn = 'the connection to worker 0 on b is lost; the worker goes on without it';
+    await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(goesOn);
+  });
+
+  test('is not started again when it has come back before', async () => {
+    const { told, say, ends } = await launched(1);
+    say('here');
+    say('cutOff');
+    ends('255 Timeout, server b not responding.');
+    await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(CUT_OFF);
+    say('here');
+    await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe('worker 0 on b lives, and goes on');
+  });
+
+  test('that hangs has died, and so has one of which ssh says nothing', async () => {
+    const counted = 'worker 0 on b is started again in 1 s (start 1 of 1 in 10 minutes)';
+    for (const [presence, how] of [
+      ['cutOff', '70'],
+      ['lost', '255'],
+    ] as const) {
+      const { told, say, ends } = await launched(1);
+      say('here');
+      say(presence);
+      ends(how);
+      await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(counted);
+    }
+  });
+
+  test('that has died too often is tried again when ten minutes are over', async () => {
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now);
+    const { told, isStarted, ends } = await launched(1);
+    ends('1');
+    await isStarted(2);
+    now = 599_900;
+    ends('1');
+    const rests = 'worker 0 on b is not started again for 1 s: --max-restarts allows 1 in 10 minutes';
+    await expect.poll(() => told.slice(2), { timeout: 10_000 }).toEqual(['not again', rests]);
+    now = 600_000;
+    await isStarted(3);
+    ends('1');
+    await expect.poll(() => told.at(-1)).toContain('is not started again for 10 min');
+  });
+
+  test('is never started again where no start is allowed', async () => {
+    const { told, say, ends } = await launched(0);
+    say('here');
+    say('cutOff');
+    ends('1');
+    const never = 'worker 0 on b is not started again: --max-restarts allows 0 in 10 minutes';
+    await expect.poll(() => told, { timeout: 10_000 }).toEqual(['not again', never]);
+  });
 });
