@@ -53,6 +53,8 @@ interface OpenedRun extends ResolvedRun {
   kept: KeptRecords | null;
   /** Workers that nobody has started for this coordinator, and that may come back. */
   orphans: readonly Orphan[];
+  /** Whether the coordinator before this one has ended the run: what workers may still hold is older than its end. */
+  wasEnded: boolean;
 }
 
 interface CoordinatorOptions {
@@ -76,7 +78,7 @@ interface CoordinatorOptions {
   /** Gives the launcher what is to be shown; null: there is none. */
   launcher: Send | null;
   /** Called when a worker has joined, and when it is gone. */
-  onMember?: (workerId: string, presence: Presence) => void;
+  onMember?: (workerId: string, presence: Presence, pid: number) => void;
   /**
    * Called when workers may join, with the credential of those of this machine, and with workers that may come back
    * though nobody has started them for this coordinator.
@@ -133,7 +135,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     );
     const awaited = again ? null : orphans.map(({ id }) => id);
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, awaited) : null;
-    const known = { ...resolved, rows: data.rows, data, kept, orphans };
+    const wasEnded = secrets.published() === null;
+    const known = { ...resolved, rows: data.rows, data, kept, orphans, wasEnded };
     const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
@@ -223,10 +226,10 @@ export class Run {
       workers,
       generation: () => this.#state.generation,
       lastGeneration: dir.lastGeneration,
-      since: former === null ? dir.lastGeneration + 1 : 1,
+      since: former === null || resolved.wasEnded ? dir.lastGeneration + 1 : 1,
       invite: (rules) => this.#invite?.(rules) ?? null,
       onState: (call) => void serveCheckpoint(call, this.#state.checkpoint, config.ema !== null),
-      onMember: (id, presence) => options.onMember?.(id, presence),
+      onMember: (id, presence, pid) => options.onMember?.(id, presence, pid),
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });

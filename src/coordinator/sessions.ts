@@ -34,6 +34,11 @@ type InviteCall = ServerUnaryCall<Invitation, Credential>;
 
 /** Time limit for the first message of a session. */
 const JOIN_MS = 10_000;
+/** At the end those are not waited for of whom nothing was heard for so long; a heartbeat comes four times a second. */
+const SILENT_MS = 3_000;
+/** Time for what was written last to arrive, and for connections to end. */
+const SETTLE_MS = 500;
+const POLL_MS = 50;
 /** A worker has one session. */
 const SESSIONS_PER_CONNECTION = 1;
 /** How long a credential may be valid. */
@@ -59,14 +64,14 @@ interface SessionsOptions {
   generation: () => number;
   /** The last generation before this coordinator; 0: none. */
   lastGeneration: number;
-  /** Who was in an older generation than this one holds the state of a run that is not continued. */
+  /** Who was in an older generation than this one holds a state that the run does not go on from. */
   since: number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
   invite: (rules: TokenRules) => string | null;
   /** Sends a member of another machine the last checkpoint. */
   onState?: (call: StateCall) => void;
   /** Called when a worker has joined, and when its session has ended. */
-  onMember?: (id: string, presence: Presence) => void;
+  onMember?: (id: string, presence: Presence, pid: number) => void;
   /** Called for every event. */
   onEvent: (event: Event) => void;
   /** Called with a description of what was refused, for the log, at a limited rate. */
@@ -80,7 +85,9 @@ export class Sessions {
   readonly #servers: readonly Server[];
   readonly #sessions = new Map<string, Session>();
   /** The process that has joined last under each id, whether its session is open or not; and what it knew then. */
-  readonly #processes = new Map<string, { process: string; newest: number }>();
+  readonly #processes = new Map<string, { process: string; pid: number; newest: number }>();
+  /** When each of those was last heard. */
+  readonly #heard = new Map<string, number>();
   /** Those that were told to end. */
   readonly #released = new Set<string>();
 
@@ -157,13 +164,29 @@ export class Sessions {
     if (session !== undefined) refuse(session, code, details);
   }
 
-  /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
+  /**
+   * Waits until the workers, which were told to end, have ended their sessions. Those still open after `timeoutMs`, or of
+   * which nothing is heard, are aborted.
+   */
   async close(timeoutMs: number): Promise<void> {
-    const closed = this.#listener.close();
-    for (const session of this.#sessions.values()) session.end();
+    const closed = this.#listener.close().then(() => true);
     for (const server of this.#servers) server.tryShutdown(() => {});
-    await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
+    const passes = (ms: number) => Promise.race([closed, sleep(ms, false, { ref: false })]);
+    const due = performance.now() + timeoutMs;
+    let isClosed = await passes(Math.min(timeoutMs, SETTLE_MS));
+    while (!isClosed && performance.now() < due && this.#anyHeard()) isClosed = await passes(POLL_MS);
+    for (const id of [...this.#sessions.keys()]) {
+      // Of one whose connection is open nobody knows whether it has got what it was told.
+      if (!isClosed) this.#released.delete(id);
+      this.#leave(id, 'cutOff');
+    }
     for (const server of this.#servers) server.forceShutdown();
+  }
+
+  /** Whether there is a session that is alive. */
+  #anyHeard(): boolean {
+    const since = performance.now() - SILENT_MS;
+    return [...this.#sessions.keys()].some((id) => (this.#heard.get(id) ?? 0) >= since);
   }
 
   #serve(
@@ -210,8 +233,12 @@ export class Sessions {
       if (id === null) {
         clearTimeout(timer);
         id = this.#join(session, allPrintable(received), certified);
-      } else if (this.#sessions.get(id) !== session) return;
-      else if (received.heartbeat) {
+        if (id !== null) this.#heard.set(id, performance.now());
+        return;
+      }
+      if (this.#sessions.get(id) !== session) return;
+      this.#heard.set(id, performance.now());
+      if (received.heartbeat) {
         // They come often, have no text, and count in every generation.
         this.#options.onEvent({ type: 'heartbeat', id, heartbeat: received.heartbeat });
       } else this.#receive(id, allPrintable(received));
@@ -237,9 +264,9 @@ export class Sessions {
     const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
-    this.#processes.set(id, { process: processOf(join), newest });
+    this.#processes.set(id, { process: processOf(join), pid: join.pid, newest });
     this.#released.delete(id);
-    this.#options.onMember?.(id, 'here');
+    this.#options.onMember?.(id, 'here', join.pid);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
     this.#options.onEvent({ type: 'joined', id, newest, ...join });
     return id;
@@ -267,7 +294,7 @@ export class Sessions {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
     if (newest > 0 && newest < this.#options.since) {
-      const details = `the run began again, without --resume auto, and worker ${workerId} holds the state from before`;
+      const details = `the run has begun again meanwhile, and worker ${workerId} holds the state from before`;
       return [status.FAILED_PRECONDITION, details];
     }
     const other = this.#processes.get(workerId);
@@ -282,7 +309,9 @@ export class Sessions {
 
   #leave(id: string, otherwise: Presence = 'lost'): void {
     const isReleased = this.#released.delete(id);
-    if (this.#sessions.delete(id)) this.#options.onMember?.(id, isReleased ? 'released' : otherwise);
+    if (!this.#sessions.delete(id)) return;
+    const { pid } = this.#processes.get(id)!;
+    this.#options.onMember?.(id, isReleased ? 'released' : otherwise, pid);
   }
 
   #receive(id: string, message: WorkerMessage): void {

@@ -6,11 +6,12 @@ import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
 import { timeSpan } from '../text/quantities.js';
 import { endOf } from './adopted.js';
-import { type Child, passLines } from './children.js';
+import { type Child, passLines, signalGroup } from './children.js';
 import type { Exits } from './exits.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
 import type { Launcher } from './launcher.js';
-import { ENVIRONMENT, type LaunchOptions, type ProcessSpec, workerProcess } from './processes.js';
+import type { LeftBehind } from './left-behind.js';
+import { ENVIRONMENT, type LaunchOptions, type ProcessSpec, workerProcess, workersOf } from './processes.js';
 import { Restarts } from './restarts.js';
 
 /** Time in which a worker that is started must have joined. */
@@ -83,6 +84,8 @@ export class KeptWorkers {
   readonly #options: KeptWorkersOptions;
   /** The names under which the workers of this launch join. */
   readonly #ids = new Set<string>();
+  /** What stands here for workers of other hosts, by their names. */
+  readonly #elsewhere = new Map<string, Child>();
 
   constructor(options: KeptWorkersOptions) {
     this.#options = options;
@@ -106,6 +109,23 @@ export class KeptWorkers {
       const called = `${name} of the launch before`;
       this.#startWhen(kept, name, this.#followElsewhere(id, kept, { name, called }, RETURN_MS.elsewhere));
     } else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
+  }
+
+  /** Ends what stands here for workers of other hosts that were not told to end: it would wait for them. */
+  endUntold(): void {
+    const { members } = this.#options.coordinator;
+    for (const [id, child] of this.#elsewhere) if (!members.isReleased(id)) signalGroup(child, 'SIGKILL');
+  }
+
+  /** Workers of other hosts that may outlive the run, because nobody could tell them that it has ended. */
+  leftBehind(): LeftBehind[] {
+    const { run, coordinator } = this.#options;
+    return Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index)).flatMap(
+      ({ host, environment }) => {
+        const pid = coordinator.members.mayLive(environment[ENVIRONMENT.workerId]!);
+        return host.ssh === null || pid === null ? [] : [{ host, pid }];
+      },
+    );
   }
 
   /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */
@@ -177,6 +197,7 @@ export class KeptWorkers {
     coordinator.workerStarts(workerId);
     const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
     onStarted(worker, spec);
+    if (spec.host.ssh !== null) this.#elsewhere.set(workerId, worker);
     const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
     /** Why its host cannot be reached, if it cannot. */
     let unreachable: string | null = null;
@@ -191,6 +212,7 @@ export class KeptWorkers {
     worker.process.once('exit', async (code, signal) => {
       const end = { code, signal };
       const isKnown = launcher.hasEnded(spec, end);
+      if (this.#elsewhere.get(workerId) === worker) this.#elsewhere.delete(workerId);
       if (!isKnown) {
         await Promise.race([worker.exited, sleep(LAST_LINES_MS, null, { ref: false })]);
         const isTried = unreachable !== null && run.maxRestarts > 0 && coordinator.goesOn;
@@ -203,6 +225,7 @@ export class KeptWorkers {
       const pid = spec.host.ssh === null ? worker.pid : null;
       // A signal has ended what stands here for the worker.
       isLost = !isKnown && coordinator.members.hasJoined(workerId) && (isLost || signal !== null);
+      if (isKnown || !(isLost || coordinator.members.isCutOff(workerId))) coordinator.members.ended(workerId);
       const ended = isKnown ? end : await this.#endElsewhere(workerId, worker.name, isLost);
       this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, isLost);
     });

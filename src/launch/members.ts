@@ -12,6 +12,8 @@ export class Members {
   readonly #ids = new Set<string>();
   /** What was last heard of those that have joined, whichever process of theirs was started last. */
   readonly #last = new Map<string, Presence>();
+  /** The processes that have joined, and of which nobody knows whether they have ended. */
+  readonly #alive = new Map<string, number>();
   /** Every worker of the run may be waited for. */
   readonly #changes = new EventEmitter().setMaxListeners(0);
 
@@ -21,7 +23,9 @@ export class Members {
     coordinator.process.on('message', ({ member }: CoordinatorNotice) => {
       if (member === undefined) return;
       former.delete(member.workerId);
-      const { workerId, presence } = member;
+      const { workerId, presence, pid } = member;
+      if (presence === 'released') this.#alive.delete(workerId);
+      else this.#alive.set(workerId, pid);
       if (presence === 'here') this.#ids.add(workerId);
       else this.#ids.delete(workerId);
       this.#last.set(workerId, presence);
@@ -50,6 +54,16 @@ export class Members {
   /** Whether the process that was started last under this name has joined. */
   hasJoined(id: string): boolean {
     return this.#last.has(id);
+  }
+
+  /** The process of the worker that may still run; null: it has ended, was told to end, or has never joined. */
+  mayLive(id: string): number | null {
+    return this.#alive.get(id) ?? null;
+  }
+
+  /** Its process has ended. */
+  ended(id: string): void {
+    this.#alive.delete(id);
   }
 
   /** Another process is started under this name. */

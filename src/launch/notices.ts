@@ -11,7 +11,7 @@ export interface CoordinatorNotice extends RelayMessage {
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
   /** A worker has joined, was told to end and has left, or was lost. */
-  member?: { workerId: string; presence: Presence };
+  member?: { workerId: string; presence: Presence; pid: number };
 }
 
 /** A message from the launcher to the coordinator. */

@@ -18,6 +18,7 @@ import { Exits } from './exits.js';
 import { KeptCoordinator } from './kept-coordinator.js';
 import { KeptWorkers } from './kept-workers.js';
 import type { Launcher } from './launcher.js';
+import { describeLeftBehind } from './left-behind.js';
 import type { CoordinatorNotice, LauncherNotice } from './notices.js';
 import { type LaunchOptions, workersOf } from './processes.js';
 
@@ -94,17 +95,24 @@ export async function superviseRun(
     }
     workers.forgetOthers();
     const outcome = await Promise.race([ended, unsaved]);
+    const tellOfLeftBehind = (mayResume: boolean) => {
+      const lines = describeLeftBehind(workers.leftBehind(), run.patienceSeconds, mayResume);
+      for (const line of lines) print(`warn ${line}`);
+    };
     if (outcome === null) {
       coordinator.giveUp();
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
       print(`stopped without saving: ${loss}`);
+      tellOfLeftBehind(true);
       return EXIT.unsaved;
     }
     // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
     for (const worker of local) worker.process.kill('SIGTERM');
+    workers.endUntold();
     adopted.stop();
     await allExited();
+    tellOfLeftBehind(outcome.code !== EXIT.done);
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.
     const stopCode = stopCodeOf(outcome);

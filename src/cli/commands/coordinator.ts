@@ -71,7 +71,7 @@ export function register(program: Command): void {
           prometheusTargets: prometheusTargets ?? null,
           network,
           launcher: process.send === undefined ? null : toLauncher,
-          onMember: (workerId, presence) => tell({ member: { workerId, presence } }),
+          onMember: (workerId, presence, pid) => tell({ member: { workerId, presence, pid } }),
           onListening: (credential, orphans) => {
             if (process.send) tell({ listening: { credential, orphans } });
             else process.stdout.write(`credential of workers of this machine: ${credential}\n`);

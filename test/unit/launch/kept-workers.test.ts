@@ -6,6 +6,7 @@ import { type Child, startChild } from '../../../src/launch/children.js';
 import type { Exits } from '../../../src/launch/exits.js';
 import type { KeptCoordinator } from '../../../src/launch/kept-coordinator.js';
 import { HeldLines, KeptWorkers } from '../../../src/launch/kept-workers.js';
+import { describeLeftBehind } from '../../../src/launch/left-behind.js';
 import { Members } from '../../../src/launch/members.js';
 import type { LaunchOptions, RunHost } from '../../../src/launch/processes.js';
 import { ssh } from '../../../src/launch/ssh.js';
@@ -45,7 +46,7 @@ describe('a worker on another host', () => {
     const members = new Members();
     members.follow({ process: said } as unknown as Child);
     const told: string[] = [];
-    let started = 0;
+    const children: ChildProcess[] = [];
     const coordinator = {
       ...{ members, goesOn: true, mayReturn: true, present: Promise.resolve('here'), orphan: () => null },
       tell: (line: string) => told.push(line),
@@ -62,19 +63,21 @@ describe('a worker on another host', () => {
           const script = 'read code line; [ -z "$line" ] || echo "$line" >&2; exit $code';
           const child = await startChild('worker 0 on b', ['sh', '-c', script], {}, 'pipe', null);
           processes.push(child.process);
-          started++;
+          children.push(child.process);
           return child;
         },
       },
       over: new Promise<never>((resolve) => ends.push(resolve as () => void)),
     });
-    const say = (presence: string) => said.emit('message', { member: { workerId: 'b-0', presence } });
+    const say = (presence: string) =>
+      said.emit('message', { member: { workerId: 'b-0', presence, pid: 42 } });
     await workers.start(0);
     return {
+      workers,
       told,
       say,
-      isStarted: (times: number) => expect.poll(() => started, { timeout: 10_000 }).toBe(times),
-      ends: (how: string) => void processes.at(-1)!.stdin!.write(`${how}\n`),
+      isStarted: (times: number) => expect.poll(() => children.length, { timeout: 10_000 }).toBe(times),
+      ends: (how: string) => void children.at(-1)!.stdin!.write(`${how}\n`),
     };
   }
 
@@ -151,6 +154,46 @@ describe('a worker on another host', () => {
     await isStarted(3);
     ends('1');
     await expect.poll(() => told.at(-1)).toContain('is not started again for 10 min');
+  });
+
+  test('may outlive the run where it could not be told of the end, and nobody waits for it', async () => {
+    const { workers, say } = await launched(1);
+    expect(workers.leftBehind()).toEqual([]);
+    say('here');
+    say('cutOff');
+    expect(workers.leftBehind()).toEqual([{ host: B, pid: 42 }]);
+    workers.endUntold();
+    await expect.poll(() => processes.at(-1)!.signalCode).toBe('SIGKILL');
+  });
+
+  test('has ended with the run where it was told, or has ended before', async () => {
+    const [told, died] = [await launched(1), await launched(0)];
+    told.say('here');
+    told.say('released');
+    told.workers.endUntold();
+    expect(told.workers.leftBehind()).toEqual([]);
+    died.say('here');
+    died.say('lost');
+    died.ends('1');
+    await expect.poll(() => died.workers.leftBehind()).toEqual([]);
+    told.ends('0');
+    await expect.poll(() => processes[0]!.exitCode).toBe(0);
+  });
+
+  test('is named by host and process where it may outlive the run, with how to end it', () => {
+    const other = { ...B, name: 'root@c:2222', ssh: { destination: 'root@c', port: 2222 } };
+    const left = [
+      { host: B, pid: 1 },
+      { host: other, pid: 2 },
+      { host: B, pid: 3 },
+    ];
+    expect(describeLeftBehind(left, 600, true)).toEqual([
+      'b could not be told that the run has ended: 2 workers there may run for up to 10 min (--patience), or until the same command starts the run again; to end them: ssh b kill 1 3',
+      'root@c:2222 could not be told that the run has ended: 1 worker there may run for up to 10 min (--patience), or until the same command starts the run again; to end it: ssh -p 2222 root@c kill 2',
+    ]);
+    expect(describeLeftBehind(left.slice(0, 1), 60, false)).toEqual([
+      'b could not be told that the run has ended: 1 worker there may run for up to 1 min (--patience); to end it: ssh b kill 1',
+    ]);
   });
 
   test('is never started again where no start is allowed', async () => {
