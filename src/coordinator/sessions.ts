@@ -26,12 +26,15 @@ import { controlOptions } from '../rpc/transport.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
 import { allPrintable, printableLine } from '../text/printable.js';
+import { build } from '../version.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
 import type { StateCall } from './serve-checkpoint.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 type InviteCall = ServerUnaryCall<Invitation, Credential>;
 
+/** That of the code that runs, whatever is built later. */
+const BUILD = build();
 /** Time limit for the first message of a session. */
 const JOIN_MS = 10_000;
 /** At the end those are not waited for of whom nothing was heard for so long; a heartbeat comes four times a second. */
@@ -261,7 +264,7 @@ export class Sessions {
       refuse(session, code, details);
       return null;
     }
-    const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
+    const { workerId: id, protocol: _, build: __, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
     this.#processes.set(id, { process: processOf(join), pid: join.pid, newest });
@@ -283,10 +286,8 @@ export class Sessions {
   ): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
     const { protocol, workerId, pid: _, ownAccord: __, instructionSets, ...names } = join;
-    if (protocol !== PROTOCOL) {
-      const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
-      return [status.FAILED_PRECONDITION, details];
-    }
+    const mixed = mixedVersions(protocol, names.build);
+    if (mixed !== null) return [status.FAILED_PRECONDITION, mixed];
     const texts = [workerId, ...instructionSets, ...Object.values(names)];
     const tooLong = texts.length > MOST_TEXTS || texts.some((text) => text.length > MAX_TEXT);
     if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
@@ -322,6 +323,15 @@ export class Sessions {
     else if (event === null || message.generation > generation)
       this.#listener.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
+}
+
+/** Why a worker has another program than this process; null: it has the same. */
+function mixedVersions(protocol: number, build: string): string | null {
+  const [what, theirs, own] =
+    protocol === PROTOCOL ? ['build', build.slice(0, MAX_TEXT), BUILD] : ['protocol', protocol, PROTOCOL];
+  if (theirs === own) return null;
+  const remedy = 'check out the same commit on both machines, and run npm run setup on each';
+  return `its program has ${what} ${theirs}, that of the coordinator ${what} ${own}: mixed versions of orchestrator; ${remedy}`;
 }
 
 /** Which process a worker is: a number has a meaning within a boot of a machine and its namespaces. */

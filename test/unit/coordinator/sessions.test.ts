@@ -72,6 +72,11 @@ test.each<[string, FromWorker, status]>([
     { join: { ...JOIN, protocol: PROTOCOL - 1 } },
     status.FAILED_PRECONDITION,
   ],
+  [
+    'its program has build 1f2e3d4c5b6a, that of the coordinator build ',
+    { join: { ...JOIN, build: '1f2e3d4c5b6a' } },
+    status.FAILED_PRECONDITION,
+  ],
   ['holds the state from before', { generation: 1, join: JOIN }, status.FAILED_PRECONDITION],
   ['malformed Join', { join: { ...JOIN, host: 'h'.repeat(257) } }, status.INVALID_ARGUMENT],
   ['malformed Join', { join: { ...JOIN, instructionSets: ['i'.repeat(257)] } }, status.INVALID_ARGUMENT],

@@ -3,7 +3,7 @@ import { OrchestratorError } from '../../../src/errors.js';
 import { type Asked, askHosts, judgeHosts } from '../../../src/launch/check-hosts.js';
 import type { HostReport } from '../../../src/launch/host-report.js';
 import { PROTOCOL } from '../../../src/rpc/protocol.js';
-import { version } from '../../../src/version.js';
+import { build, version } from '../../../src/version.js';
 import { PretendedSsh } from '../../support/pretended-ssh.js';
 
 const NOW = Date.UTC(2026, 0, 1);
@@ -12,6 +12,7 @@ const NEEDS = { dataset: 'd1', workerBytes: 3 * GIB };
 const GOOD: HostReport = {
   version: version(),
   protocol: PROTOCOL,
+  build: build(),
   unixMs: NOW,
   arithmetic: {
     isa: 'avx512',
@@ -21,6 +22,7 @@ const GOOD: HostReport = {
     gpus: '',
     probe: '1f',
   },
+  addon: 'a1',
   node: '22.1.0',
   processors: 4,
   diskFreeBytes: GIB,
@@ -107,8 +109,21 @@ describe('before a run starts workers on hosts', () => {
   });
 
   test.each<[string, Partial<HostReport>, string]>([
-    ['version', { version: '0.0.9' }, `node2: it has version 0.0.9 (protocol ${PROTOCOL}) of this program`],
-    ['protocol', { protocol: 1 }, `node2: it has version ${version()} (protocol 1) of this program`],
+    [
+      'version',
+      { version: '0.0.9' },
+      `node2: it has version 0.0.9 (protocol ${PROTOCOL}, build ${build()}) of this program`,
+    ],
+    [
+      'protocol',
+      { protocol: 1 },
+      `node2: it has version ${version()} (protocol 1, build ${build()}) of this program`,
+    ],
+    [
+      'build',
+      { build: '1f2e3d4c5b6a' },
+      `node2: it has version ${version()} (protocol ${PROTOCOL}, build 1f2e3d4c5b6a) of this program, and this machine`,
+    ],
     ['data', { dataset: 'd2' }, "node2: its data set is another one: its hash is d2, the run's is d1"],
     [
       'memory',
@@ -139,6 +154,16 @@ describe('before a run starts workers on hosts', () => {
     const { problems } = judge({}, difference);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(message);
+  });
+
+  test('another build of the addon is a warning: it may be that of another compiler', () => {
+    const { problems, warnings } = judge({}, { addon: 'a2' }, { addon: '' });
+    expect([problems, warnings]).toEqual([
+      [],
+      [
+        'node2: its native addon is another build than that of node1; unless their compilers differ, run npm run build:native on both',
+      ],
+    ]);
   });
 
   test('all hosts are told of at once, those that did not answer as well', () => {
