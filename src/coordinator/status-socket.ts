@@ -86,7 +86,7 @@ const answerSchema = z.object({
     .object({ step: z.number(), path: z.string(), age_seconds: number, free_bytes: number })
     .nullable(),
   missed_checkpoints: z.number(),
-  stragglers: z.array(z.object({ rank: z.number(), times: z.number() })),
+  stragglers: z.array(z.object({ rank: z.number(), host: z.string(), times: z.number() })),
   clipped_share: number,
   remaining_is_rough: z.boolean().nullable(),
 } satisfies Record<keyof RunView, z.ZodType>);

@@ -6,6 +6,8 @@ import type { CountName, WorkerNumbers } from './metrics.js';
 /** One worker's part of a step. */
 export interface WorkerReport {
   rank: number;
+  /** The name of its machine. */
+  host: string;
   pid: number;
   /** Slots [firstSlot, endSlot). */
   firstSlot: number;
@@ -18,6 +20,7 @@ export interface WorkerReport {
 /** A worker that was slow in most of the last steps. */
 export interface Straggler {
   rank: number;
+  host: string;
   /** How many times as long as the median it takes for a slot, as a mean over the last steps. */
   times: number;
 }

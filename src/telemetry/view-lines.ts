@@ -101,7 +101,10 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
     known(checkpoint?.free_bytes ?? null, (free) => `${bytes(free)} free`),
   ];
   const stragglers = view.stragglers.map(
-    ({ rank, times }): Item => [`rank ${rank} is slow: ${times.toFixed(1)} times the median`, 'yellow'],
+    ({ rank, host, times }): Item => [
+      `rank ${rank} on ${host} is slow: ${times.toFixed(1)} times the median`,
+      'yellow',
+    ],
   );
   return [
     titleLine(view, width, paint),

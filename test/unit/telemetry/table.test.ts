@@ -51,8 +51,8 @@ test('the summary says that its loss is that of one step', () => {
 
 test('stragglers are named', () => {
   const shown = progress();
-  shown.step({ ...record, stragglers: [{ rank: 3, times: 2.06 }] });
-  expect(viewLines(shown.view(), 200, plain).at(-1)).toBe('rank 3 is slow: 2.1 times the median');
+  shown.step({ ...record, stragglers: [{ rank: 3, host: 'b', times: 2.06 }] });
+  expect(viewLines(shown.view(), 200, plain).at(-1)).toBe('rank 3 on b is slow: 2.1 times the median');
 });
 
 test('a run that has made more steps than it is to have is complete', () => {
