@@ -14,6 +14,7 @@ import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { type Answer, MemberAnswers } from './member-answers.js';
 import { Membership } from './membership.js';
+import type { Rendezvous } from './rendezvous.js';
 import { slowWork } from './slow-work.js';
 import type { Beginning } from './source.js';
 import { Steps } from './steps.js';
@@ -74,6 +75,11 @@ export class RunState {
   /** The members of the generation by rank; none before the first. */
   get places(): readonly Place[] {
     return this.#generation?.places ?? [];
+  }
+
+  /** Who takes part, and who is missing. */
+  get rendezvous(): Rendezvous {
+    return this.#membership.rendezvous;
   }
 
   get #generation(): Generation | null {

@@ -96,6 +96,11 @@ export class RunRecords {
     return this.#lastStep;
   }
 
+  /** The device of a rank of the last generation; '' on the CPU, and before it has said. */
+  deviceOf(rank: number): string {
+    return this.#ready[rank]?.device ?? '';
+  }
+
   /** Seconds since the first step began. */
   get seconds(): number {
     return (performance.now() - this.#startedAt) / 1000;
@@ -266,7 +271,7 @@ export class RunRecords {
     const { steps } = config.schedule;
     const workers = places.map((worker, rank) => ({
       ...worker,
-      device: this.#ready[rank]?.device ?? '',
+      device: this.deviceOf(rank),
       numbers: workerNumbers(prepared[rank]!.numbers),
     }));
     for (const { level, message } of this.#stragglers.step(workers)) this.#recorder.note(level, message);

@@ -38,6 +38,7 @@ import { type Presence, Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
+import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
 const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
@@ -233,6 +234,8 @@ export class Run {
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });
+    progress.listWorkers = () =>
+      workerList(this.#state.rendezvous, this.#state.places, (rank) => this.#records.deviceOf(rank));
     this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
   }
 
