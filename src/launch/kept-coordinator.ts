@@ -23,6 +23,9 @@ interface KeptCoordinatorOptions {
 
 export class KeptCoordinator {
   readonly members = new Members();
+  /** Resolves when the run has begun to train. */
+  readonly begun: Promise<void>;
+  #begins: () => void = () => {};
   readonly #options: KeptCoordinatorOptions;
   #child!: Child;
   #present: Promise<string | null> = Promise.resolve(null);
@@ -39,6 +42,9 @@ export class KeptCoordinator {
 
   constructor(options: KeptCoordinatorOptions) {
     this.#options = options;
+    this.begun = new Promise((resolve) => {
+      this.#begins = resolve;
+    });
   }
 
   /** The process that is the coordinator now, or was the last one. */
@@ -149,6 +155,11 @@ export class KeptCoordinator {
     }
   }
 
+  #onPhase(phase: string): void {
+    this.#isOver = ENDED.has(phase);
+    if (phase === 'RUNNING') this.#begins();
+  }
+
   async #start(again: boolean): Promise<Child> {
     const { run, screen, onStarted } = this.#options;
     const { name, command, environment } = coordinatorProcess(run, again);
@@ -157,7 +168,7 @@ export class KeptCoordinator {
     onStarted(child);
     const print = (line: string) => screen.print(line);
     child.process.on('message', (notice: CoordinatorNotice) => {
-      if (notice.record?.[0] === 'phase') this.#isOver = ENDED.has(notice.record[1]);
+      if (notice.record?.[0] === 'phase') this.#onPhase(notice.record[1]);
       screen.receive(notice);
     });
     passLines(child, print);

@@ -4,7 +4,7 @@ import { EXIT } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
 import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
-import { timeSpan } from '../text/quantities.js';
+import { counted, timeSpan } from '../text/quantities.js';
 import { endOf } from './adopted.js';
 import { type Child, passLines, signalGroup } from './children.js';
 import type { Exits } from './exits.js';
@@ -33,6 +33,8 @@ interface KeptWorkersOptions {
   over: Promise<unknown>;
 }
 
+/** A line names so many workers. */
+const NAMED_WORKERS = 16;
 /** Time for what a process has printed at its end to arrive here. */
 const LAST_LINES_MS = 1_000;
 /** Time in which what a worker and the coordinator know of each other is known here. */
@@ -109,6 +111,22 @@ export class KeptWorkers {
       const called = `${name} of the launch before`;
       this.#startWhen(kept, name, this.#followElsewhere(id, kept, { name, called }, RETURN_MS.elsewhere));
     } else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
+  }
+
+  /** Tells of workers without which the run has begun; null: all are there. */
+  missing(): string | null {
+    const { run, coordinator } = this.#options;
+    const specs = Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index));
+    const missing = specs.filter(
+      ({ environment }) => !coordinator.members.has(environment[ENVIRONMENT.workerId]!),
+    );
+    if (missing.length === 0) return null;
+    const named = missing
+      .slice(0, NAMED_WORKERS)
+      .map(({ name, host }) => (host.ssh === null ? name : `${name} on ${host.name}`));
+    const others = missing.length - named.length;
+    const all = [...named, ...(others > 0 ? [counted(others, 'other')] : [])].join(', ');
+    return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; what they have printed is above, and they take part when they come`;
   }
 
   /** Ends what stands here for workers of other hosts that were not told to end: it would wait for them. */

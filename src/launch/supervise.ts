@@ -94,6 +94,10 @@ export async function superviseRun(
       await workers.start(index);
     }
     workers.forgetOthers();
+    void coordinator.begun.then(() => {
+      const missing = workers.missing();
+      if (missing !== null) coordinator.warn(missing);
+    });
     const outcome = await Promise.race([ended, unsaved]);
     const tellOfLeftBehind = (mayResume: boolean) => {
       const lines = describeLeftBehind(workers.leftBehind(), run.patienceSeconds, mayResume);

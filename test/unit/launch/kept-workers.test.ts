@@ -196,6 +196,15 @@ describe('a worker on another host', () => {
     ]);
   });
 
+  test('is named where the run has begun without it', async () => {
+    const { workers, say } = await launched(1);
+    expect(workers.missing()).toBe(
+      'the run has begun without 1 of its 1 worker: worker 0 on b; what they have printed is above, and they take part when they come',
+    );
+    say('here');
+    expect(workers.missing()).toBeNull();
+  });
+
   test('is never started again where no start is allowed', async () => {
     const { told, say, ends } = await launched(0);
     say('here');
