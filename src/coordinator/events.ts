@@ -45,6 +45,8 @@ export interface Settings {
   welcome: Welcome;
   /** Whether GPUs compute. */
   onGpus: boolean;
+  /** The instruction sets that all workers of the launcher have, the best first; null: all are alike, or nobody knows. */
+  instructionSets?: readonly string[] | null;
   /** Whether the workers must share memory: exchange is `shared`. */
   mustShare: boolean;
   /** Slots of a step. */

@@ -72,6 +72,8 @@ interface CoordinatorOptions {
   again: boolean;
   /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
+  /** The instruction sets that all workers of the launcher have, where some have others; null: nobody knows. */
+  instructionSets?: readonly string[] | null;
   /** Where workers of other machines may join; null: it is for this machine alone. */
   network: NetworkAddress | null;
   /** File for Prometheus' discovery; null: none. */
@@ -212,6 +214,7 @@ export class Run {
         isa: resolved.isa ?? '',
       },
       onGpus: config.device === 'cuda',
+      instructionSets: options.instructionSets ?? null,
       mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),
       steps: config.schedule.steps,

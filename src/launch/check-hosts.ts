@@ -2,7 +2,7 @@
 import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
-import { bestCommonIsa } from '../native/isa.js';
+import { commonIsas } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
@@ -170,8 +170,8 @@ function jsonOf(text: string): unknown {
 export interface Judgement {
   problems: OrchestratorError[];
   warnings: string[];
-  /** The highest instruction set that all have, where some have a higher one; null: all compute alike. */
-  isa: string | null;
+  /** The instruction sets that all have, the best first, where some would compute with others; null: all are alike. */
+  isas: readonly string[] | null;
 }
 
 /** What is wrong with each host, and what they do not have in common. */
@@ -184,7 +184,7 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
       : [{ name, ...answer.arithmetic }],
   );
   const [first, ...others] = answers;
-  if (first === undefined) return { problems, warnings, isa: null };
+  if (first === undefined) return { problems, warnings, isas: null };
   for (const other of others) {
     for (const [key, what] of [
       ['kernels', 'kernels of version'],
@@ -199,13 +199,14 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
     const message = `${other.name} gets another result than ${alike.name} of the same computation with ${other.isa}`;
     problems.push(new OrchestratorError('ERR_HOST', message, WHO_COMPUTES));
   }
-  if (first.gpus !== '') return { problems, warnings, isa: null };
-  const common = bestCommonIsa(answers.map(({ isas }) => isas));
+  if (first.gpus !== '') return { problems, warnings, isas: null };
+  const isas = commonIsas(answers.map(({ isas }) => isas));
+  const [common = null] = isas;
   const isa = needs.isa ?? common;
   for (const { name, isas } of needs.isa === null ? [] : answers) {
     if (!isas.includes(needs.isa!)) problems.push(lacksIsa('ERR_HOST', name, needs.isa!, isas, common));
   }
-  if (answers.every((answer) => answer.isa === isa)) return { problems, warnings, isa: null };
+  if (answers.every((answer) => answer.isa === isa)) return { problems, warnings, isas: null };
   const list = answers.map(({ name, isa }) => `${name} ${isa}`).join(', ');
   if (isa === null) {
     const message = `The hosts have no instruction set in common: ${list}`;
@@ -213,7 +214,7 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
   } else if (needs.isa === null) {
     warnings.push(`all workers compute with ${isa}, which every host has: ${list}`);
   } else warnings.push(slowerIsa(isa, list));
-  return { problems, warnings, isa };
+  return { problems, warnings, isas };
 }
 
 function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds): OrchestratorError[] {

@@ -18,6 +18,7 @@ interface CoordinatorCommandOptions {
   patience: number;
   again: boolean;
   allowDataChange: boolean;
+  instructionSets?: string[];
   listen?: string;
   advertise?: string;
   prometheusTargets?: string;
@@ -35,6 +36,11 @@ export function register(program: Command): void {
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--again', 'take the place of a coordinator that has died', false)
     .option('--allow-data-change', 'go on with a data set that was corrected or extended', false)
+    .option(
+      '--instruction-sets <list>',
+      'those that all workers of launch have, the best first, where some have others',
+      (list: string) => list.split(','),
+    )
     .option('--listen <host:port>', 'address for workers of other machines (default: none)', listenAddress)
     .option(
       '--advertise <host>',

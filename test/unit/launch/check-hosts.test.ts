@@ -105,7 +105,7 @@ test('every problem of a host has its remedy', () => {
 
 describe('before a run starts workers on hosts', () => {
   test('nothing is said of hosts that are alike', () => {
-    expect(judge({}, {})).toEqual({ problems: [], warnings: [], isa: null });
+    expect(judge({}, {})).toEqual({ problems: [], warnings: [], isas: null });
   });
 
   test.each<[string, Partial<HostReport>, string]>([
@@ -174,21 +174,21 @@ describe('before a run starts workers on hosts', () => {
   });
 
   test('where instruction sets differ, the highest that all have is taken', () => {
-    const { problems, warnings, isa } = judge(having('avx512bf16', 'avx512', 'avx2'), having('avx2'), {});
-    expect({ problems, isa }).toEqual({ problems: [], isa: 'avx2' });
+    const all = [having('avx512bf16', 'avx512', 'avx2', 'generic'), having('avx2', 'generic'), {}];
+    const { problems, warnings, isas } = judge(...all);
+    expect({ problems, isas }).toEqual({ problems: [], isas: ['avx2', 'generic'] });
     expect(warnings).toEqual([
       'all workers compute with avx2, which every host has: node1 avx512bf16, node2 avx2, node3 avx512',
     ]);
     const mixed = judge(having('avx2'), having('neon'));
-    expect(mixed.isa).toBeNull();
     expect(mixed.problems).toEqual(['The hosts have no instruction set in common: node1 avx2, node2 neon']);
   });
 
   test('a run that goes on has its instruction set already, and a host that lacks it is told what to do', () => {
     const best = having('avx512bf16', 'avx512', 'avx2');
-    expect(judgeFor('avx512bf16', best, best)).toEqual({ problems: [], warnings: [], isa: null });
+    expect(judgeFor('avx512bf16', best, best)).toEqual({ problems: [], warnings: [], isas: null });
     const lower = judgeFor('avx2', best, having('avx2'));
-    expect(lower).toMatchObject({ problems: [], isa: 'avx2' });
+    expect(lower).toMatchObject({ problems: [], isas: ['avx2'] });
     expect(lower.warnings).toEqual([expect.stringContaining('(node1 avx512bf16, node2 avx2)')]);
     const { problems } = judgeFor('avx512bf16', best, having('avx512', 'avx2'), having('avx2'));
     expect(problems.map((text) => text.split(', with')[0])).toEqual([

@@ -26,6 +26,7 @@ const RUN: LaunchOptions = {
   hosts: [thisMachine(1), B],
   workerPort: 29_501,
   environment: { NCCL_DEBUG: 'INFO' },
+  instructionSets: null,
   minWorkers: 1,
   maxRestarts: 3,
   patienceSeconds: 600,
