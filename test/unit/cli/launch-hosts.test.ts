@@ -10,11 +10,7 @@ import { canonicalJson } from '../../../src/files/json.js';
 import { hostReport } from '../../../src/launch/host-report.js';
 import { PORT_ELSEWHERE } from '../../../src/launch/hosts.js';
 import type { Preflight } from '../../../src/launch/preflight.js';
-import {
-  coordinatorProcess,
-  type LaunchOptions,
-  workerProcess,
-} from '../../../src/launch/processes.js';
+import { coordinatorProcess, type LaunchOptions, workerProcess } from '../../../src/launch/processes.js';
 import { PLAN_VERSION } from '../../../src/step/plan.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';
