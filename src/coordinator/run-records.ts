@@ -101,7 +101,7 @@ export class RunRecords {
     return this.#ready[rank]?.device ?? '';
   }
 
-  /** Seconds since the first step began. */
+  /** Seconds since the first step began, without those for which the run was suspended. */
   get seconds(): number {
     return (performance.now() - this.#startedAt) / 1000;
   }
@@ -110,7 +110,11 @@ export class RunRecords {
   stoodStill(standstill: Standstill): void {
     const { seconds, cause } = standstill;
     const isSuspension = cause === 'suspended' || cause === 'unknown';
-    if (isSuspension) this.#suspendedSeconds += seconds;
+    if (isSuspension) {
+      this.#suspendedSeconds += seconds;
+      this.#startedAt += 1000 * seconds;
+      this.#recorder.suspended(seconds);
+    }
     this.#recorder.note(isSuspension ? 'info' : 'warn', describeStandstill(standstill));
   }
 

@@ -17,7 +17,7 @@ import type { EngineSpec } from '../native/contract.js';
 import { findGpus } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { possibleIsas } from '../native/isa.js';
-import { addonPath, native } from '../native/load.js';
+import { addonPath, isNativeLoaded, native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import { bytes } from '../text/quantities.js';
 import { said } from '../text/said.js';
@@ -134,7 +134,7 @@ async function arithmeticOf(
   workers: number,
   probes: boolean,
 ): Promise<HostReport['arithmetic']> {
-  const broken = checkAddon().find(({ status }) => status === 'failed');
+  const broken = isNativeLoaded() ? undefined : checkAddon().find(({ status }) => status === 'failed');
   if (broken !== undefined) {
     const message = `its ${broken.name}: ${broken.detail}`;
     throw new OrchestratorError('ERR_NATIVE_MISSING', message, `Run there: ${broken.fix}`);

@@ -25,9 +25,13 @@ export class KeptCoordinator {
   readonly members = new Members();
   /** Resolves when the run has begun to train. */
   readonly begun: Promise<void>;
+  /** Resolves when no coordinator is left, and none comes. */
+  readonly over: Promise<void>;
   #begins: () => void = () => {};
+  #ends: () => void = () => {};
   readonly #options: KeptCoordinatorOptions;
   #child!: Child;
+  #instructionSets: readonly string[] | null = null;
   #present: Promise<string | null> = Promise.resolve(null);
   #tell: (line: string) => void = () => {};
   /** The run is over, as the coordinator says. */
@@ -44,6 +48,9 @@ export class KeptCoordinator {
     this.#options = options;
     this.begun = new Promise((resolve) => {
       this.#begins = resolve;
+    });
+    this.over = new Promise((resolve) => {
+      this.#ends = resolve;
     });
   }
 
@@ -95,9 +102,16 @@ export class KeptCoordinator {
     });
   }
 
+  /** The run may begin: until now the process has waited, and has changed nothing. */
+  begin(instructionSets: readonly string[] | null): void {
+    this.#instructionSets = instructionSets;
+    sendMessage(this.#child, { begin: { instructionSets } } satisfies LauncherNotice);
+  }
+
   /** From now on it is not started again. */
   giveUp(): void {
     this.#hasEnded = true;
+    this.#ends();
   }
 
   /** A worker's process has ended. */
@@ -162,7 +176,10 @@ export class KeptCoordinator {
 
   async #start(again: boolean): Promise<Child> {
     const { run, screen, onStarted } = this.#options;
-    const { name, command, environment } = coordinatorProcess(run, again);
+    const { name, command, environment } = coordinatorProcess(
+      { ...run, instructionSets: this.#instructionSets },
+      again,
+    );
     const child = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
     this.#child = child;
     onStarted(child);

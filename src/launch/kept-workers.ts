@@ -8,9 +8,11 @@ import { counted, timeSpan } from '../text/quantities.js';
 import { endOf } from './adopted.js';
 import { type Child, passLines, signalGroup } from './children.js';
 import type { Exits } from './exits.js';
+import { HeldLines } from './held-lines.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
 import type { Launcher } from './launcher.js';
 import type { LeftBehind } from './left-behind.js';
+import type { OpenedWorkers } from './opened-workers.js';
 import { ENVIRONMENT, type LaunchOptions, type ProcessSpec, workerProcess, workersOf } from './processes.js';
 import { Restarts } from './restarts.js';
 
@@ -27,10 +29,7 @@ interface KeptWorkersOptions {
   launcher: Launcher;
   coordinator: KeptCoordinator;
   exits: Exits;
-  /** A process was started: a worker's, or one that stands for it here. */
-  onStarted: (child: Child, spec: ProcessSpec) => void;
-  /** Resolves when the coordinator has ended for good. */
-  over: Promise<unknown>;
+  opened: OpenedWorkers;
 }
 
 /** A line names so many workers. */
@@ -54,32 +53,6 @@ interface Kept {
   returns: Restarts;
   /** Its host cannot be reached: when the next attempts are due; null: it could be the last time. */
   away: Restarts | null;
-}
-
-/** Holds back the first lines of a process, as long as each only says again that its host cannot be reached. */
-export class HeldLines {
-  readonly #tell: (line: string) => void;
-  #held: string[] | null = [];
-
-  constructor(tell: (line: string) => void) {
-    this.#tell = tell;
-  }
-
-  add(line: string, saysUnreachable: boolean): void {
-    if (saysUnreachable && this.#held !== null) {
-      this.#held.push(line);
-      return;
-    }
-    this.release();
-    this.#tell(line);
-  }
-
-  /** What was held is told, and all that comes is told at once. */
-  release(): void {
-    const lines = this.#held ?? [];
-    this.#held = null;
-    for (const line of lines) this.#tell(line);
-  }
 }
 
 export class KeptWorkers {
@@ -106,6 +79,7 @@ export class KeptWorkers {
     const id = environment[ENVIRONMENT.workerId]!;
     this.#ids.add(id);
     const orphan = coordinator.orphan(id);
+    if (orphan !== null) this.#options.opened.drop(index);
     if (orphan === null) await this.#start(kept);
     else if (orphan.process === null) {
       const called = `${name} of the launch before`;
@@ -129,9 +103,10 @@ export class KeptWorkers {
     return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; what they have printed is above, and they take part when they come`;
   }
 
-  /** Ends what stands here for workers of other hosts that were not told to end: it would wait for them. */
+  /** Ends what waits for a credential, and what stands here for workers of other hosts that were not told to end. */
   endUntold(): void {
     const { members } = this.#options.coordinator;
+    this.#options.opened.dropAll();
     for (const [id, child] of this.#elsewhere) if (!members.isReleased(id)) signalGroup(child, 'SIGKILL');
   }
 
@@ -207,14 +182,13 @@ export class KeptWorkers {
   }
 
   async #start(kept: Kept): Promise<void> {
-    const { run, launcher, coordinator, onStarted } = this.#options;
+    const { run, launcher, coordinator, opened } = this.#options;
     const address = await coordinator.present;
     if (address === null) return;
     const spec = workerProcess(run, kept.index);
     const workerId = spec.environment[ENVIRONMENT.workerId]!;
     coordinator.workerStarts(workerId);
-    const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
-    onStarted(worker, spec);
+    const worker = await opened.start(kept.index, spec, () => credentialOf(run, workerId, address));
     if (spec.host.ssh !== null) this.#elsewhere.set(workerId, worker);
     const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
     /** Why its host cannot be reached, if it cannot. */
@@ -227,8 +201,7 @@ export class KeptWorkers {
       isLost ||= launcher.saysLost(spec, line);
       held.add(line, says);
     });
-    worker.process.once('exit', async (code, signal) => {
-      const end = { code, signal };
+    onceEnded(worker, async (end) => {
       const isKnown = launcher.hasEnded(spec, end);
       if (this.#elsewhere.get(workerId) === worker) this.#elsewhere.delete(workerId);
       if (!isKnown) {
@@ -242,7 +215,7 @@ export class KeptWorkers {
       held.release();
       const pid = spec.host.ssh === null ? worker.pid : null;
       // A signal has ended what stands here for the worker.
-      isLost = !isKnown && coordinator.members.hasJoined(workerId) && (isLost || signal !== null);
+      isLost = !isKnown && coordinator.members.hasJoined(workerId) && (isLost || end.signal !== null);
       if (isKnown || !(isLost || coordinator.members.isCutOff(workerId))) coordinator.members.ended(workerId);
       const ended = isKnown ? end : await this.#endElsewhere(workerId, worker.name, isLost);
       this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, isLost);
@@ -265,9 +238,9 @@ export class KeptWorkers {
    * @param mayReturn Whether it may be about to join again.
    */
   async #endElsewhere(id: string, name: string, mayReturn: boolean): Promise<ProcessEnd> {
-    const { coordinator, over } = this.#options;
+    const { coordinator } = this.#options;
     const { members } = coordinator;
-    const ends = over.then(() => false);
+    const ends = coordinator.over.then(() => false);
     const comes = () => Promise.race([members.comes(id, RETURN_MS.elsewhere), ends]);
     const isAway = !members.has(id) && (!mayReturn || members.isCutOff(id) || !(await comes()));
     if (isAway || !coordinator.goesOn) return UNKNOWN;
@@ -329,9 +302,9 @@ export class KeptWorkers {
   }
 
   #startWhen(kept: Kept, name: string, due: Promise<boolean>): void {
-    const { coordinator, over } = this.#options;
+    const { coordinator } = this.#options;
     const start = async () => {
-      const isDue = await Promise.race([due, over.then(() => false)]);
+      const isDue = await Promise.race([due, coordinator.over.then(() => false)]);
       if (isDue && coordinator.goesOn) await this.#start(kept);
     };
     start().catch((error) => {
@@ -340,6 +313,13 @@ export class KeptWorkers {
       this.#onEnd(kept, name, { code: EXIT.failed, signal: null }, null);
     });
   }
+}
+
+/** Calls it when the process has ended, also if that was before. */
+function onceEnded({ process }: Child, then: (end: ProcessEnd) => Promise<void>): void {
+  const { exitCode: code, signalCode: signal } = process;
+  if (code !== null || signal !== null) void then({ code, signal });
+  else process.once('exit', (code, signal) => void then({ code, signal }));
 }
 
 /**

@@ -42,10 +42,10 @@ export function commandFor({ host, command, environment }: Omit<ProcessSpec, 'na
   return ['ssh', ...OPTIONS, ...(port === null ? [] : ['-p', String(port)]), '--', destination, line];
 }
 
-function start(spec: ProcessSpec, input: string): Promise<Child> {
-  if (spec.host.ssh === null) return local.start(spec, input);
+function start(spec: ProcessSpec): Promise<Child> {
+  if (spec.host.ssh === null) return local.start(spec);
   const name = `${spec.name} on ${spec.host.name}`;
-  return startChild(name, commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], input);
+  return startChild(name, commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], null);
 }
 
 function shellLine(spec: ProcessSpec): string {

@@ -43,7 +43,7 @@ export interface RunView {
   step: number;
   steps: number;
   epoch: number | null;
-  /** Since the first step of this process; before it, since its start. */
+  /** Since the first step of this process; before it, since its start. Without the time for which it was suspended. */
   elapsed_seconds: number;
   remaining_seconds: number | null;
   /** Whether it may be wrong by more than a tenth; null where it is not known. */
@@ -187,6 +187,10 @@ export class RunProgress implements Sink {
 
   count(what: string, by: number): void {
     if (what === 'restarts') this.#restarts += by;
+  }
+
+  suspended(seconds: number): void {
+    this.#since += 1000 * seconds;
   }
 
   phase(phase: string): void {

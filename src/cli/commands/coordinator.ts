@@ -67,9 +67,14 @@ export function register(program: Command): void {
           tell({ stopping: true });
         });
         const network = networkOf(listen, advertise);
+        // One that takes the place of another goes on with what the other has begun.
+        const isPrepared = process.send !== undefined && !options.again;
+        const permitted = isPrepared ? permission() : options;
         const { startCoordinator } = await import('../../coordinator/run.js');
+        const { instructionSets = null } = await permitted;
         run = await startCoordinator({
           ...options,
+          instructionSets,
           runDir: seenFrom(network, options.runDir),
           minWorkers: options.minWorkers ?? 1,
           patienceSeconds: patience,
@@ -99,6 +104,19 @@ export function register(program: Command): void {
         process.exit(await started.done);
       },
     );
+}
+
+/** What the launcher says when the run may begin. Without one there is none. */
+function permission(): Promise<NonNullable<LauncherNotice['begin']>> {
+  return new Promise((resolve) => {
+    const abandoned = () => process.exit(EXIT.failed);
+    if (process.connected === false) abandoned();
+    process.once('disconnect', abandoned);
+    process.once('message', ({ begin }: LauncherNotice) => {
+      process.off('disconnect', abandoned);
+      resolve(begin!);
+    });
+  });
 }
 
 /** A launcher that has ended takes nothing, which is no error: "disconnect" follows. */

@@ -223,12 +223,12 @@ export function register(program: Command): void {
         return;
       }
       refuseLaunch(found.problems, found.warnings);
-      const { instructionSets, warnings } = isRemote
-        ? await refuseUnfit(options, found, unknown)
-        : { ...options, ...found };
+      const permission = isRemote
+        ? refuseUnfit(options, found, unknown)
+        : Promise.resolve({ ...options, ...found });
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.
-      process.exit(await superviseRun({ ...options, instructionSets }, launcher, warnings));
+      process.exit(await superviseRun(options, launcher, permission));
     });
 }

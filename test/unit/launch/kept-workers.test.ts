@@ -1,13 +1,16 @@
 /** What stands here for a worker elsewhere is a real process; what ssh prints and the coordinator says is not. */
 import type { ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
+import type { Writable } from 'node:stream';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { type Child, startChild } from '../../../src/launch/children.js';
 import type { Exits } from '../../../src/launch/exits.js';
+import { HeldLines } from '../../../src/launch/held-lines.js';
 import type { KeptCoordinator } from '../../../src/launch/kept-coordinator.js';
-import { HeldLines, KeptWorkers } from '../../../src/launch/kept-workers.js';
+import { KeptWorkers } from '../../../src/launch/kept-workers.js';
 import { describeLeftBehind } from '../../../src/launch/left-behind.js';
 import { Members } from '../../../src/launch/members.js';
+import { OpenedWorkers } from '../../../src/launch/opened-workers.js';
 import type { LaunchOptions, RunHost } from '../../../src/launch/processes.js';
 import { ssh } from '../../../src/launch/ssh.js';
 
@@ -41,7 +44,7 @@ describe('a worker on another host', () => {
   });
 
   /** A launch of one worker, which is started so often in ten minutes. Its process ends as it is told. */
-  async function launched(maxRestarts: number) {
+  async function launched(maxRestarts: number, early = false) {
     const said = new EventEmitter();
     const members = new Members();
     members.follow({ process: said } as unknown as Child);
@@ -50,34 +53,38 @@ describe('a worker on another host', () => {
     const coordinator = {
       ...{ members, goesOn: true, mayReturn: true, present: Promise.resolve('here'), orphan: () => null },
       tell: (line: string) => told.push(line),
+      over: new Promise<void>((resolve) => ends.push(resolve)),
       workerStarts: (id: string) => members.starts(id),
       workerEnded: ({ again }: { again: boolean }) => told.push(again ? 'again' : 'not again'),
     } as unknown as KeptCoordinator;
     const run = { hosts: [B], workerPort: 0, network: null, environment: {}, maxRestarts };
-    const workers = new KeptWorkers({
-      ...{ run: run as unknown as LaunchOptions, coordinator, onStarted: () => {} },
-      exits: { of: (ended: object) => ({ ...ended, outOfMemory: false }) } as Exits,
-      launcher: {
-        ...ssh,
-        start: async () => {
-          const script = 'read code line; [ -z "$line" ] || echo "$line" >&2; exit $code';
-          const child = await startChild('worker 0 on b', ['sh', '-c', script], {}, 'pipe', null);
-          processes.push(child.process);
-          children.push(child.process);
-          return child;
-        },
+    const options = run as unknown as LaunchOptions;
+    const launcher = {
+      ...ssh,
+      start: async () => {
+        const script = 'read credential; read code line <&3; [ -z "$line" ] || echo "$line" >&2; exit $code';
+        const pipes = Array(4).fill('pipe');
+        const child = await startChild('worker 0 on b', ['sh', '-c', script], {}, pipes, null);
+        processes.push(child.process);
+        children.push(child.process);
+        return child;
       },
-      over: new Promise<never>((resolve) => ends.push(resolve as () => void)),
-    });
+    };
+    const exits = { of: (ended: object) => ({ ...ended, outOfMemory: false }) } as Exits;
+    const opened = new OpenedWorkers(launcher, () => {});
+    const workers = new KeptWorkers({ run: options, coordinator, exits, launcher, opened });
     const say = (presence: string) =>
       said.emit('message', { member: { workerId: 'b-0', presence, pid: 42 } });
-    await workers.start(0);
+    if (early) await opened.openAll(options);
+    const start = () => workers.start(0);
+    if (!early) await start();
     return {
+      start,
       workers,
       told,
       say,
       isStarted: (times: number) => expect.poll(() => children.length, { timeout: 10_000 }).toBe(times),
-      ends: (how: string) => void children.at(-1)!.stdin!.write(`${how}\n`),
+      ends: (how: string) => void (children.at(-1)!.stdio[3] as Writable).write(`${how}\n`),
     };
   }
 
@@ -194,6 +201,31 @@ describe('a worker on another host', () => {
     expect(describeLeftBehind(left.slice(0, 1), 60, false)).toEqual([
       'b could not be told that the run has ended: 1 worker there may run for up to 1 min (--patience); to end it: ssh b kill 1',
     ]);
+  });
+
+  test('is started before there is a coordinator, and waits for its credential', async () => {
+    const { told, start, isStarted, ends } = await launched(1, true);
+    await isStarted(1);
+    await start();
+    await isStarted(1);
+    expect(processes[0]!.stdin!.writableEnded).toBe(true);
+    ends('1');
+    await expect.poll(() => told.at(-1)).toContain('(start 1 of 1 in 10 minutes)');
+  });
+
+  test('is ended where it waits for a credential that does not come', async () => {
+    const { workers } = await launched(1, true);
+    workers.endUntold();
+    await expect.poll(() => processes[0]!.signalCode).toBe('SIGKILL');
+  });
+
+  test('that has ended before it got its credential is started again like any other', async () => {
+    const { told, start, isStarted } = await launched(1, true);
+    processes[0]!.kill('SIGKILL');
+    await expect.poll(() => processes[0]!.signalCode).toBe('SIGKILL');
+    await start();
+    await expect.poll(() => told.at(-1)).toContain('worker 0 on b is started again in 1 s');
+    await isStarted(2);
   });
 
   test('is named where the run has begun without it', async () => {

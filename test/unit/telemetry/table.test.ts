@@ -49,6 +49,14 @@ test('the summary says that its loss is that of one step', () => {
   );
 });
 
+test('the time for which a run was suspended is none of its time', () => {
+  const shown = progress();
+  const before = shown.view().elapsed_seconds;
+  vi.advanceTimersByTime(3_600_000);
+  shown.suspended(3_590);
+  expect(shown.view().elapsed_seconds).toBeCloseTo(before + 10, 6);
+});
+
 test('stragglers are named', () => {
   const shown = progress();
   shown.step({ ...record, stragglers: [{ rank: 3, host: 'b', times: 2.06 }] });
