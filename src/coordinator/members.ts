@@ -314,6 +314,11 @@ export class Members {
     return areOthers && longest <= TOGETHER_MS ? [] : silent;
   }
 
+  /** All who have joined. */
+  get present(): Pick<Joined, 'member' | 'standby' | 'leaving'>[] {
+    return this.#all();
+  }
+
   #all(): Joined[] {
     return [...this.#joined.values()];
   }

@@ -40,8 +40,9 @@ export class Membership {
     this.#steps = steps;
     this.#number = settings.lastGeneration;
     this.sharing = new Sharing(settings.mustShare);
-    const { welcome, former, onGpus } = settings;
-    this.#arithmetic = new Arithmetic(welcome.isa || null, former?.arithmetic ?? null, onGpus);
+    const { welcome, former, onGpus, instructionSets = null } = settings;
+    const known = former?.arithmetic ?? null;
+    this.#arithmetic = new Arithmetic(welcome.isa || null, known, onGpus, instructionSets);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }

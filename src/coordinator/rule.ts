@@ -15,6 +15,7 @@ import type { Generation } from './generation.js';
 import { type Answer, MemberAnswers } from './member-answers.js';
 import { Membership } from './membership.js';
 import { OfferedStates } from './offered-states.js';
+import type { Rendezvous } from './rendezvous.js';
 import { type Ending, RunEnd } from './run-end.js';
 import { slowWork } from './slow-work.js';
 import type { Beginning } from './source.js';
@@ -71,6 +72,11 @@ export class RunState {
   /** The members of the generation by rank; none before the first. */
   get places(): readonly Place[] {
     return this.#generation?.places ?? [];
+  }
+
+  /** Who takes part, and who is missing. */
+  get rendezvous(): Rendezvous {
+    return this.#membership.rendezvous;
   }
 
   get #generation(): Generation | null {
@@ -345,8 +351,8 @@ export class RunState {
     const work = this.#membership.members.workOf(id);
     const last = work === null ? '' : ` (it was last at ${work})`;
     const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
-    if (!mayReturn) return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
-    return [{ type: 'cut', id, reason, mayReturn }, ...this.#lost(id, reason, now, { mayLive: true })];
+    const cut: Action = { type: 'cut', id, reason, isSilent: true, ...(mayReturn ? { mayReturn } : {}) };
+    return [cut, ...this.#lost(id, reason, now, { mayLive: mayReturn })];
   }
 
   /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
