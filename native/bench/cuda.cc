@@ -3,6 +3,7 @@
 //   --cuda profile SHAPE     a slot's operations by kind, each against its ceiling
 //   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls, and GELU in their epilogue
 //                            against a pass of its own; appends the fastest to FILE
+//   --cuda snapshot SHAPE    steps with and without a copy of the state beside them, and the state's digest
 //   --cuda steps SHAPE       for every line "SECONDS" of standard input: trains that long, prints JSON
 // SHAPE: depth,pixels,samples[,nothing|norms|mlp|block[,fp8]], such as 24,512,16 or 24,512,16,nothing,fp8
 #include <algorithm>
@@ -225,6 +226,10 @@ int cuda_main(int argc, char** argv) {
       tune(d, spec, argv[2]);
       return 0;
     }
+    if (what == "snapshot") {
+      measure_snapshots(d, spec);
+      return 0;
+    }
     Engine e(spec, d);
     e.random_weights();
     if (what == "profile")
@@ -232,7 +237,8 @@ int cuda_main(int argc, char** argv) {
     else if (what == "steps")
       serve_steps(e);
     else
-      throw Error("ERR_NATIVE_ARGUMENT", "ceilings, profile SHAPE, tune SHAPE FILE or steps SHAPE");
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "ceilings, profile SHAPE, tune SHAPE FILE, snapshot SHAPE or steps SHAPE");
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
