@@ -43,8 +43,9 @@ export class CheckpointSaver {
   }
 
   /**
-   * Returns when the next step may begin; its update waits for the copy of the state. While one checkpoint is written, the coordinator requests no other
-   * except that of the last step, which waits. One that a generation before has begun goes on.
+   * Returns when the next step may begin; its update waits for the copy of the state. While one checkpoint is written,
+   * the coordinator requests no other except that of the last step, which waits. One that a generation before has begun
+   * goes on.
    */
   async save(step: number): Promise<void> {
     if (this.#step === step) {
