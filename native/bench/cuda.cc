@@ -4,7 +4,8 @@
 //   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls, and GELU in their epilogue
 //                            against a pass of its own; appends the fastest to FILE
 //   --cuda snapshot SHAPE    steps with and without a copy of the state beside them, and the state's digest
-//   --cuda steps SHAPE       for every line "SECONDS" of standard input: trains that long, prints JSON
+//   --cuda steps SHAPE [SLOTS [MICRO_BATCHES]]
+//                            for every line "SECONDS" of standard input: trains that long, prints JSON
 // SHAPE: depth,pixels,samples[,nothing|norms|mlp|block[,fp8]], such as 24,512,16 or 24,512,16,nothing,fp8
 #include <algorithm>
 #include <cstdio>
@@ -70,19 +71,25 @@ void print_profile(Engine& e, const Ceilings& c) {
   std::printf("%-36s %6s %9.3f (one after the other, with gaps)\n", "all", "", whole * 1e3);
 }
 
-/// One training step: slot, norm, AdamW.
-void step(Engine& e, int64_t number) {
-  e.run_random_slot(false);
+/// What a step has: slots, and micro-batches of each.
+struct Sizes {
+  int64_t slots = 1, micro_batches = 1;
+};
+
+/// One training step: slots, norm, AdamW.
+void step(Engine& e, const Sizes& of, int64_t number) {
+  e.run_random_slots(of.slots, of.micro_batches, false);
   const double norm = e.gradient_norm().norm;
   e.update({number, 1e-6, 0.9, 0.999, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 1});
 }
 
-void serve_steps(Engine& e) {
+void serve_steps(Engine& e, const Sizes& of) {
   int64_t number = 0;
-  for (int i = 0; i < 3; ++i) step(e, ++number);
+  for (int i = 0; i < 3; ++i) step(e, of, ++number);
   e.device().synchronize();
   std::printf("{\"ready\": true, \"parameters\": %lld, \"flops\": %.6g, \"bytes\": %zu}\n",
-              static_cast<long long>(e.table().count), e.flops(), e.device_bytes());
+              static_cast<long long>(e.table().count),
+              static_cast<double>(of.slots * of.micro_batches) * e.flops(), e.device_bytes());
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
     const double limit = std::atof(line.c_str());
@@ -90,14 +97,14 @@ void serve_steps(Engine& e) {
     int steps = 0;
     const double start = now();
     do {
-      step(e, ++number);
+      step(e, of, ++number);
       ++steps;
       e.device().synchronize();
     } while (now() - start < limit);
     const double seconds = now() - start;
     for (int i = 0; i < 7; ++i) {
-      with_statistics.push_back(e.device().time([&] { e.run_random_slot(true); }));
-      slots.push_back(e.device().time([&] { e.run_random_slot(false); }));
+      with_statistics.push_back(e.device().time([&] { e.run_random_slots(1, 1, true); }));
+      slots.push_back(e.device().time([&] { e.run_random_slots(1, 1, false); }));
     }
     std::printf(
         "{\"steps\": %d, \"seconds\": %.6f, \"slotSeconds\": %.6f, \"withStatistics\": %.6f, \"bytes\": "
@@ -232,13 +239,15 @@ int cuda_main(int argc, char** argv) {
     }
     Engine e(spec, d);
     e.random_weights();
+    const auto number = [&](int at) { return argc > at ? std::max(1, std::atoi(argv[at])) : 1; };
     if (what == "profile")
       print_profile(e, device_ceilings(d, DType::BF16));
     else if (what == "steps")
-      serve_steps(e);
+      serve_steps(e, {number(2), number(3)});
     else
       throw Error("ERR_NATIVE_ARGUMENT",
-                  "ceilings, profile SHAPE, tune SHAPE FILE, snapshot SHAPE or steps SHAPE");
+                  "ceilings, profile SHAPE, tune SHAPE FILE, snapshot SHAPE or steps SHAPE [SLOTS "
+                  "[MICRO_BATCHES]]");
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

@@ -12,10 +12,10 @@ namespace {
 
 constexpr int kRounds = 5;
 
-/// One training step of so many slots: seconds until the GPU has done it.
-double step(Engine& e, int64_t number, int slots) {
+/// One training step of so many micro-batches: seconds until the GPU has done it.
+double step(Engine& e, int64_t number, int micro_batches) {
   const double start = now();
-  for (int i = 0; i < slots; ++i) e.run_random_slot(false);
+  e.run_random_slots(1, micro_batches, false);
   const double norm = e.gradient_norm().norm;
   e.update({number, 1e-6, 0.9, 0.999, 1e-8, 0.01, std::min(1.0, 1.0 / norm), 1});
   e.device().synchronize();
@@ -55,26 +55,26 @@ struct Rounds {
 };
 
 /// A step beside each snapshot, and each snapshot before its step, alternating.
-void measure(Engine& e, int64_t& number, int slots, double bytes) {
+void measure(Engine& e, int64_t& number, int micro_batches, double bytes) {
   Rounds beside, before;
   std::vector<double> alone;
   for (int i = 0; i < kRounds; ++i) {
-    alone.push_back(step(e, ++number, slots));
+    alone.push_back(step(e, ++number, micro_batches));
     {
       Ordered snapshot(e);
-      beside.step.push_back(step(e, ++number, slots));
+      beside.step.push_back(step(e, ++number, micro_batches));
       beside.copy.push_back(snapshot.wait());
       beside.stall.push_back(e.snapshot_stall());
     }
     const double start = now();
     Ordered snapshot(e);
     before.copy.push_back(snapshot.wait());
-    step(e, ++number, slots);
+    step(e, ++number, micro_batches);
     before.step.push_back(now() - start);
     before.stall.push_back(before.copy.back());
   }
   std::sort(alone.begin(), alone.end());
-  std::printf(" %d slots: step alone %.1f ms\n", slots, 1e3 * alone[kRounds / 2]);
+  std::printf(" %d micro-batches: step alone %.1f ms\n", micro_batches, 1e3 * alone[kRounds / 2]);
   beside.print("with the copy beside", bytes);
   before.print("after the copy", bytes);
 }
@@ -93,12 +93,12 @@ void measure_snapshots(graph::Device& device, const EngineSpec& spec) {
     {
       Ordered snapshot(e);
       const double seconds = step(e, ++number, 1);
-      std::printf(" the first one, which gets the memory: step of 1 slot %.1f ms, ", 1e3 * seconds);
+      std::printf(" the first one, which gets the memory: step of 1 micro-batch %.1f ms, ", 1e3 * seconds);
       std::printf("copy %.1f ms, update waited %.1f ms\n", 1e3 * snapshot.wait(), 1e3 * e.snapshot_stall());
     }
     if (locked && !e.snapshot_pageable().empty())
       throw Error("ERR_CUDA", "The memory is not page-locked: ", e.snapshot_pageable());
-    for (const int slots : {1, 4, 16}) measure(e, number, slots, bytes);
+    for (const int micro_batches : {1, 4, 16}) measure(e, number, micro_batches, bytes);
     std::vector<double> digests;
     for (int i = 0; i < kRounds; ++i) {
       const double start = now();

@@ -177,9 +177,10 @@ class Engine {
   std::vector<ProfileRow> profile(int repeats);
 
   /// For benches. random_weights() draws weights from N(0, 0.02^2) on the device, because zeros would be
-  /// faster than real weights. run_random_slot() enqueues a training slot with random inputs.
+  /// faster than real weights. run_random_slots() enqueues a step's slots, each of
+  /// `micro_batches`, with random inputs.
   void random_weights();
-  void run_random_slot(bool statistics);
+  void run_random_slots(int64_t slots, int64_t micro_batches, bool statistics);
 
  private:
   struct Inputs;

@@ -1,2 +1,2 @@
 /** Version of the messages in cluster.proto. The coordinator refuses workers with another version. */
-export const PROTOCOL = 12;
+export const PROTOCOL = 13;
