@@ -4,6 +4,7 @@
 //   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls, and GELU in their epilogue
 //                            against a pass of its own; appends the fastest to FILE
 //   --cuda quantize          times the passes that make 8-bit floats, for SD3-medium and 8 samples of 512 px
+//   --cuda snapshot SHAPE    steps with and without a copy of the state beside them, and the state's digest
 //   --cuda steps SHAPE [SLOTS [MICRO_BATCHES]]
 //                            for every line "SECONDS" of standard input: trains that long, prints JSON
 // SHAPE: depth,pixels,samples[,nothing|norms|mlp|block[,fp8]], such as 24,512,16 or 24,512,16,nothing,fp8
@@ -302,6 +303,10 @@ int cuda_main(int argc, char** argv) {
       tune(d, spec, argv[2]);
       return 0;
     }
+    if (what == "snapshot") {
+      measure_snapshots(d, spec);
+      return 0;
+    }
     Engine e(spec, d);
     e.random_weights();
     const auto number = [&](int at) { return argc > at ? std::max(1, std::atoi(argv[at])) : 1; };
@@ -310,9 +315,9 @@ int cuda_main(int argc, char** argv) {
     else if (what == "steps")
       serve_steps(e, {number(2), number(3)});
     else
-      throw Error(
-          "ERR_NATIVE_ARGUMENT",
-          "ceilings, quantize, profile SHAPE, tune SHAPE FILE or steps SHAPE [SLOTS [MICRO_BATCHES]]");
+      throw Error("ERR_NATIVE_ARGUMENT",
+                  "ceilings, quantize, profile SHAPE, tune SHAPE FILE, snapshot SHAPE or steps SHAPE [SLOTS "
+                  "[MICRO_BATCHES]]");
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
