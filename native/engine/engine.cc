@@ -59,12 +59,11 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
   position_table(spec.model, positions());
   crop();
   if (spec.training) {
-    // A GPU's gradient is complete with its last node: it is added in one launch.
+    // A GPU's gradient is added in one launch, unless it is exchanged by bucket: connect_devices().
     sums_ = std::make_unique<GradientSums>(
         device_, table_.length, device_.is_cpu() ? table_.buckets : std::vector<Bucket>{{0, table_.length}});
-    if (device_.is_cpu())
-      for (const Bucket& b : table_.buckets)
-        bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
+    for (const Bucket& b : table_.buckets)
+      bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
     update_ = device_.allocate(sizeof(optim::Update));
     update_host_ = device_.allocate_host(sizeof(optim::Update));
   }

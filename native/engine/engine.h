@@ -81,6 +81,10 @@ class Engine {
   /// on the CPU, a deep product by passes (kDepth, matmul.cc). `on_bucket` is called one call at a time, in
   /// bucket order, by the thread that completed it. Throws Error(ERR_TENSOR_SHAPE) and errors of reading
   /// data.
+  ///
+  /// If a GPU is connected, and the slots are those of rendezvous(), the exchange of a bucket starts when the
+  /// last slot's last micro-batch has completed it, and reduce() must follow. Throws Error(ERR_EXCHANGE)
+  /// then.
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket);
   /// The local sums of gradients, in host memory; may be called from any thread. The data is null before the
   /// first bucket of a part is complete. If a GPU has all slots of the step, or is connected, host memory
@@ -196,6 +200,8 @@ class Engine {
   using Lanes = std::vector<std::unique_ptr<Lane>>;
 
   // --- a micro-batch
+  /// The nodes at which a connected GPU's last micro-batch is divided, each the end of a part.
+  std::vector<int64_t> part_ends() const;
   /// How many micro-batches are computed at a time.
   size_t lanes() const;
   /// One of the lanes for this graph, made when it is first needed.
@@ -325,7 +331,7 @@ class Engine {
 
   Buffer losses_, statistics_;  // of all micro-batches of a step
   std::unique_ptr<GradientSums> sums_;
-  std::vector<int64_t> bucket_ready_;  // by bucket of sums_ on the CPU: the node after which it is complete
+  std::vector<int64_t> bucket_ready_;  // by bucket of the table: the node after which it is complete
   std::vector<Buffer> host_parts_;
   std::mutex parts_mutex_;
   std::vector<GradientPart> parts_;  // of a GPU

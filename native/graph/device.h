@@ -124,18 +124,28 @@ Device& cpu_device();
 class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
-    if (!ran_) {
-      work();
-      ran_ = true;  // not if it failed: what never ran cannot be captured
-      return;
+    (*this)(
+        device, 1, [&](size_t) { work(); }, [](size_t) {});
+  }
+  /// The same for work in parts, each with a recording of its own. after(part) is called when the part has
+  /// been enqueued. In the first two calls, which may wait for the whole device, all parts are enqueued
+  /// before: what `after` enqueues may itself wait for other processes.
+  void operator()(Device& device, size_t parts, const std::function<void(size_t)>& work,
+                  const std::function<void(size_t)>& after) {
+    const bool warm = replays_.size() == parts;
+    while (ran_ && replays_.size() < parts)
+      replays_.push_back(device.record([&, part = replays_.size()] { work(part); }));
+    for (size_t part = 0; part < parts; ++part) {
+      ran_ ? replays_[part]() : work(part);
+      if (warm) after(part);
     }
-    if (!replay_) replay_ = device.record(work);
-    replay_();
+    ran_ = true;  // not if it failed: what never ran cannot be captured
+    for (size_t part = 0; !warm && part < parts; ++part) after(part);
   }
 
  private:
   bool ran_ = false;
-  std::function<void()> replay_;
+  std::vector<std::function<void()>> replays_;  // by part
 };
 
 }  // namespace orch::graph

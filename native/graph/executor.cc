@@ -112,10 +112,15 @@ void Executor::run_node(size_t index) {
 }
 
 void Executor::run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after) {
+  run_nodes(0, std::ssize(graph_.nodes()), statistics, after);
+}
+
+void Executor::run_nodes(int64_t from, int64_t to, kernels::AttentionStats* statistics,
+                         const std::function<void(int64_t)>* after) {
   statistics_ = statistics;
   if (amax_) device_.fill(amax_.data(), 0, amax_.bytes());
   const auto& nodes = graph_.nodes();
-  for (size_t i = 0; i < nodes.size(); ++i) {
+  for (int64_t i = from; i < to; ++i) {
     const int64_t parts = nodes[i].op->parts;
     if (threads_ == 1 || parts == 1) {
       run_parts(nodes[i], 0, 0, parts);
@@ -127,7 +132,7 @@ void Executor::run(kernels::AttentionStats* statistics, const std::function<void
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
     tick();
-    if (after) (*after)(static_cast<int64_t>(i));
+    if (after) (*after)(i);
   }
 }
 

@@ -49,6 +49,8 @@ void refuse_capture() {
 }  // namespace
 
 cudaStream_t compute_stream() { return context.compute_stream; }
+OnStream::OnStream(cudaStream_t stream) : before_(std::exchange(context.compute_stream, stream)) {}
+OnStream::~OnStream() { context.compute_stream = before_; }
 bool plans_only() { return context.plan_only; }
 bool has_warpgroups() { return context.warpgroups; }
 
