@@ -118,7 +118,7 @@ void Executor::run(kernels::AttentionStats* statistics, const std::function<void
 void Executor::run_nodes(int64_t from, int64_t to, kernels::AttentionStats* statistics,
                          const std::function<void(int64_t)>* after) {
   statistics_ = statistics;
-  if (amax_) device_.fill(amax_.data(), 0, amax_.bytes());
+  if (from == 0 && amax_) device_.fill(amax_.data(), 0, amax_.bytes());
   const auto& nodes = graph_.nodes();
   for (int64_t i = from; i < to; ++i) {
     const int64_t parts = nodes[i].op->parts;

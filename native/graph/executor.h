@@ -25,7 +25,7 @@ class Executor {
   /// Runs all nodes. after(i) is called when node i has finished.
   void run(kernels::AttentionStats* statistics = nullptr,
            const std::function<void(int64_t)>* after = nullptr);
-  /// Runs nodes [from, to).
+  /// Runs nodes [from, to). An execution in parts begins with node 0, and the parts follow in order.
   void run_nodes(int64_t from, int64_t to, kernels::AttentionStats* statistics,
                  const std::function<void(int64_t)>* after = nullptr);
 
