@@ -1,11 +1,15 @@
 """Whole training steps on a GPU beside PyTorch, interleaved: ours, PyTorch's, ours, PyTorch's; or one program after
 the other, if the GPU's memory does not hold both.
 
-Usage: cuda_compare.py ORCH_BENCH SECONDS SHAPE... where SHAPE is depth,pixels,samples[,recompute], such as 24,512,8
-Each shape runs twice: against torch.compile with the default attention, and with cuDNN's. Prints a table in Markdown.
+Usage: cuda_compare.py ORCH_BENCH SECONDS SHAPE...
+where SHAPE is depth,pixels,samples[,recompute][xSLOTS[xMICRO_BATCHES]], such as 24,512,8 or 24,512,8x8: slots of a step, and
+micro-batches of a slot. For PyTorch, all of them are micro-batches of gradient accumulation.
+Each shape runs twice: against torch.compile with the default attention, and with cuDNN's (ATTENTION names one of them).
+Prints a table in Markdown.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -40,7 +44,8 @@ class Program:
 
 
 def compare(bench, seconds, shape, attention):
-    depth, pixels, samples = (int(x) for x in shape.split(",")[:3])
+    shape_of_slot, *sizes = shape.split("x")
+    depth, pixels, samples = (int(x) for x in shape_of_slot.split(",")[:3])
     spec = {
         "depth": depth,
         "hidden": 64 * depth,
@@ -54,8 +59,8 @@ def compare(bench, seconds, shape, attention):
         "batch": samples,
     }
     peer_file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers", "mmdit_torch_cuda.py")
-    ours = Program([bench, "--cuda", "steps", shape])
-    command = [sys.executable, peer_file, json.dumps(spec), "blocks", attention]
+    ours = Program([bench, "--cuda", "steps", shape_of_slot, *sizes])
+    command = [sys.executable, peer_file, json.dumps(spec), "blocks", attention, str(math.prod(int(n) for n in sizes))]
     times = {"ours": [], "peer": []}
     memory = {"ours": 0, "peer": 0}
     slots, statistics_share = [], []
@@ -77,18 +82,23 @@ def compare(bench, seconds, shape, attention):
         together = True
     except Exception:  # such as: not enough memory beside ours
         together = False
+    note = "" if together else ", one after the other"
     for _ in range(ROUNDS):
         run_ours()
         if together:
             run_peer()
     ours.close()
     if not together:
-        peer = Program(command)
+        try:
+            peer = Program(command)
+        except Exception:  # it does not fit even alone
+            peer = Program([*command, "checkpoint"])
+            note += ", blocks recomputed by PyTorch"
         for _ in range(ROUNDS):
             run_peer()
     peer.close()
     flops = ours.ready["flops"]
-    about = f"{peer.ready['torch']}, cuDNN {peer.ready['cudnn']}" + ("" if together else ", one after the other")
+    about = f"{peer.ready['torch']}, cuDNN {peer.ready['cudnn']}" + note
     step, slot = statistics.median(times["ours"]), statistics.median(slots)
     other = statistics.median(times["peer"])
     print(
@@ -101,10 +111,10 @@ def compare(bench, seconds, shape, attention):
 
 def main():
     bench, seconds, shapes = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
-    print("| depth,pixels,samples | PyTorch's attention | ours ms | TFLOP/s | MFU (989) | slot ms | attention statistics | GiB | PyTorch ms | TFLOP/s | GiB | ours is faster by | PyTorch |")
+    print("| depth,pixels,samples[xslots[xmicro-batches]] | PyTorch's attention | ours ms | TFLOP/s | MFU (989) | slot ms | attention statistics | GiB | PyTorch ms | TFLOP/s | GiB | ours is faster by | PyTorch |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for shape in shapes:
-        for attention in ("default", "cudnn"):
+        for attention in os.environ.get("ATTENTION", "default,cudnn").split(","):
             try:
                 compare(bench, seconds, shape, attention)
             except Exception as error:

@@ -61,6 +61,7 @@ export function largeStep(): StepRecord {
     gradientNorms: Object.fromEntries(blocks.map((name) => [name, measured()])),
     workers: Array.from({ length: WORKERS }, (_, rank) => ({
       rank,
+      host: 'a',
       pid: 1,
       firstSlot: rank,
       endSlot: rank + 1,

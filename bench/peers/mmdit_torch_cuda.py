@@ -1,9 +1,10 @@
 """The PyTorch MM-DiT training step on a GPU: torch.compile, bf16 autocast, fused AdamW, clipping, no EMA.
 
-Usage: mmdit_torch_cuda.py SPEC_JSON blocks|whole|eager default|cudnn
+Usage: mmdit_torch_cuda.py SPEC_JSON blocks|whole|eager default|cudnn [MICRO_BATCHES [checkpoint]]
 The second argument says what is compiled (every kind of block once, or the model as one graph), the third which attention
-scaled_dot_product_attention may use. Prints a line of JSON when it is ready. Then for every line "SECONDS" on standard input
-it trains for about that long and prints {"steps", "seconds", "loss", "peakBytes"}.
+scaled_dot_product_attention may use; a step accumulates the gradients of MICRO_BATCHES (1); with `checkpoint`, the backward
+pass recomputes every block (torch.utils.checkpoint). Prints a line of JSON when it is ready. Then for every line "SECONDS" on standard input it trains for about that long and prints {"steps", "seconds", "loss",
+"peakBytes"}.
 """
 
 import contextlib
@@ -16,10 +17,21 @@ import torch.nn.functional as F
 from mmdit_torch import MMDiT
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+
+class Recomputed(nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, *inputs):
+        return checkpoint(self.block, *inputs, use_reentrant=False)
 
 
 def main():
     spec, compiled, attention = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+    micro_batches = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     with torch.device("cuda"):
@@ -28,6 +40,9 @@ def main():
     if compiled == "blocks":
         for block in model.blocks:
             block.compile(dynamic=False)
+    if sys.argv[5:] == ["checkpoint"]:
+        for at, block in enumerate(model.blocks):
+            model.blocks[at] = Recomputed(block)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.01, fused=True)
     b = spec["batch"]
     latent = (b, spec["latentChannels"], spec["latentHeight"], spec["latentWidth"])
@@ -40,17 +55,22 @@ def main():
         for _ in range(2)
     ]
 
-    def step(i):
+    def micro_batch(i):
         x0, context, pooled = batches[i % 2]
         t = torch.sigmoid(torch.randn(b, device="cuda"))
         noise = torch.randn(latent, device="cuda")
         mix = t.view(-1, 1, 1, 1)
         z = (1 - mix) * x0 + mix * noise
-        optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cuda", torch.bfloat16):
             v = forward(z, 1000 * t, context, pooled)
         loss = F.mse_loss(v.float(), noise - x0)
-        loss.backward()
+        (loss / micro_batches).backward()
+        return loss.detach()
+
+    def step(i):
+        optimizer.zero_grad(set_to_none=True)
+        for at in range(micro_batches):
+            loss = micro_batch(micro_batches * i + at)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
         optimizer.step()
         return loss

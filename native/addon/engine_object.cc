@@ -148,7 +148,10 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
           });
           set.Call(map, {Napi::String::New(env, name), tensor});
         }
-        return map;
+        const std::string& pageable = e.snapshot_pageable();
+        return record(env, {{"state", map},
+                            {"stallSeconds", e.snapshot_stall()},
+                            {"pageable", pageable.empty() ? env.Null() : to_value(env, pageable)}});
       });
 }
 

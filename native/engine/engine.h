@@ -28,6 +28,8 @@
 
 namespace orch {
 
+class Copying;
+
 class Engine {
  public:
   explicit Engine(const EngineSpec& spec, graph::Device& device = graph::cpu_device());
@@ -140,13 +142,24 @@ class Engine {
   /// One step of the optimizer with the gradient of reduce() or gradient_norm(), and of the EMA. Collective
   /// in a group.
   void update(const UpdateRequest& request);
-  /// Starts a copy of the state, on the CPU concurrent with the driver's work. `done` is called with the
-  /// exception that occurred, or null, from this or another thread. The next update waits for the copy.
+  /// Starts a copy of the state as it is now, concurrent with the driver's work, also with that of a GPU.
+  /// `done` is called with the exception that occurred, or null, from this or another thread. Whatever writes
+  /// the state waits for the copy.
   void snapshot(std::function<void(std::exception_ptr)> done);
-  /// A parameter's values in the last snapshot, by its index in table().
+  /// A parameter's values in the last snapshot, by its index in table(). The address does not change.
   float* snapshot_of(State s, size_t parameter) const {
-    return array(s).snapshot.as<float>() + table_.parameters[parameter].offset;
+    return array(s).snapshot.memory.as<float>() + table_.parameters[parameter].offset;
   }
+  /// From done() of a snapshot to the next one: seconds for which an update, or another write, waited for it.
+  double snapshot_stall() {
+    std::lock_guard lock(snapshot_mutex_);
+    return snapshot_.stall_seconds;
+  }
+  /// From done() of a snapshot on: why its memory could not be page-locked, which makes copies from a GPU
+  /// slower; empty if it was, and on the CPU.
+  const std::string& snapshot_pageable() const { return pageable_; }
+  /// For benches, before the first snapshot: does not page-lock its memory.
+  void leave_snapshots_pageable() { pageable_ = "it was not asked for"; }
 
   /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
   /// Error(ERR_NO_EMA) for State::Ema if the engine has none; so does predict().
@@ -168,9 +181,10 @@ class Engine {
   std::vector<ProfileRow> profile(int repeats);
 
   /// For benches. random_weights() draws weights from N(0, 0.02^2) on the device, because zeros would be
-  /// faster than real weights. run_random_slot() enqueues a training slot with random inputs.
+  /// faster than real weights. run_random_slots() enqueues a step's slots, each of
+  /// `micro_batches`, with random inputs.
   void random_weights();
-  void run_random_slot(bool statistics);
+  void run_random_slots(int64_t slots, int64_t micro_batches, bool statistics);
 
  private:
   struct Inputs;
@@ -232,8 +246,16 @@ class Engine {
   void enqueue_norm(const float* gradient);
   /// The norm, from the sums of squares of the pieces of trained_.
   Norm norm(const Buffer& squares, const float* gradient) const;
-  void copy_state();
+
+  // --- snapshots
+  /// Runs on the snapshot's thread. Returns its failure, or null.
+  std::exception_ptr copy_state();
+  /// Enqueues the copy of an array, and counts its parts.
+  void enqueue_copy(State s, Copying& copying, int64_t& parts);
+  /// Returns when no snapshot is in progress.
   void await_snapshot();
+  /// Before the state is written: work enqueued from now on starts after the copy that is in progress.
+  void before_writing();
 
   // --- updates
   /// What an update changes, from one element on.
@@ -256,13 +278,18 @@ class Engine {
   int64_t undo_piece(int64_t piece, const SharedState::Update& update);
 
   // --- the state
+  /// A copy of an array in host memory.
+  struct HostCopy {
+    Buffer memory;
+    std::vector<std::shared_ptr<void>> locked;  ///< page-locked parts; freed before the memory
+  };
   /// A flat array of the state.
   struct Array {
     Buffer memory;
     Buffer copy;  ///< of a GPU's memory, on the host
     /// By parameter: whether the copy has the device's values, or values still to be uploaded.
     std::vector<bool> current;
-    Buffer snapshot;
+    HostCopy snapshot;
   };
   Array& array(State s) { return arrays_[static_cast<size_t>(s)]; }
   const Array& array(State s) const { return arrays_[static_cast<size_t>(s)]; }
@@ -325,9 +352,17 @@ class Engine {
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;
 
+  /// The last snapshot.
+  struct Snapshot {
+    bool running = false;                                ///< until it is complete, or has failed
+    bool enqueued = false;                               ///< all copies are on the device's snapshot stream
+    std::optional<double> awaited_since = std::nullopt;  ///< the time at which the state was to be written
+    double stall_seconds = 0;
+  };
   std::mutex snapshot_mutex_;
-  std::condition_variable snapshot_done_;
-  bool snapshot_running_ = false;
+  std::condition_variable snapshot_changed_;
+  Snapshot snapshot_;
+  std::string pageable_;  // snapshot_pageable(); set by the thread
   std::thread snapshot_thread_;
 
   Pool pool_;  // last: its threads end before the members they use

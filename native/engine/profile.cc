@@ -67,6 +67,7 @@ std::vector<ProfileRow> Engine::profile(int repeats) {
 }
 
 void Engine::random_weights() {
+  before_writing();
   const int64_t n = table_.length;
   kernels().raw.normal(flat(State::Master), {1, 0, 0, 5}, n);
   kernels().raw.scale_into(flat(State::Master), 0.02f, n);
@@ -76,15 +77,18 @@ void Engine::random_weights() {
   device_.synchronize();
 }
 
-void Engine::run_random_slot(bool statistics) {
+void Engine::run_random_slots(int64_t slots, int64_t micro_batches, bool statistics) {
   Lane& lane = this->lane(training_lanes_, *graph_, 0);
   fill_random(lane);
   parts_.clear();
   norm_enqueued_ = false;
-  sums_->begin(0, 1, 1, [](int) {});
-  float* const gradient = sums_->acquire();
-  lane.run(flat(State::Master), weights16_.as<bf16>(), gradient, statistics);
-  for (int b = 0; b < sums_->buckets(); ++b) sums_->complete(0, gradient, b);
+  sums_->begin(0, slots, slots, [](int) {});
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    float* const gradient = sums_->acquire();
+    for (int64_t at = 0; at < micro_batches; ++at)
+      lane.run(flat(State::Master), weights16_.as<bf16>(), gradient, statistics, nullptr, at > 0);
+    for (int b = 0; b < sums_->buckets(); ++b) sums_->complete(slot, gradient, b);
+  }
 }
 
 PlanFigures plan_figures(const EngineSpec& spec) {

@@ -222,7 +222,7 @@ void Engine::abort_devices() {
 
 void Engine::update(const UpdateRequest& u) {
   const InStage now_at(Stage::Update);
-  await_snapshot();
+  before_writing();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   if (group_) {
     update_shared(u.step, ema, optimizer_.update(u));

@@ -57,6 +57,25 @@ class Device : public Backend {
   /// copies enqueued until now.
   virtual void wait_for_copy_stream() {}
 
+  /// Copies to the host beside computing, on a third stream, the snapshot stream. The two functions that name
+  /// a download may be called by another thread than the others, one at a time.
+  ///
+  /// Stream wait: downloads enqueued from now on start after the work that is on the compute stream now.
+  virtual void make_snapshot_stream_wait() {}
+  /// Enqueues a copy to the host on the snapshot stream. Blocks until it is complete if the host's memory is
+  /// not page-locked.
+  virtual void download_async(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
+  /// Blocks until the first download_async() that was not awaited yet is complete. Its errors are thrown
+  /// here.
+  virtual void await_download() {}
+  /// Stream wait in the other direction: work enqueued on the compute stream from now on starts after the
+  /// downloads enqueued until now.
+  virtual void wait_for_snapshot_stream() {}
+  /// Page-locks memory that a Buffer has, from a page boundary on (cudaHostRegister), until the last owner of
+  /// the result frees it, which has to be before the memory is freed. May be called as download_async() may.
+  /// Throws Error(ERR_CUDA) if that is impossible, saying why.
+  virtual std::shared_ptr<void> page_lock(void*, size_t) { return nullptr; }
+
   /// Blocks until the stream is idle (cudaStreamSynchronize). Errors of enqueued work are thrown here.
   virtual void synchronize() {}
   /// record_event() marks the current end of the stream (cudaEventRecord); await_event() blocks the host

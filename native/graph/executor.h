@@ -47,7 +47,9 @@ class Executor {
 
   const Graph& graph_;
   const int threads_;
+  Device& device_;
   Buffer arena_;
+  Buffer amax_;                  // the graph's words
   std::vector<Buffer> scratch_;  // by thread
   std::vector<void*> pointers_;
   kernels::AttentionStats* statistics_ = nullptr;

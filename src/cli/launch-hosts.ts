@@ -135,14 +135,14 @@ async function addressFor(hosts: readonly RunHost[]) {
  * Asks all hosts, and refuses those that are not fit.
  *
  * @param unknown Why it is not known under which address they reach this machine; null: it is.
- * @returns Variables that all workers must have, so that they compute alike, and all that is to be warned of.
+ * @returns The instruction sets that all have where some have others, and all that is to be warned of.
  * @throws OrchestratorError ERR_HOST, with a problem for each host.
  */
 export async function refuseUnfit(
   { hosts, environment }: LaunchOptions,
   { resolved, figures, warnings: known }: Pick<Preflight, 'resolved' | 'figures' | 'warnings'>,
   unknown: OrchestratorError | null,
-): Promise<{ environment: Readonly<Record<string, string>>; warnings: string[] }> {
+): Promise<{ instructionSets: readonly string[] | null; warnings: string[] }> {
   const segment = resolved.segments.at(-1) ?? null;
   const request = { config: canonicalJson(resolved.config), plan: segment?.version ?? null };
   const asked = await askHosts(hosts, request, environment);
@@ -151,11 +151,10 @@ export async function refuseUnfit(
     dataset: segment?.datasetHash ?? null,
     workerBytes: Math.max(...figures.rankLeast),
   };
-  const { problems, warnings: found, isa } = judgeHosts(asked, needs);
+  const { problems, warnings: found, isas } = judgeHosts(asked, needs);
   const warnings = [...known, ...found];
   refuseLaunch([...problems, ...(await addressProblems(asked, unknown, problems.length > 0))], warnings);
-  const same = isa === null ? {} : { ORCHESTRATOR_ISA: isa };
-  return { environment: { ...environment, ...same }, warnings };
+  return { instructionSets: isas, warnings };
 }
 
 /** Throws the problems. Then there is no run that would tell of the warnings, so they are printed before. */

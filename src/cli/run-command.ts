@@ -11,8 +11,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const given = process.argv.slice(2).map(argumentWithHome);
+const options = given.slice(0, given.findIndex((argument) => !argument.startsWith('-')) >>> 0);
 // Other programs call it -V.
-const isVersion = given.length === 1 && ['-v', '-V', '--version'].includes(given[0]!);
+const isVersion = options.some((option) => ['-v', '-V', '--version'].includes(option));
 const name = given.find((argument) => !argument.startsWith('-')) ?? null;
 const program = await buildProgram(isVersion ? VERSION_ONLY : name);
 try {

@@ -2,7 +2,7 @@
 import type { CheckpointManifest } from '../checkpoint/manifest.js';
 import type { Config } from '../config/schema.js';
 import { OrchestratorError } from '../errors.js';
-import { askedIsa, bestCommonIsa, ISA } from '../native/isa.js';
+import { askedIsa, commonIsas, ISA } from '../native/isa.js';
 import type { Join } from '../rpc/proto.js';
 
 /**
@@ -69,6 +69,8 @@ export class Arithmetic {
   readonly #given: string | null;
   /** What workers compute with that may return to this coordinator; null: there are none. */
   readonly #former: string | null;
+  /** Those of all workers that are to be started, the best first; null: nobody knows. */
+  readonly #expected: readonly string[] | null;
   /** The same, or that of the first worker that stood by. */
   #first: string | null;
   #isFixed: boolean;
@@ -83,9 +85,21 @@ export class Arithmetic {
   /** What workers were told to compute with before others joined that have less. */
   readonly #earlier = new Set<string>();
 
-  /** @param onGpus Whether it is GPUs that compute: the instruction sets of processors do not matter then. */
-  constructor(isa: string | null, former: string | null = null, onGpus = false) {
+  /**
+   * @param onGpus Whether it is GPUs that compute: the instruction sets of processors do not matter then.
+   * @param expected The instruction sets that all have who are to be started, the best first, where some have others;
+   *   null: all are alike, or nobody knows. The user has been told.
+   */
+  constructor(
+    isa: string | null,
+    former: string | null = null,
+    onGpus = false,
+    expected: readonly string[] | null = null,
+  ) {
     this.#given = isa;
+    this.#expected = onGpus ? null : expected;
+    this.#possible = this.#expected;
+    this.#told = expected?.[0] ?? '';
     this.#former = former;
     this.#first = former;
     this.#isFixed = isa !== null || former !== null || onGpus;
@@ -140,7 +154,7 @@ export class Arithmetic {
   #beginAgain(): void {
     this.forget();
     this.#common = null;
-    this.#possible = null;
+    this.#possible = this.#expected;
   }
 
   #lower(before: string): void {
@@ -178,7 +192,7 @@ export class Arithmetic {
   #refusal(own: string, has: readonly string[]): string {
     const hint = has.includes(this.isa)
       ? `Start it again, without ${ISA}=${own}`
-      : restartHint(bestCommonIsa([has, this.#common ?? has]));
+      : restartHint(commonIsas([has, this.#common ?? has])[0] ?? null);
     return `it would compute with isa ${own}, and the others compute with isa ${this.isa}, ${DEPENDS}. ${hint}`;
   }
 }

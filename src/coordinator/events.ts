@@ -45,6 +45,8 @@ export interface Settings {
   welcome: Welcome;
   /** Whether GPUs compute. */
   onGpus: boolean;
+  /** The instruction sets that all workers of the launcher have, the best first; null: all are alike, or nobody knows. */
+  instructionSets?: readonly string[] | null;
   /** Whether the workers must share memory: exchange is `shared`. */
   mustShare: boolean;
   /** Slots of a step. */
@@ -164,8 +166,11 @@ export type Action =
   | { type: 'send'; to: readonly string[] | null; message: FromCoordinator }
   /** Refuse the worker and end its session. */
   | { type: 'refuse'; id: string; message: string }
-  /** The worker is not a member any more: end its session, if there is one. It may join again if it is told so. */
-  | { type: 'cut'; id: string; reason: string; mayReturn?: boolean }
+  /**
+   * The worker is not a member any more: end its session, if there is one. It may join again if it is told so.
+   * `isSilent`: nothing was heard of it for too long.
+   */
+  | { type: 'cut'; id: string; reason: string; mayReturn?: boolean; isSilent?: boolean }
   /** Tell the user; as a warning what costs time or workers. */
   | { type: 'note' | 'warn'; message: string }
   /** Others may be lost, or come, with the one that is lost: say `gathered` in a moment (GATHER_MS). */

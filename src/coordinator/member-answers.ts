@@ -1,10 +1,12 @@
 /** What the members of a generation answer to what they were asked, from its forming to its last step. */
 import type { Fault } from '../fault.js';
 import type { Prepared } from '../rpc/proto.js';
+import type { BrokenLinks } from './broken-links.js';
 import type { Action, Event, Place, Settings } from './events.js';
 import type { Generation } from './generation.js';
 import { judgePrepared, oddOnes } from './judge.js';
 import type { Membership } from './membership.js';
+import { Starting } from './starting.js';
 import type { Steps } from './steps.js';
 
 export type Answer = Extract<
@@ -35,11 +37,15 @@ export class MemberAnswers {
   readonly #settings: Settings;
   readonly #steps: Steps;
   readonly #membership: Membership;
+  readonly #starting: Starting;
+  readonly #links: BrokenLinks;
 
-  constructor(settings: Settings, steps: Steps, membership: Membership) {
+  constructor(settings: Settings, steps: Steps, membership: Membership, links: BrokenLinks) {
     this.#settings = settings;
     this.#steps = steps;
     this.#membership = membership;
+    this.#starting = new Starting(settings.configHash, steps, membership);
+    this.#links = links;
   }
 
   take(event: Answer, generation: Generation, situation: Situation, now: number): Answered {
@@ -48,9 +54,9 @@ export class MemberAnswers {
       this.#late(id, generation, stage, what, situation);
     switch (event.type) {
       case 'formed':
-        return late('FORMING', 'Formed') ?? then(this.#membership.formed(generation, id, event.formed, now));
+        return late('FORMING', 'Formed') ?? then(this.#starting.formed(generation, id, event.formed, now));
       case 'ready':
-        return late('SYNCING', 'Ready') ?? then(this.#membership.ready(generation, id, event.ready, now));
+        return late('SYNCING', 'Ready') ?? then(this.#starting.ready(generation, id, event.ready, now));
       case 'prepared':
         return (
           late('RUNNING', `Prepared of step ${event.prepared.step}`) ??
@@ -68,7 +74,7 @@ export class MemberAnswers {
         return isLate ?? settled([]);
       }
       case 'suspect':
-        return then(this.#membership.suspect(generation, id, event.suspect, now));
+        return then(this.#links.suspect(generation, id, event.suspect, now));
     }
   }
 
@@ -121,7 +127,7 @@ export class MemberAnswers {
   #commit(generation: Generation, prepared: Prepared[], stopping: boolean, now: number): Action[] | Fault {
     const continues = !stopping && generation.step < this.#settings.steps;
     const regroups = continues && this.#membership.rendezvous.regroups(generation.places, now);
-    if (generation.step > this.#steps.committed) this.#membership.committed(generation);
+    if (generation.step > this.#steps.committed) this.#membership.members.committed(generation.number);
     const committed = this.#steps.commit(generation, prepared, { stopping, regroups }, now);
     return regroups && Array.isArray(committed) ? [...committed, ...this.#membership.form(now)] : committed;
   }

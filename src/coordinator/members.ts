@@ -36,8 +36,8 @@ interface Joined {
   standby: boolean;
   /** It reads and writes the files of the run folder. */
   seesFolder: boolean;
-  /** It was ready in a generation, of this coordinator or the one before, and so it holds the state. */
-  holds: boolean;
+  /** The last generation of which it holds a state, also of the coordinator before this one; null: it holds none. */
+  heldIn: number | null;
   /** Its memory has had a state, the run's or another, or is shared with others. */
   isOld: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
@@ -59,6 +59,8 @@ const { compare } = new Intl.Collator('en', { numeric: true });
 
 export class Members {
   readonly #joined = new Map<string, Joined>();
+  /** The last generation that has committed a new step, of this coordinator; 0: none has. What others hold is older. */
+  #newestHeld = 0;
 
   get size(): number {
     return this.#joined.size;
@@ -71,9 +73,9 @@ export class Members {
       .map(({ member }) => member);
   }
 
-  /** Whether one of them holds the state of the run. */
+  /** Whether one of them holds the newest state of the run. */
   get anyHolds(): boolean {
-    return this.#all().some(({ holds }) => holds);
+    return this.#all().some((joined) => this.#age(joined) === 0);
   }
 
   /** Those that have joined and are still building. */
@@ -89,10 +91,10 @@ export class Members {
   }
 
   /** Those that have asked to leave. */
-  get leaving(): { id: string; exitCode: number; holds: boolean }[] {
-    const all: { id: string; exitCode: number; holds: boolean }[] = [];
-    for (const [id, { leaving, holds }] of this.#joined) {
-      if (leaving !== null) all.push({ id, exitCode: leaving, holds });
+  get leaving(): { id: string; exitCode: number }[] {
+    const all: { id: string; exitCode: number }[] = [];
+    for (const [id, { leaving }] of this.#joined) {
+      if (leaving !== null) all.push({ id, exitCode: leaving });
     }
     return all;
   }
@@ -100,7 +102,7 @@ export class Members {
   /** Those that stay, except this one, and whether one of them was ready in a generation. */
   othersOf(id: string): { others: number; othersHold: boolean } {
     const others = this.#all().filter(({ member, leaving }) => member.id !== id && leaving === null);
-    return { others: others.length, othersHold: others.some(({ holds }) => holds) };
+    return { others: others.length, othersHold: others.some(({ heldIn }) => heldIn !== null) };
   }
 
   /** The number of those that stay. */
@@ -118,16 +120,18 @@ export class Members {
 
   /**
    * The members of the next generation, in the order of their ids; those that see the run folder come first, because
-   * rank 0 writes checkpoints. Those that hold the state are taken if there are more than `most`. As long as nobody
-   * else holds it, one that wants to leave is needed, to give it to those that stay.
+   * rank 0 writes checkpoints. Those that hold the newest state are taken if there are more than `most`. As long as
+   * nobody else holds it, one that wants to leave is needed, to give it to those that stay.
    */
   choose(most: number): Member[] {
     const ready = this.#all().filter(({ standby }) => standby);
     const staying = ready.filter(({ leaving }) => leaving === null);
     const candidates = staying.length > 0 ? staying : ready;
-    const holders = candidates.filter(({ holds }) => holds);
-    const needed = holders.length > 0 ? holders : ready.filter(({ holds }) => holds).slice(0, 1);
-    const others = candidates.filter(({ holds }) => !holds);
+    const all = this.holders;
+    const holds = ({ member }: Joined) => all.has(member.id);
+    const holders = candidates.filter(holds);
+    const needed = holders.length > 0 ? holders : ready.filter(holds).slice(0, 1);
+    const others = candidates.filter((one) => !holds(one));
     const chosen = [...needed, ...others].slice(0, most);
     const inOrder = chosen.sort(
       (a, b) => Number(b.seesFolder) - Number(a.seesFolder) || compare(a.member.id, b.member.id),
@@ -142,7 +146,7 @@ export class Members {
       newest,
       standby: false,
       seesFolder: true,
-      holds: false,
+      heldIn: null,
       isOld: false,
       leaving: null,
       seen: now,
@@ -151,9 +155,12 @@ export class Members {
     });
   }
 
-  /** @param built What it has said; `holds`: whether it has kept the state of the coordinator before this one. */
-  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'holds' | 'isOld'>): void {
-    Object.assign(this.#joined.get(id)!, { standby: true, ...built });
+  /** @param built What it has said; `holds`: whether it has kept the state of the generation in which it was. */
+  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld'> & { holds: boolean }): void {
+    const joined = this.#joined.get(id)!;
+    const { holds, ...standing } = built;
+    const heldIn = holds && !joined.standby ? joined.newest : joined.heldIn;
+    Object.assign(joined, { standby: true, heldIn, ...standing });
   }
 
   /** None is on standby any more. Returns all who have joined. */
@@ -181,36 +188,48 @@ export class Members {
     return this.#joined.get(id)!.seesFolder;
   }
 
-  /** Whether it was ready in a generation. */
-  holds(id: string): boolean {
-    return this.#joined.get(id)?.holds ?? false;
+  /** Those that hold the newest state of all that are here: an older one of the run, where nobody has a newer. */
+  get holders(): ReadonlySet<string> {
+    const ages = this.#all().flatMap((joined) => this.#age(joined) ?? []);
+    const least = Math.min(...ages);
+    const holders = this.#all().filter((joined) => this.#age(joined) === least);
+    return new Set(holders.map(({ member }) => member.id));
+  }
+
+  /** Whether it was ready in a generation, and so holds a state of the run. */
+  holdsAny(id: string): boolean {
+    return (this.#joined.get(id)?.heldIn ?? null) !== null;
   }
 
   /** The same, or it was in a generation before it joined, and has not said what it holds. */
   mayHold(id: string): boolean {
     const joined = this.#joined.get(id);
-    return joined !== undefined && (joined.holds || (!joined.standby && joined.newest > 0));
+    return this.holdsAny(id) || (joined !== undefined && !joined.standby && joined.newest > 0);
   }
 
-  /** Whether one holds the state that is none of these. */
+  /** Whether one holds the newest state of the run that is none of these. */
   holdWithout(ids: readonly string[]): boolean {
-    return this.#all().some(({ member, holds }) => holds && !ids.includes(member.id));
+    return this.#all().some((joined) => this.#age(joined) === 0 && !ids.includes(joined.member.id));
   }
 
-  /** These hold the state from now on. */
-  hold(members: readonly Member[]): void {
-    for (const { id } of members) this.#joined.get(id)!.holds = true;
+  /** How many generations ago the state of a worker was the newest: 0: it is; null: it holds none. */
+  #age({ heldIn }: Joined): number | null {
+    return heldIn === null ? null : Math.max(0, this.#newestHeld - heldIn);
+  }
+
+  /** These hold the state of this generation from now on. */
+  hold(members: readonly Member[], generation: number): void {
+    for (const { id } of members) this.#joined.get(id)!.heldIn = generation;
   }
 
   /** What these hold is overwritten from now on. */
   overwrite(members: readonly Member[]): void {
-    for (const { id } of members) this.#joined.get(id)!.holds = false;
+    for (const { id } of members) this.#joined.get(id)!.heldIn = null;
   }
 
-  /** No others hold the state. */
-  holdAlone(members: readonly Member[]): void {
-    const ids = new Set(members.map(({ id }) => id));
-    for (const [id, joined] of this.#joined) joined.holds &&= ids.has(id);
+  /** A generation has committed a new step: only its members hold the newest state. */
+  committed(generation: number): void {
+    this.#newestHeld = generation;
   }
 
   wantsToLeave(id: string, exitCode: number): void {
@@ -293,6 +312,11 @@ export class Members {
       longest = Math.max(longest, over);
     }
     return areOthers && longest <= TOGETHER_MS ? [] : silent;
+  }
+
+  /** All who have joined. */
+  get present(): Pick<Joined, 'member' | 'standby' | 'leaving'>[] {
+    return this.#all();
   }
 
   #all(): Joined[] {

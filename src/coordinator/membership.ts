@@ -1,46 +1,35 @@
 /** The workers of a run and its generations: who has a place, who waits for one, and what follows when one is gone. */
 import type { Fault } from '../fault.js';
-import type { Formed, FromCoordinator, Ready, Standby, Suspect } from '../rpc/proto.js';
+import type { FromCoordinator, Standby } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
 import { Arithmetic, type Processor } from './arithmetic.js';
 import type { Action, Member, Place, Settings } from './events.js';
 import { Generation } from './generation.js';
-import { judgeReady, oddOnes } from './judge.js';
 import { type Members, nameOf } from './members.js';
 import { Rendezvous } from './rendezvous.js';
-import { noFolder, Sharing } from './sharing.js';
-import { loaded, sourceOf } from './source.js';
+import { Sharing } from './sharing.js';
 import type { Steps } from './steps.js';
-
-/** A link that breaks again so soon is broken: one of its ends is left out. */
-const LINK_MS = 60_000;
 
 export class Membership {
   readonly rendezvous: Rendezvous;
   readonly members: Members;
+  readonly sharing: Sharing;
   /** The run was asked to stop while it trains. */
   stopping = false;
   readonly #settings: Settings;
   readonly #steps: Steps;
-  readonly #sharing: Sharing;
   /** The number of the last generation. */
   #number: number;
   /** The newest generation that a worker has heard of, from this coordinator or the one before. */
   #newest = 0;
-  /** The last generation that has committed a step, of this coordinator; 0: none has. */
-  #newestHeld = 0;
   /** Whether this coordinator has formed a generation. */
   #hasFormed = false;
-  /** The last generation whose members have reached each other. */
-  #reached: Generation | null = null;
   readonly #arithmetic: Arithmetic;
   #generation: Generation | null = null;
   /** A fault has ended the generation, and the next one forms in a moment, with whoever is there then. */
   #gathering = false;
   /** It would have formed, but waits for a worker that holds the state. */
   #isHeldUp = false;
-  /** When the members last connected again, because a link between two of them broke. */
-  #reconnectedAt = Number.NEGATIVE_INFINITY;
   /** Workers that were told that there is no slot for them. */
   readonly #waiting = new Set<string>();
   /** Those that were let go and have not ended yet, by id, as they are called. */
@@ -50,9 +39,10 @@ export class Membership {
     this.#settings = settings;
     this.#steps = steps;
     this.#number = settings.lastGeneration;
-    this.#sharing = new Sharing(settings.mustShare);
-    const { welcome, former, onGpus } = settings;
-    this.#arithmetic = new Arithmetic(welcome.isa || null, former?.arithmetic ?? null, onGpus);
+    this.sharing = new Sharing(settings.mustShare);
+    const { welcome, former, onGpus, instructionSets = null } = settings;
+    const known = former?.arithmetic ?? null;
+    this.#arithmetic = new Arithmetic(welcome.isa || null, known, onGpus, instructionSets);
     this.rendezvous = new Rendezvous(settings);
     this.members = this.rendezvous.members;
   }
@@ -72,6 +62,16 @@ export class Membership {
 
   get gathering(): boolean {
     return this.#gathering;
+  }
+
+  /** The first step has begun. */
+  get begun(): boolean {
+    return this.#steps.committed > this.#settings.resumeStep || (this.#generation?.step ?? 0) > 0;
+  }
+
+  /** " at step 9"; empty before the first step. */
+  get where(): string {
+    return this.begun ? ` at step ${this.#generation?.step || this.#steps.committed + 1}` : '';
   }
 
   /** The fewest workers of a generation. */
@@ -123,17 +123,10 @@ export class Membership {
     if (this.#arithmetic.isEarlier(arithmetic)) return [];
     const why = this.#arithmetic.take(arithmetic);
     if (why !== null) return this.#refuse(id, why, now);
-    const { withoutRunFolder } = standby;
-    // What a worker holds that was away while others have gone on is an older state.
-    const holds = standby.holds && this.members.newestOf(id) >= this.#newestHeld;
-    const isOld = standby.holds || standby.shares;
-    this.members.standBy(id, {
-      seesFolder: !withoutRunFolder,
-      holds: holds || this.members.holds(id),
-      isOld,
-    });
+    const { withoutRunFolder, holds, shares } = standby;
+    this.members.standBy(id, { seesFolder: !withoutRunFolder, holds, isOld: holds || shares });
     if (holds) this.#steps.recover();
-    const strays = this.#strays().flatMap((stray) => this.#tooLate(stray.id, now));
+    const strays = this.#strays().flatMap((stray) => this.tooLate(stray.id, now));
     return [...strays, ...(this.members.has(id) ? this.#takeIn(id, now) : [])];
   }
 
@@ -143,22 +136,23 @@ export class Membership {
    */
   #strays(): Member[] {
     if (this.#hasFormed || !this.members.anyHolds) return [];
-    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !this.members.holds(id));
+    const { holders } = this.members;
+    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !holders.has(id));
   }
 
   /** A worker has built, and may have a place. */
   #takeIn(id: string, now: number): Action[] {
     const generation = this.#generation;
-    const isLate = this.#isLate(id);
+    const isLate = this.sharing.isLate(id, this.members, this.#number);
     if (this.#isHeldUp && !isLate) return this.gathered(now);
     if (generation?.place(id)) return [];
-    if (isLate) return this.#tooLate(id, now);
+    if (isLate) return this.tooLate(id, now);
     if (generation === null) return this.formIfFull(now);
     // It is there when the next generation forms.
     if (this.#gathering) return [];
     if (this.#isOnlyHolder(id, generation)) {
       const message = `${this.name(id)} has come with the state of the run, which the others do not have`;
-      return [{ type: 'note', message }, ...this.#gather()];
+      return [{ type: 'note', message }, ...this.gather()];
     }
     if (this.rendezvous.standBy(generation.places, now)) return [];
     return this.#waits(id);
@@ -166,21 +160,20 @@ export class Membership {
 
   /** Whether it holds a state, and a generation of others is about to start with none but that of a checkpoint. */
   #isOnlyHolder(id: string, generation: Generation): boolean {
-    if (!this.members.holds(id) || generation.at('RUNNING') !== 'later') return false;
-    return !generation.places.some((place) => this.members.holds(place.id));
+    const { holders } = this.members;
+    if (!holders.has(id) || generation.at('RUNNING') !== 'later') return false;
+    return !generation.places.some((place) => holders.has(place.id));
   }
 
-  /** Whether a worker is back with something in its memory, and the others have shared a state since it was with them. */
-  #isLate(id: string): boolean {
-    const newest = this.members.newestOf(id);
-    const reached = this.#reached;
-    if (!this.#sharing.shared || newest === 0 || reached === null || !this.members.isOld(id)) return false;
-    // One that is newer than all was of the coordinator before this one.
-    return newest < reached.number || newest > this.#number || reached.place(id) === null;
+  /** The members of a generation have reached each other. Returns those on standby that are too late now. */
+  reached(generation: Generation): Member[] {
+    this.sharing.reached = generation;
+    const isLate = (id: string) => this.sharing.isLate(id, this.members, this.#number);
+    return this.members.standby.filter(({ id }) => !generation.place(id) && isLate(id));
   }
 
   /** It may share a state with workers that are gone. The others share another one by now. */
-  #tooLate(id: string, now: number): Action[] {
+  tooLate(id: string, now: number): Action[] {
     const reason = 'has come back too late: the others share another state';
     return [{ type: 'cut', id, reason }, ...this.depart(id, `${this.name(id)} ${reason}`, now)];
   }
@@ -234,7 +227,7 @@ export class Membership {
     const { length } = this.rendezvous.next;
     if (length >= this.least) {
       const others = length === 1 ? '1 worker goes on' : `${length} workers go on`;
-      return [...tell(`; ${others}`), ...this.#gather()];
+      return [...tell(`; ${others}`), ...this.gather()];
     }
     return tell(`; ${this.#waitForOthers(now)}`);
   }
@@ -254,30 +247,6 @@ export class Membership {
   #isNeeded(id: string): boolean {
     const owes = this.#gathering || (this.#generation?.owes(id) ?? true);
     return owes || this.#steps.checkpoints.isWriter(id);
-  }
-
-  /** A member's exchange broke; `rank` is that of the peer that it cannot reach, if it is one. */
-  suspect(generation: Generation, id: string, { rank, why }: Suspect, now: number): Action[] {
-    const peer = generation.places[rank] ?? null;
-    generation.suspicions.add(id, peer === null || peer.id === id ? null : peer.id, now);
-    return [{ type: 'warn', message: `${this.name(id)}: ${why}` }];
-  }
-
-  /**
-   * Where links broke and both ends live, the members connect again; where that is of no use, the one with most broken
-   * links is left out, and of several the one that has joined last.
-   */
-  decideSuspicions(generation: Generation, now: number): Action[] {
-    const suspects = generation.suspicions.suspects(now, (id) => this.members.heardAt(id));
-    if (suspects === null) return [];
-    const isNew = now - this.#reconnectedAt > LINK_MS && generation.stage !== 'FORMING';
-    if (isNew) {
-      this.#reconnectedAt = now;
-      const message = 'All workers live, so they connect to each other again';
-      return [{ type: 'warn', message }, ...this.#gather()];
-    }
-    const place = generation.place(this.members.youngest(suspects));
-    return place === null ? [] : this.fence([place], () => 'cannot exchange gradients with the others', now);
   }
 
   /** These members cannot go on with the others, who form the next generation. */
@@ -305,14 +274,22 @@ export class Membership {
     // A run that ends needs them if those die that write its checkpoint.
     if (this.stopping) return [];
     const generation = this.#generation;
-    const isFree = ({ id, holds }: { id: string; holds: boolean }) =>
-      (generation === null ? !holds : generation.place(id) === null) && !this.#steps.checkpoints.isWriter(id);
+    const { holders } = this.members;
+    const mayBeNeeded = generation === null || this.#gathering;
+    const isFree = ({ id }: { id: string }) =>
+      !(generation?.place(id) || (mayBeNeeded && holders.has(id)) || this.#steps.checkpoints.isWriter(id));
     return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
       this.#released.set(id, this.name(id));
       this.members.leave(id);
       this.#waiting.delete(id);
       return this.send([id], { stop: { exitCode } });
     });
+  }
+
+  /** Those that leave and still write a checkpoint leave the generation, so that the others do without their memory. */
+  #leaveOut(former: Generation | null, next: Generation): Action[] {
+    const out = this.members.leaving.filter(({ id }) => former?.place(id) && next.place(id) === null);
+    return out.map(({ id }) => this.send([id], { waiting: { reason: '' } }));
   }
 
   /** What a worker that was let go, and now has ended, is called; null: it is no such worker. */
@@ -323,7 +300,7 @@ export class Membership {
   }
 
   /** A fault has ended the generation: what its members still say does not count. */
-  #gather(): Action[] {
+  gather(): Action[] {
     if (this.#gathering) return [];
     this.#gathering = true;
     return [{ type: 'gather' }];
@@ -366,12 +343,14 @@ export class Membership {
     this.#hasFormed = true;
     this.#arithmetic.fix();
     const generation = new Generation(this.#number, this.rendezvous.next, totalSlots, follows, now);
-    const continues = this.#generation === null && this.#number > 1;
+    const former = this.#generation;
+    const continues = former === null && this.#number > 1;
     this.#generation = generation;
     this.rendezvous.formed();
     const { number, places } = generation;
     for (const { id } of places) this.#waiting.delete(id);
     const without = this.members.standby.filter(({ id }) => generation.place(id) === null);
+    const released = this.release();
     return [
       ...lost,
       {
@@ -384,68 +363,8 @@ export class Membership {
       },
       generation.send({ form: { members: [...places] } }),
       ...without.flatMap(({ id }) => this.#waits(id)),
-      ...this.release(),
+      ...released,
+      ...this.#leaveOut(former, generation),
     ];
-  }
-
-  /**
-   * When all members have reached their peers, they are told where their state comes from; a fault if they must
-   * share memory and cannot, or if none of those that share it could write a checkpoint.
-   */
-  formed(generation: Generation, id: string, formed: Formed, now: number): Action[] | Fault {
-    const answers = generation.formed.add(id, formed);
-    if (answers === null) return [];
-    const { places } = generation;
-    const see = places.map(({ id }) => this.members.seesFolder(id));
-    const verdict = this.#sharing.judge(places, answers, this.members);
-    if ('fault' in verdict) return verdict.fault;
-    if ('unable' in verdict) {
-      const why = (place: Place) => verdict.unable.find((one) => one.place === place)!.problem;
-      const places = verdict.unable.map(({ place }) => place);
-      return this.fence(places, (place) => `cannot share memory with the others: ${why(place)}`, now);
-    }
-    const { shared, note } = verdict;
-    if (shared && !see[0]) return noFolder(this.#settings.welcome.runDir!);
-    this.#reached = generation;
-    const late = this.members.standby.filter(({ id }) => !generation.place(id) && this.#isLate(id));
-    const devices = answers.flatMap(({ device }) => device ?? []);
-    const { committed, checkpoints } = this.#steps;
-    const held = answers.map((answer) => answer.held?.step ?? null);
-    const { step, syncs } = shared
-      ? { step: null, syncs: places.map(() => loaded(checkpoints.last)) }
-      : sourceOf(held, see, committed, checkpoints.last);
-    generation.sync(step, now);
-    if (!shared) this.members.overwrite(places.filter(({ rank }) => !syncs[rank]!.keep));
-    return [
-      ...(note === null ? [] : [{ type: 'warn' as const, message: note }]),
-      ...late.flatMap(({ id }) => this.#tooLate(id, now)),
-      ...places.map(({ id, rank }) => generation.send({ sync: { ...syncs[rank], devices, shared } }, [id])),
-    ];
-  }
-
-  /** A new step is committed: what others hold is older than the state of the members. */
-  committed({ number, places }: Generation): void {
-    if (this.#newestHeld < number) this.members.holdAlone(places);
-    this.#newestHeld = number;
-  }
-
-  /** When all members have the same state, they start; a fault if they do not. */
-  ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
-    const answers = generation.ready.add(id, ready);
-    // From now on it can give the state to others, whatever becomes of those that it has it from.
-    this.members.hold([generation.place(id)!]);
-    if (answers === null) return [];
-    const from = generation.from ?? answers[0]!.step;
-    const { configHash } = this.#settings;
-    const odd = oddOnes(
-      generation.places,
-      answers.map(({ stateHash }) => stateHash),
-    );
-    if (odd.length > 0) return this.fence(odd, () => 'has another state than the others', now);
-    const fault = judgeReady(generation.named(answers), { configHash, step: from });
-    if (fault !== null) return fault;
-    const again = this.#steps.begun ? null : this.#steps.begin(from);
-    const start = this.#steps.start(generation, from, this.stopping, now);
-    return [{ type: 'started', firstStep: from + 1, ready: answers, again }, ...start];
   }
 }

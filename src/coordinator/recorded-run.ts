@@ -100,6 +100,8 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
   }
   const phase = phaseIn(runDir);
   // Its coordinator may have died between the last checkpoint and its own end.
+  progress.listWorkers = () =>
+    workers.map(({ id, host, pid }, rank) => ({ rank, id, host, pid, state: 'unknown', device: '' }));
   const isComplete = phase === 'KILLED' && checkpoint !== undefined && checkpoint.step >= steps;
   progress.phase(isComplete ? 'DONE' : phase);
   clock = Date.now();

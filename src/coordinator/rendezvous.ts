@@ -19,8 +19,12 @@ const SLOW_BUILD_MS = 30_000;
 /** Workers on standby wait so long for others that are about to stand by. */
 export const DEBOUNCE_MS = 2_000;
 
+type Known = Pick<Member, 'id' | 'ownAccord'> & Partial<Member>;
+
 /** A worker that was lost. */
 interface Away {
+  /** What is known of it. */
+  member: Known;
   /** When it was lost. */
   at: number;
   /** Its process may live, with the state of the run. */
@@ -42,7 +46,7 @@ export class Rendezvous {
   /** Whether there was a generation. */
   #formed = false;
   /** Workers of the launcher that have ended and will not be started again. */
-  readonly #gone = new Set<string>();
+  readonly #gone = new Map<string, Known>();
   /** Workers that were lost, and may come again as far as anybody knows. */
   readonly #away = new Map<string, Away>();
   /** Workers of the coordinator before this one that may return. */
@@ -76,7 +80,7 @@ export class Rendezvous {
 
   /** The worker's process has ended, and no other will take its place. */
   gone(id: string): void {
-    this.#gone.add(id);
+    this.#gone.set(id, this.#away.get(id)?.member ?? this.members.get(id) ?? { id });
     this.#away.delete(id);
     this.#former.delete(id);
   }
@@ -91,12 +95,11 @@ export class Rendezvous {
    * A worker is lost. Its process may live where only the connection broke; nobody is known to start one again that no
    * launcher has started.
    */
-  lost(
-    { id, ownAccord = false }: Pick<Member, 'id' | 'ownAccord'>,
-    { mayLive, holds }: { mayLive: boolean; holds: boolean },
-    now: number,
-  ): void {
-    if (!this.#gone.has(id)) this.#away.set(id, { at: now, holds: mayLive && holds, restarts: !ownAccord });
+  lost(member: Known, { mayLive, holds }: { mayLive: boolean; holds: boolean }, now: number): void {
+    const { id, ownAccord = false } = member;
+    const away = { member, at: now, holds: mayLive && holds, restarts: !ownAccord };
+    if (this.#gone.has(id)) this.#gone.set(id, member);
+    else this.#away.set(id, away);
     if (!mayLive) this.#former.delete(id);
   }
 
@@ -161,6 +164,13 @@ export class Rendezvous {
   /** How many of the run's workers have not ended for good. */
   get #expected(): number {
     return this.#settings.workers - this.#gone.size;
+  }
+
+  /** The run's workers that were lost, or have ended for good. */
+  get absent(): { lost: Known[]; ended: Known[] } {
+    const isMissed = ({ id, ownAccord = false }: Known) => !ownAccord && !this.members.has(id);
+    const lost = [...this.#away.values()].map(({ member }) => member);
+    return { lost: lost.filter(isMissed), ended: [...this.#gone.values()].filter(isMissed) };
   }
 
   get #restarting(): number {

@@ -7,13 +7,16 @@
  */
 import { EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
-import type { Offered } from '../rpc/proto.js';
 import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
+import { BrokenLinks } from './broken-links.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import { endsRun } from './failures.js';
 import type { Generation } from './generation.js';
 import { type Answer, MemberAnswers } from './member-answers.js';
 import { Membership } from './membership.js';
+import { OfferedStates } from './offered-states.js';
+import type { Rendezvous } from './rendezvous.js';
+import { type Ending, RunEnd } from './run-end.js';
 import { slowWork } from './slow-work.js';
 import type { Beginning } from './source.js';
 import { Steps } from './steps.js';
@@ -23,42 +26,37 @@ const SILENT_MS = { training: 3_000, building: 60_000 };
 /** A longer gap between ticks means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
 
-/** How a run ends. */
-interface Ending {
-  exitCode: number;
-  reason: string;
-  /** Why it has failed; null: it has not. */
-  fault: Fault | null;
-}
-
 /** One run, from joining to its end. */
 export class RunState {
   readonly #settings: Settings;
   readonly #steps: Steps;
   readonly #membership: Membership;
+  readonly #links: BrokenLinks;
   readonly #answers: MemberAnswers;
+  readonly #offers: OfferedStates;
+  readonly #end: RunEnd;
   #listening = false;
-  /** The run was asked to stop while it trains. */
-  #stop: Ending | null = null;
   #lastTick = 0;
   /** The names of workers that were lost, and at which step: the launcher may know why, and says so later. */
   readonly #lostOnes = new Map<string, { name: string; where: string }>();
-  #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
 
   constructor(settings: Settings) {
     this.#settings = settings;
     this.#steps = new Steps(settings);
     this.#membership = new Membership(settings, this.#steps);
-    this.#answers = new MemberAnswers(settings, this.#steps, this.#membership);
+    this.#links = new BrokenLinks(this.#membership);
+    this.#answers = new MemberAnswers(settings, this.#steps, this.#membership, this.#links);
+    this.#offers = new OfferedStates(this.#steps.checkpoints, this.#membership);
+    this.#end = new RunEnd(settings, this.#steps, this.#membership);
   }
 
   get phase(): Phase {
-    if (this.#over !== null) return this.#over;
+    if (this.#end.over !== null) return this.#end.over;
     if (!this.#listening) return 'INIT';
     if (this.#generation === null) return 'JOINING';
     if (this.#membership.gathering) return 'FORMING';
     const { stage } = this.#generation;
-    return stage === 'RUNNING' && this.#stop !== null ? 'DRAINING' : stage;
+    return stage === 'RUNNING' && this.#end.asked !== null ? 'DRAINING' : stage;
   }
 
   /** The number of the last generation. */
@@ -76,13 +74,18 @@ export class RunState {
     return this.#generation?.places ?? [];
   }
 
+  /** Who takes part, and who is missing. */
+  get rendezvous(): Rendezvous {
+    return this.#membership.rendezvous;
+  }
+
   get #generation(): Generation | null {
     return this.#membership.generation;
   }
 
   /** @param now Milliseconds of any monotonic clock. */
   handle(event: Event, now: number): Action[] {
-    if (this.#over !== null) return [];
+    if (this.#end.over !== null) return [];
     if (event.type === 'exited' || event.type === 'gone' || event.type === 'forgotten') {
       return this.#told(event, now);
     }
@@ -115,7 +118,7 @@ export class RunState {
         this.#steps.checkpoints.getsOn(event.id, now);
         return [];
       case 'offered':
-        return this.#onOffer(event.id, event.offered);
+        return this.#offers.take(event.id, event.offered);
       case 'saved':
         return this.#settled(this.#steps.saved(event.id, event.saved));
       case 'notSaved': {
@@ -124,8 +127,10 @@ export class RunState {
         const fault = faultFrom(failure ?? { code: '', message: '', hint: '' });
         return this.#settled(this.#steps.notSaved(step, fault));
       }
-      case 'notFetched':
-        return this.#onNotFetched(event.fetch, event.fault);
+      case 'notFetched': {
+        const again = this.#offers.fetchAgain(event.fetch);
+        return Array.isArray(again) ? again : this.#settled(this.#steps.notSaved(again.missed, event.fault));
+      }
       case 'published':
         return this.#settled(this.#steps.published(event.checkpoint, this.#generation));
       case 'notPublished':
@@ -133,7 +138,7 @@ export class RunState {
       case 'stop':
         return this.#onStop(event.exitCode, event.reason, now);
       case 'actionFailed':
-        return this.#fail(event.fault);
+        return this.#end.fail(event.fault);
       case 'gathered':
         return this.#membership.gathered(now);
       case 'tick':
@@ -149,9 +154,9 @@ export class RunState {
 
   /** An answer of a member of the generation. */
   #onAnswer(event: Answer, generation: Generation, now: number): Action[] {
-    const situation = { stopping: this.#stop !== null, text: `${this.phase}${this.#where}` };
+    const situation = { stopping: this.#end.asked !== null, text: `${this.phase}${this.#membership.where}` };
     const { result, settles } = this.#answers.take(event, generation, situation, now);
-    return settles ? this.#settled(result) : this.#orFail(result);
+    return settles ? this.#settled(result) : this.#end.orFail(result);
   }
 
   #joined(event: Extract<Event, { type: 'joined' }>, now: number): Action[] {
@@ -159,7 +164,7 @@ export class RunState {
     const { id } = member;
     const isKnown = this.#membership.members.has(id);
     const former = isKnown ? this.#lost(id, 'it has joined again', now, { mayLive: newest > 0 }) : [];
-    if (this.#over !== null) return former;
+    if (this.#end.over !== null) return former;
     return [...former, ...this.#membership.join(member, { instructionSets, onlyIsa }, newest, now)];
   }
 
@@ -169,7 +174,7 @@ export class RunState {
     const code = isStopCode(exitCode) ? exitCode : SIGNAL_EXIT.SIGTERM;
     const isKnown = members.leaving.some((one) => one.id === id);
     members.wantsToLeave(id, code);
-    if (this.#stop !== null || this.#membership.missed(now) !== null) {
+    if (this.#end.asked !== null || this.#membership.missed(now) !== null) {
       return this.#onStop(code, this.#stoppedBy(id, code), now);
     }
     const released = this.#membership.release();
@@ -181,9 +186,14 @@ export class RunState {
   #onFailure(id: string, { code, message, hint }: Fault, now: number): Action[] {
     const { members } = this.#membership;
     const ownAccord = members.get(id)?.ownAccord ?? false;
-    const standing = { begun: this.#begun, holds: members.holds(id), ownAccord, ...members.othersOf(id) };
+    const standing = {
+      begun: this.#membership.begun,
+      holds: members.holdsAny(id),
+      ownAccord,
+      ...members.othersOf(id),
+    };
     if (endsRun(code, standing)) {
-      return this.#fail({ code, message: `${this.#membership.name(id)}: ${message}`, hint });
+      return this.#end.fail({ code, message: `${this.#membership.name(id)}: ${message}`, hint });
     }
     const reason = `${code}: ${message}${hint === null ? '' : ` (${hint})`}`;
     return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
@@ -191,8 +201,8 @@ export class RunState {
 
   #lost(id: string, reason: string, now: number, { mayLive = false } = {}): Action[] {
     const name = this.#membership.name(id);
-    this.#lostOnes.set(id, { name, where: this.#where });
-    return this.#departed(id, `Lost ${name}${this.#where}: ${reason}`, now, mayLive);
+    this.#lostOnes.set(id, { name, where: this.#membership.where });
+    return this.#departed(id, `Lost ${name}${this.#membership.where}: ${reason}`, now, mayLive);
   }
 
   /** What a launcher says of its workers. */
@@ -234,35 +244,34 @@ export class RunState {
       return [{ type: 'warn', message: `${name} ${described()}` }];
     }
     // Before the first step there is nothing to save, unless others return that hold what another coordinator has led.
-    const isFirst = !this.#begun && (this.#settings.former?.members.length ?? 0) === 0;
+    const isFirst = !this.#membership.begun && (this.#settings.former?.members.length ?? 0) === 0;
     const stopCode = isFirst ? stopCodeOf(exit) : null;
-    if (stopCode !== null) return this.#stopped(stopCode, this.#stoppedBy(id, stopCode));
-    const where = isMember ? this.#where : ' before it joined';
+    if (stopCode !== null) return this.#end.stopped(stopCode, this.#stoppedBy(id, stopCode));
+    const where = isMember ? this.#membership.where : ' before it joined';
     return this.#departed(id, `${name} ${described(where)}`, now, false);
   }
 
   /** @param mayLive Whether only its connection is known to have ended. */
   #departed(id: string, message: string, now: number, mayLive: boolean): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now, { mayLive }));
-    if (this.#stop === null || this.#over !== null || this.#generation !== null) return actions;
+    if (this.#end.asked === null || this.#end.over !== null || this.#generation !== null) return actions;
     const { rendezvous } = this.#membership;
     const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsHolder(now);
-    return mayBeSaved ? actions : [...actions, ...this.#end(this.#stop)];
+    return mayBeSaved ? actions : [...actions, ...this.#end.with(this.#end.asked)];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
     const { phase } = this;
     // The last step is committed: the run ends as it would have.
     if (phase === 'CHECKPOINTING') return [this.#drain()];
-    if (this.#stop !== null) {
+    if (this.#end.asked !== null) {
       // systemd sends SIGTERM and SIGHUP together, and the order in which they arrive is not that of sending.
-      if (exitCode === SIGNAL_EXIT.SIGTERM) Object.assign(this.#stop, { exitCode, reason });
+      if (exitCode === SIGNAL_EXIT.SIGTERM) Object.assign(this.#end.asked, { exitCode, reason });
       return [];
     }
     if (phase !== 'RUNNING' && !this.#canSave) {
-      if (!this.#mayReturn(now)) return this.#stopped(exitCode, reason);
-      this.#stop = { exitCode, reason, fault: null };
-      this.#membership.stopping = true;
+      if (!this.#mayReturn(now)) return this.#end.stopped(exitCode, reason);
+      this.#end.ask({ exitCode, reason, fault: null });
       return [{ type: 'stopping', reason }];
     }
     return this.#save({ exitCode, reason, fault: null }, now);
@@ -282,35 +291,11 @@ export class RunState {
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
   #save(ending: Ending, now: number): Action[] {
-    this.#stop = ending;
-    this.#membership.stopping = true;
+    this.#end.ask(ending);
     const drain = this.#drain();
     const isFormed = this.#generation !== null || this.#membership.awaitsHolder(now);
     const forms = isFormed ? [] : this.#membership.form(now);
     return [{ type: 'stopping', reason: ending.reason }, drain, ...forms];
-  }
-
-  /** A worker offers the state for a checkpoint: it is fetched once, or declined. */
-  #onOffer(id: string, offered: Offered): Action[] {
-    if (this.#steps.checkpoints.isFetched(offered, id)) return [];
-    return (
-      this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { number: offered.number } })]
-    );
-  }
-
-  #onNotFetched(fetch: number, fault: Fault): Action[] {
-    const failed = this.#steps.checkpoints.notFetched(fetch);
-    if (failed === null) return [];
-    const { step, writer, again } = failed;
-    const fetched = again === null ? null : this.#fetch(writer, again);
-    return fetched ?? this.#settled(this.#steps.notSaved(step, fault));
-  }
-
-  /** Null: nobody awaits it. */
-  #fetch(id: string, offered: Offered): Action[] | null {
-    const fetch = this.#steps.checkpoints.offer(offered.step, id);
-    const member = this.#membership.members.get(id);
-    return fetch === null || member === null ? null : [{ type: 'fetch', member, offered, fetch }];
   }
 
   /** The workers abandon a validation, also the one that follows the last step. */
@@ -320,7 +305,7 @@ export class RunState {
 
   /** Too few workers are left, and no others come: what those that are left hold is saved. */
   #giveUp(fault: Fault, now: number): Action[] {
-    if (this.#stop !== null || !this.#canSave) return this.#fail(fault);
+    if (this.#end.asked !== null || !this.#canSave) return this.#end.fail(fault);
     return this.#save({ exitCode: EXIT.failed, reason: `${fault.message}; no others have come`, fault }, now);
   }
 
@@ -334,13 +319,13 @@ export class RunState {
     }
     this.#lastTick = now;
     const { training, building } = SILENT_MS;
-    const silent = members.silent(now, { building, built: this.#begun ? training : building });
+    const silent = members.silent(now, { building, built: this.#membership.begun ? training : building });
     if (silent.length > 0) {
       const mayReturn = this.#steps.unsaved && !members.holdWithout(silent.map(({ id }) => id));
       return silent.flatMap((one) => this.#silent(one, mayReturn, now));
     }
     if (this.#membership.gathering) return this.#membership.isHeldUp ? this.#membership.gathered(now) : [];
-    const leaver = this.#stop === null ? this.#membership.missed(now) : null;
+    const leaver = this.#end.asked === null ? this.#membership.missed(now) : null;
     if (leaver !== null) {
       return this.#onStop(leaver.exitCode, this.#stoppedBy(leaver.id, leaver.exitCode), now);
     }
@@ -348,8 +333,8 @@ export class RunState {
       return this.#watch(this.#generation, now);
     }
     if (!this.#listening) return [];
-    if (this.#stop !== null && !rendezvous.awaitsHolder(now)) {
-      return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end(this.#stop);
+    if (this.#end.asked !== null && !rendezvous.awaitsHolder(now)) {
+      return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end.with(this.#end.asked);
     }
     const forms = this.#membership.formIfFull(now);
     const wait = forms.length > 0 ? null : rendezvous.check(now);
@@ -362,77 +347,31 @@ export class RunState {
    * may come back with them, when its network or process goes on.
    */
   #silent({ id, ms }: { id: string; ms: number }, mayReturn: boolean, now: number): Action[] {
-    if (this.#over !== null) return [];
+    if (this.#end.over !== null) return [];
     const work = this.#membership.members.workOf(id);
     const last = work === null ? '' : ` (it was last at ${work})`;
     const reason = `no sign of life for ${(ms / 1000).toFixed(1)} s${last}`;
-    if (!mayReturn) return [{ type: 'cut', id, reason }, ...this.#lost(id, reason, now)];
-    return [{ type: 'cut', id, reason, mayReturn }, ...this.#lost(id, reason, now, { mayLive: true })];
+    const cut: Action = { type: 'cut', id, reason, isSilent: true, ...(mayReturn ? { mayReturn } : {}) };
+    return [cut, ...this.#lost(id, reason, now, { mayLive: mayReturn })];
   }
 
   /** Leaves out members that are too late or cannot reach the others; where it is all of them, the run ends. */
   #watch(generation: Generation, now: number): Action[] {
     const overdue = generation.overdue(now, (id) => this.#membership.members.gotOn(id));
     if (overdue === null) {
-      const decided = this.#settled(this.#membership.decideSuspicions(generation, now));
+      const decided = this.#settled(this.#links.decide(generation, now));
       return [...decided, ...slowWork(this.#membership, this.#steps.checkpoints, now)];
     }
     const { late, reason, fault } = overdue;
-    if (late.length === 0 || late.length === generation.places.length) return this.#fail(fault);
+    if (late.length === 0 || late.length === generation.places.length) return this.#end.fail(fault);
     return this.#settled(this.#membership.fence(late, () => reason, now));
   }
 
   /** Something that was ordered is done, or its worker is gone: others may be free to leave, and the run to end. */
   #settled(result: Action[] | Fault): Action[] {
-    const actions = this.#orFail(result);
-    if (this.#over !== null) return actions;
-    return [...actions, ...this.#membership.release(), ...this.#endIfDone()];
-  }
-
-  /** Ends the run when all workers have finished and the last checkpoint is published. */
-  #endIfDone(): Action[] {
-    const { outcome } = this.#steps;
-    if (outcome === 'open') return [];
-    if (outcome !== 'done') return this.#fail(outcome);
-    if (this.#membership.gathering) return [];
-    if (this.#generation?.stage !== 'CHECKPOINTING' || !this.#generation.settled) return [];
-    if (this.#stop !== null) return this.#end(this.#stop);
-    const reason = `All ${this.#settings.steps} steps are done`;
-    return this.#end({ exitCode: EXIT.done, reason, fault: null });
-  }
-
-  #orFail(result: Action[] | Fault): Action[] {
-    return Array.isArray(result) ? result : this.#fail(result);
-  }
-
-  #fail(fault: Fault): Action[] {
-    return this.#end({ exitCode: EXIT.failed, reason: fault.message, fault });
-  }
-
-  #stopped(exitCode: number, reason: string): Action[] {
-    return this.#end({ exitCode, reason, fault: null });
-  }
-
-  #end({ exitCode, reason, fault }: Ending): Action[] {
-    if (fault !== null) this.#over = 'FAILED';
-    else this.#over = exitCode === EXIT.done ? 'DONE' : 'STOPPED';
-    const stop = this.#membership.send(null, { stop: { exitCode } });
-    // Before the first step there is nothing to go on from, but a worker that was lost may have had no fault.
-    const isResumable = fault !== null && (this.#begun || fault.code === 'ERR_WORKER_LOST');
-    const told = isResumable ? this.#steps.checkpoints.resumable(fault) : fault;
-    // Who runs the same command again after a stop in order relies on that nothing is lost.
-    const isUnsaved = this.#over === 'STOPPED' && this.#steps.unsaved;
-    return [stop, { type: 'end', exitCode: isUnsaved ? EXIT.unsaved : exitCode, reason, fault: told }];
-  }
-
-  /** The first step has begun. */
-  get #begun(): boolean {
-    return this.#steps.committed > this.#settings.resumeStep || (this.#generation?.step ?? 0) > 0;
-  }
-
-  /** " at step 9"; empty before the first step. */
-  get #where(): string {
-    return this.#begun ? ` at step ${this.#generation?.step || this.#steps.committed + 1}` : '';
+    const actions = this.#end.orFail(result);
+    if (this.#end.over !== null) return actions;
+    return [...actions, ...this.#membership.release(), ...this.#end.ifDone()];
   }
 
   /** Named first is the signal: it may have been sent to all processes, of which a worker is the first heard. */

@@ -96,7 +96,12 @@ export class RunRecords {
     return this.#lastStep;
   }
 
-  /** Seconds since the first step began. */
+  /** The device of a rank of the last generation; '' on the CPU, and before it has said. */
+  deviceOf(rank: number): string {
+    return this.#ready[rank]?.device ?? '';
+  }
+
+  /** Seconds since the first step began, without those for which the run was suspended. */
   get seconds(): number {
     return (performance.now() - this.#startedAt) / 1000;
   }
@@ -105,7 +110,11 @@ export class RunRecords {
   stoodStill(standstill: Standstill): void {
     const { seconds, cause } = standstill;
     const isSuspension = cause === 'suspended' || cause === 'unknown';
-    if (isSuspension) this.#suspendedSeconds += seconds;
+    if (isSuspension) {
+      this.#suspendedSeconds += seconds;
+      this.#startedAt += 1000 * seconds;
+      this.#recorder.suspended(seconds);
+    }
     this.#recorder.note(isSuspension ? 'info' : 'warn', describeStandstill(standstill));
   }
 
@@ -266,7 +275,7 @@ export class RunRecords {
     const { steps } = config.schedule;
     const workers = places.map((worker, rank) => ({
       ...worker,
-      device: this.#ready[rank]?.device ?? '',
+      device: this.deviceOf(rank),
       numbers: workerNumbers(prepared[rank]!.numbers),
     }));
     for (const { level, message } of this.#stragglers.step(workers)) this.#recorder.note(level, message);

@@ -38,6 +38,7 @@ import { type Presence, Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
+import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
 const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
@@ -53,6 +54,8 @@ interface OpenedRun extends ResolvedRun {
   kept: KeptRecords | null;
   /** Workers that nobody has started for this coordinator, and that may come back. */
   orphans: readonly Orphan[];
+  /** Whether the coordinator before this one has ended the run: what workers may still hold is older than its end. */
+  wasEnded: boolean;
 }
 
 interface CoordinatorOptions {
@@ -69,6 +72,8 @@ interface CoordinatorOptions {
   again: boolean;
   /** Whether the run may go on with a data set that was corrected or extended. */
   allowDataChange?: boolean;
+  /** The instruction sets that all workers of the launcher have, where some have others; null: nobody knows. */
+  instructionSets?: readonly string[] | null;
   /** Where workers of other machines may join; null: it is for this machine alone. */
   network: NetworkAddress | null;
   /** File for Prometheus' discovery; null: none. */
@@ -76,7 +81,7 @@ interface CoordinatorOptions {
   /** Gives the launcher what is to be shown; null: there is none. */
   launcher: Send | null;
   /** Called when a worker has joined, and when it is gone. */
-  onMember?: (workerId: string, presence: Presence) => void;
+  onMember?: (workerId: string, presence: Presence, pid: number) => void;
   /**
    * Called when workers may join, with the credential of those of this machine, and with workers that may come back
    * though nobody has started them for this coordinator.
@@ -133,7 +138,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     );
     const awaited = again ? null : orphans.map(({ id }) => id);
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, awaited) : null;
-    const known = { ...resolved, rows: data.rows, data, kept, orphans };
+    const wasEnded = secrets.published() === null;
+    const known = { ...resolved, rows: data.rows, data, kept, orphans, wasEnded };
     const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
@@ -208,6 +214,7 @@ export class Run {
         isa: resolved.isa ?? '',
       },
       onGpus: config.device === 'cuda',
+      instructionSets: options.instructionSets ?? null,
       mustShare: config.exchange === 'shared',
       totalSlots: slotCount(config),
       steps: config.schedule.steps,
@@ -223,13 +230,15 @@ export class Run {
       workers,
       generation: () => this.#state.generation,
       lastGeneration: dir.lastGeneration,
-      since: former === null ? dir.lastGeneration + 1 : 1,
+      since: former === null || resolved.wasEnded ? dir.lastGeneration + 1 : 1,
       invite: (rules) => this.#invite?.(rules) ?? null,
       onState: (call) => void serveCheckpoint(call, this.#state.checkpoint, config.ema !== null),
-      onMember: (id, presence) => options.onMember?.(id, presence),
+      onMember: (id, presence, pid) => options.onMember?.(id, presence, pid),
       onEvent: (event) => this.#handle(event),
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });
+    progress.listWorkers = () =>
+      workerList(this.#state.rendezvous, this.#state.places, (rank) => this.#records.deviceOf(rank));
     this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
   }
 
@@ -327,7 +336,7 @@ export class Run {
         this.#sessions.refuse(action.id, action.message);
         break;
       case 'cut':
-        this.#sessions.cut(action.id, action.reason, action.mayReturn ?? false);
+        this.#sessions.cut(action.id, action.reason, action);
         break;
       case 'note':
         this.#recorder.note('info', action.message);

@@ -13,7 +13,7 @@ const CREDENTIAL = 'credential';
 const AUTHORITY = 'authority.pem';
 const AUTHORITY_KEY = 'authority.key';
 const TOKENS = 'tokens.jsonl';
-/** The port at which workers of other machines reach the coordinator, while the run is in progress. */
+/** The port at which workers of other machines reached the last coordinator: those that heard nothing of its end look for the next one there. */
 const PORT = 'port';
 
 /** The credential of workers of the coordinator's machine; null if nothing runs in the folder. */
@@ -76,7 +76,7 @@ export class Secrets {
     return { authority, tokens: this.#tokens };
   }
 
-  /** Where to listen: with port 0, at the port of a coordinator that has died, where its workers look for the next. */
+  /** Where to listen: with port 0, at the port of the coordinator before. */
   formerPort(listen: string): string {
     const { host, port } = splitAddress(listen);
     const former = Number(textOrNull(join(this.#folder, PORT)) ?? 0);
@@ -93,7 +93,8 @@ export class Secrets {
   close(begun: boolean): void {
     this.#tokens?.close();
     const all = this.#isNew && !begun;
-    const removed = all ? [this.#folder] : [CREDENTIAL, PORT].map((name) => join(this.#folder, name));
+    const names = begun ? [CREDENTIAL] : [CREDENTIAL, PORT];
+    const removed = all ? [this.#folder] : names.map((name) => join(this.#folder, name));
     for (const path of removed) rmSync(path, { recursive: true, force: true });
     try {
       rmdirSync(this.#folder);

@@ -26,14 +26,22 @@ import { controlOptions } from '../rpc/transport.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
 import { allPrintable, printableLine } from '../text/printable.js';
+import { build } from '../version.js';
 import { type Event, isCurrent, type MessageEvent } from './events.js';
 import type { StateCall } from './serve-checkpoint.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 type InviteCall = ServerUnaryCall<Invitation, Credential>;
 
+/** That of the code that runs, whatever is built later. */
+const BUILD = build();
 /** Time limit for the first message of a session. */
 const JOIN_MS = 10_000;
+/** At the end those are not waited for of whom nothing was heard for so long; a heartbeat comes four times a second. */
+const SILENT_MS = 3_000;
+/** Time for what was written last to arrive, and for connections to end. */
+const SETTLE_MS = 500;
+const POLL_MS = 50;
 /** A worker has one session. */
 const SESSIONS_PER_CONNECTION = 1;
 /** How long a credential may be valid. */
@@ -49,8 +57,8 @@ const MAX_MESSAGE = 4_096;
 /** The service, with messages that are encoded once however many workers get them, and states as they are. */
 const SERVICE = encodedOnce(Coordinator.service);
 
-/** Whether a worker takes part: it is here, it was lost, or it was told to end. */
-export type Presence = 'here' | 'lost' | 'released';
+/** Whether a worker takes part: it is here, it was lost, nothing was heard of it for too long, or it was told to end. */
+export type Presence = 'here' | 'lost' | 'cutOff' | 'released';
 
 interface SessionsOptions {
   /** The most workers of the run. */
@@ -59,14 +67,14 @@ interface SessionsOptions {
   generation: () => number;
   /** The last generation before this coordinator; 0: none. */
   lastGeneration: number;
-  /** Who was in an older generation than this one holds the state of a run that is not continued. */
+  /** Who was in an older generation than this one holds a state that the run does not go on from. */
   since: number;
   /** Makes a credential for workers of other machines; null if the run is for this machine alone. */
   invite: (rules: TokenRules) => string | null;
   /** Sends a member of another machine the last checkpoint. */
   onState?: (call: StateCall) => void;
   /** Called when a worker has joined, and when its session has ended. */
-  onMember?: (id: string, presence: Presence) => void;
+  onMember?: (id: string, presence: Presence, pid: number) => void;
   /** Called for every event. */
   onEvent: (event: Event) => void;
   /** Called with a description of what was refused, for the log, at a limited rate. */
@@ -80,7 +88,9 @@ export class Sessions {
   readonly #servers: readonly Server[];
   readonly #sessions = new Map<string, Session>();
   /** The process that has joined last under each id, whether its session is open or not; and what it knew then. */
-  readonly #processes = new Map<string, { process: string; newest: number }>();
+  readonly #processes = new Map<string, { process: string; pid: number; newest: number }>();
+  /** When each of those was last heard. */
+  readonly #heard = new Map<string, number>();
   /** Those that were told to end. */
   readonly #released = new Set<string>();
 
@@ -142,24 +152,44 @@ export class Sessions {
     this.#end(id, status.FAILED_PRECONDITION, message);
   }
 
-  /** The others go on without the worker; or none is left, and it may join again. */
-  cut(id: string, reason: string, mayReturn: boolean): void {
-    this.#end(id, mayReturn ? status.UNAVAILABLE : status.ABORTED, reason);
+  /**
+   * The others go on without the worker; or none is left, and it may join again.
+   *
+   * @param isSilent Whether nothing was heard of it for too long.
+   */
+  cut(id: string, reason: string, { mayReturn = false, isSilent = false } = {}): void {
+    this.#end(id, mayReturn ? status.UNAVAILABLE : status.ABORTED, reason, isSilent);
   }
 
-  #end(id: string, code: status, details: string): void {
+  #end(id: string, code: status, details: string, isSilent = false): void {
     const session = this.#sessions.get(id);
-    this.#leave(id);
+    this.#leave(id, isSilent ? 'cutOff' : 'lost');
     if (session !== undefined) refuse(session, code, details);
   }
 
-  /** Ends all sessions. Those still open after `timeoutMs` are aborted. */
+  /**
+   * Waits until the workers, which were told to end, have ended their sessions. Those still open after `timeoutMs`, or of
+   * which nothing is heard, are aborted.
+   */
   async close(timeoutMs: number): Promise<void> {
-    const closed = this.#listener.close();
-    for (const session of this.#sessions.values()) session.end();
+    const closed = this.#listener.close().then(() => true);
     for (const server of this.#servers) server.tryShutdown(() => {});
-    await Promise.race([closed, sleep(timeoutMs, null, { ref: false })]);
+    const passes = (ms: number) => Promise.race([closed, sleep(ms, false, { ref: false })]);
+    const due = performance.now() + timeoutMs;
+    let isClosed = await passes(Math.min(timeoutMs, SETTLE_MS));
+    while (!isClosed && performance.now() < due && this.#anyHeard()) isClosed = await passes(POLL_MS);
+    for (const id of [...this.#sessions.keys()]) {
+      // Of one whose connection is open nobody knows whether it has got what it was told.
+      if (!isClosed) this.#released.delete(id);
+      this.#leave(id, 'cutOff');
+    }
     for (const server of this.#servers) server.forceShutdown();
+  }
+
+  /** Whether there is a session that is alive. */
+  #anyHeard(): boolean {
+    const since = performance.now() - SILENT_MS;
+    return [...this.#sessions.keys()].some((id) => (this.#heard.get(id) ?? 0) >= since);
   }
 
   #serve(
@@ -206,8 +236,12 @@ export class Sessions {
       if (id === null) {
         clearTimeout(timer);
         id = this.#join(session, allPrintable(received), certified);
-      } else if (this.#sessions.get(id) !== session) return;
-      else if (received.heartbeat) {
+        if (id !== null) this.#heard.set(id, performance.now());
+        return;
+      }
+      if (this.#sessions.get(id) !== session) return;
+      this.#heard.set(id, performance.now());
+      if (received.heartbeat) {
         // They come often, have no text, and count in every generation.
         this.#options.onEvent({ type: 'heartbeat', id, heartbeat: received.heartbeat });
       } else this.#receive(id, allPrintable(received));
@@ -230,12 +264,12 @@ export class Sessions {
       refuse(session, code, details);
       return null;
     }
-    const { workerId: id, protocol: _, ...join } = namesOf(message.join!);
+    const { workerId: id, protocol: _, build: __, ...join } = namesOf(message.join!);
     const former = this.#sessions.get(id);
     this.#sessions.set(id, session);
-    this.#processes.set(id, { process: processOf(join), newest });
+    this.#processes.set(id, { process: processOf(join), pid: join.pid, newest });
     this.#released.delete(id);
-    this.#options.onMember?.(id, 'here');
+    this.#options.onMember?.(id, 'here', join.pid);
     if (former !== undefined) refuse(former, status.ALREADY_EXISTS, `worker ${id} has joined again`);
     this.#options.onEvent({ type: 'joined', id, newest, ...join });
     return id;
@@ -252,10 +286,8 @@ export class Sessions {
   ): [code: status, details: string] | null {
     if (!join) return [status.FAILED_PRECONDITION, 'the first message was not Join'];
     const { protocol, workerId, pid: _, ownAccord: __, instructionSets, ...names } = join;
-    if (protocol !== PROTOCOL) {
-      const details = `protocol ${protocol}, but the coordinator has ${PROTOCOL}: mixed versions of orchestrator`;
-      return [status.FAILED_PRECONDITION, details];
-    }
+    const mixed = mixedVersions(protocol, names.build);
+    if (mixed !== null) return [status.FAILED_PRECONDITION, mixed];
     const texts = [workerId, ...instructionSets, ...Object.values(names)];
     const tooLong = texts.length > MOST_TEXTS || texts.some((text) => text.length > MAX_TEXT);
     if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
@@ -263,7 +295,7 @@ export class Sessions {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
     if (newest > 0 && newest < this.#options.since) {
-      const details = `the run began again, without --resume auto, and worker ${workerId} holds the state from before`;
+      const details = `the run has begun again meanwhile, and worker ${workerId} holds the state from before`;
       return [status.FAILED_PRECONDITION, details];
     }
     const other = this.#processes.get(workerId);
@@ -276,9 +308,11 @@ export class Sessions {
     return null;
   }
 
-  #leave(id: string): void {
+  #leave(id: string, otherwise: Presence = 'lost'): void {
     const isReleased = this.#released.delete(id);
-    if (this.#sessions.delete(id)) this.#options.onMember?.(id, isReleased ? 'released' : 'lost');
+    if (!this.#sessions.delete(id)) return;
+    const { pid } = this.#processes.get(id)!;
+    this.#options.onMember?.(id, isReleased ? 'released' : otherwise, pid);
   }
 
   #receive(id: string, message: WorkerMessage): void {
@@ -289,6 +323,15 @@ export class Sessions {
     else if (event === null || message.generation > generation)
       this.#listener.refused(`${message.message} of generation ${message.generation} from worker ${id}`);
   }
+}
+
+/** Why a worker has another program than this process; null: it has the same. */
+function mixedVersions(protocol: number, build: string): string | null {
+  const [what, theirs, own] =
+    protocol === PROTOCOL ? ['build', build.slice(0, MAX_TEXT), BUILD] : ['protocol', protocol, PROTOCOL];
+  if (theirs === own) return null;
+  const remedy = 'check out the same commit on both machines, and run npm run setup on each';
+  return `its program has ${what} ${theirs}, that of the coordinator ${what} ${own}: mixed versions of orchestrator; ${remedy}`;
 }
 
 /** Which process a worker is: a number has a meaning within a boot of a machine and its namespaces. */

@@ -6,6 +6,7 @@ import { OrchestratorError } from '../errors.js';
 import type { Fault } from '../fault.js';
 import type { Formed } from '../rpc/proto.js';
 import type { Place } from './events.js';
+import type { Generation } from './generation.js';
 import { type Members, nameOf } from './members.js';
 
 interface Unable {
@@ -20,6 +21,8 @@ export type Verdict =
   | { fault: Fault };
 
 export class Sharing {
+  /** The last generation whose members have reached each other. */
+  reached: Generation | null = null;
   readonly #must: boolean;
   #shared: boolean | null = null;
 
@@ -34,16 +37,26 @@ export class Sharing {
   }
 
   /**
-   * @param formed The answers of the members, by rank.
-   * @param members Which of them have the state, and which see the run folder: rank 0, if one does.
+   * Whether a worker is back with something in its memory, and the others have shared a state since it was with them.
+   *
+   * @param number That of the last generation.
    */
-  judge(
-    places: readonly Place[],
-    formed: readonly Formed[],
-    members: Pick<Members, 'holds' | 'seesFolder'>,
-  ): Verdict {
+  isLate(id: string, members: Pick<Members, 'isOld' | 'newestOf'>, number: number): boolean {
+    const newest = members.newestOf(id);
+    const { reached } = this;
+    if (!this.shared || newest === 0 || reached === null || !members.isOld(id)) return false;
+    // One that is newer than all was of the coordinator before this one.
+    return newest < reached.number || newest > number || reached.place(id) === null;
+  }
+
+  /**
+   * @param formed The answers of the members, by rank.
+   * @param members Which of them have the state.
+   */
+  judge(places: readonly Place[], formed: readonly Formed[], members: Pick<Members, 'holders'>): Verdict {
     // A coordinator before this one has decided it: whoever shares memory holds no state of its own.
-    const holders = places.filter(({ id }) => members.holds(id));
+    const { holders: all } = members;
+    const holders = places.filter(({ id }) => all.has(id));
     if (this.#shared === null && holders.length > 0) {
       this.#shared = holders.every(({ rank }) => !formed[rank]!.held);
     }
@@ -57,11 +70,6 @@ export class Sharing {
       return problem === '' ? [] : [{ place, problem }];
     });
     if (unable.length === 0) {
-      if (this.#shared === null && !this.#must && !members.seesFolder(places[0]!.id)) {
-        this.#shared = false;
-        const note = 'exchange over gRPC, because no worker that would share memory sees the run folder';
-        return { shared: false, note };
-      }
       this.#shared = true;
       return { shared: true, note: null };
     }
@@ -77,19 +85,10 @@ export class Sharing {
     }
     if (this.#shared) {
       // Both sides say so; who has come last is the one that differs.
-      const strangers = unable.filter(({ place }) => !members.holds(place.id));
+      const strangers = unable.filter(({ place }) => !all.has(place.id));
       return { unable: strangers.length > 0 ? strangers : unable };
     }
     this.#shared = false;
     return { shared: false, note: `exchange over gRPC, because memory cannot be shared. ${why}` };
   }
-}
-
-/** None of the workers that share memory could write a checkpoint. */
-export function noFolder(runDir: string): Fault {
-  return {
-    code: 'ERR_RUN_DIR',
-    message: `The workers share memory, and none of them sees the run folder ${runDir}, so none can write checkpoints`,
-    hint: 'Choose exchange: grpc, or a --run-dir on a file system that the machines share, for the same user',
-  };
 }

@@ -14,9 +14,19 @@ export interface Source {
   syncs: Omit<Sync, 'devices' | 'shared'>[];
 }
 
-/** Where rank 0 loads the state from if no member has that which they share. */
-export function loaded({ path }: Beginning): Omit<Sync, 'devices' | 'shared'> {
+function loaded({ path }: Beginning): Omit<Sync, 'devices' | 'shared'> {
   return path === '' ? { initialise: {} } : { checkpoint: path };
+}
+
+/**
+ * Where rank 0 loads the state from if no member has that which they share: from the last checkpoint, which it gets
+ * from the coordinator if it does not see the run folder.
+ *
+ * @param see Whether each member sees the run folder, by rank.
+ */
+export function sharedSource(see: readonly boolean[], beginning: Beginning): Source['syncs'] {
+  const { step, path } = beginning;
+  return see.map((sees) => (sees || path === '' ? loaded(beginning) : { served: { step } }));
 }
 
 /**

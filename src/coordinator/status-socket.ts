@@ -15,8 +15,8 @@ const MAX_CONNECTIONS = 16;
 /** A client that has not read the answer by then is cut off. */
 const CLIENT_MS = 5_000;
 const ANSWER_MS = 2_000;
-/** Characters. */
-const MAX_ANSWER = 1 << 20;
+/** Characters; a worker takes about 150 of them, and a run has up to 4,096. */
+const MAX_ANSWER = 1 << 22;
 
 /**
  * The socket's name by an open folder: the path of a socket may have 107 bytes, that of a run folder any number.
@@ -86,7 +86,13 @@ const answerSchema = z.object({
     .object({ step: z.number(), path: z.string(), age_seconds: number, free_bytes: number })
     .nullable(),
   missed_checkpoints: z.number(),
-  stragglers: z.array(z.object({ rank: z.number(), times: z.number() })),
+  members: z.array(
+    z.object({
+      ...{ rank: number, id: z.string(), host: z.string(), pid: number, device: z.string() },
+      state: z.enum(['training', 'building', 'standby', 'leaving', 'lost', 'ended', 'unknown']),
+    }),
+  ),
+  stragglers: z.array(z.object({ rank: z.number(), host: z.string(), times: z.number() })),
   clipped_share: number,
   remaining_is_rough: z.boolean().nullable(),
 } satisfies Record<keyof RunView, z.ZodType>);

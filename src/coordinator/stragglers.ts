@@ -15,7 +15,7 @@ interface Followed {
 }
 
 export class Stragglers {
-  /** By rank and process: another one begins as new. */
+  /** By rank, host and process: another one begins as new. */
   #followed = new Map<string, Followed>();
 
   /** The stragglers after a step. */
@@ -27,8 +27,8 @@ export class Stragglers {
     const all: Straggler[] = [];
     const now = new Map<string, Followed>();
     const slow = slowness(workers);
-    for (const [i, { rank, pid }] of workers.entries()) {
-      const key = `${rank}/${pid}`;
+    for (const [i, { rank, host, pid }] of workers.entries()) {
+      const key = `${rank}/${host}/${pid}`;
       const { times, isStraggler: was } = this.#followed.get(key) ?? { times: [], isStraggler: false };
       times.push(slow[i]!);
       if (times.length > STRAGGLER_STEPS) times.shift();
@@ -36,8 +36,8 @@ export class Stragglers {
       const is = times.length === STRAGGLER_STEPS && (was ? count > ENDS : count >= BEGINS);
       now.set(key, { times, isStraggler: is });
       const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
-      if (is) all.push({ rank, times: mean });
-      const who = `rank ${rank} (pid ${pid})`;
+      if (is) all.push({ rank, host, times: mean });
+      const who = `rank ${rank} (pid ${pid} on ${host})`;
       if (is && !was) {
         const message = `${who} takes ${mean.toFixed(1)} times as long for a slot as the median worker, in the last ${STRAGGLER_STEPS} steps; all others wait for it: look at its machine`;
         notes.push({ level: 'warn', message });

@@ -1,6 +1,6 @@
 /** SHA-256 of values and of files, in hexadecimal. */
 import { createHash } from 'node:crypto';
-import { openForReading, readFully } from './io.js';
+import { openForReading, type Piece, readEach } from './io.js';
 import { canonicalJson } from './json.js';
 
 /** SHA-256 of the canonical JSON, in hex: equal values give equal hashes in every process. */
@@ -10,6 +10,14 @@ export function canonicalHash(value: unknown): string {
 
 /** Bytes hashed, converted or written at once: about half a millisecond, so the event loop stays free. */
 export const CHUNK_BYTES = 1 << 20;
+
+/** A file in chunks, which take turns in two pieces of memory. */
+function* inChunks(size: number): Generator<Piece> {
+  const turns = [0, 1].map(() => new Uint8Array(Math.min(CHUNK_BYTES, size)));
+  for (let at = 0, turn = 0; at < size; at += CHUNK_BYTES, turn ^= 1) {
+    yield { position: at, into: turns[turn]!.subarray(0, Math.min(CHUNK_BYTES, size - at)) };
+  }
+}
 
 /** What identifies the contents of a file. */
 export interface FileRecord {
@@ -25,13 +33,10 @@ export async function hashFile(
   const { handle, size } = await openForReading(path);
   try {
     const hash = createHash('sha256');
-    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, size));
-    for (let at = 0; at < size; at += CHUNK_BYTES) {
-      const part = chunk.subarray(0, Math.min(CHUNK_BYTES, size - at));
-      await readFully(handle, part, at, path);
-      hash.update(part);
-      progress?.(part.length);
-    }
+    await readEach(handle, inChunks(size), path, (chunk) => {
+      hash.update(chunk);
+      progress?.(chunk.length);
+    });
     return { bytes: size, sha256: hash.digest('hex') };
   } finally {
     await handle.close();

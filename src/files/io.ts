@@ -172,6 +172,37 @@ export async function readFully(
   }
 }
 
+/** A part of a file, and the memory for it. */
+export interface Piece {
+  position: number;
+  into: Uint8Array;
+}
+
+/**
+ * Reads the pieces of a file in their order, and calls `use` with each while the next one is read. So the memory
+ * of a piece must not be that of the next.
+ */
+export async function readEach(
+  handle: FileHandle,
+  pieces: Iterable<Piece>,
+  path: string,
+  use: (piece: Uint8Array) => void,
+): Promise<void> {
+  const rest = pieces[Symbol.iterator]();
+  const begin = () => {
+    const { value, done } = rest.next();
+    if (done) return null;
+    const reading = readFully(handle, value.into, value.position, path).then(() => value.into);
+    reading.catch(() => {}); // it is awaited later, or not at all if `use` throws
+    return reading;
+  };
+  for (let reading = begin(); reading !== null; ) {
+    const piece = await reading;
+    reading = begin();
+    use(piece);
+  }
+}
+
 /** Writes all of `from` at `position`. A failure is thrown as the system's own error. */
 export async function writeFully(handle: FileHandle, from: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < from.length; ) {

@@ -2,13 +2,13 @@
 import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
-import { bestCommonIsa } from '../native/isa.js';
+import { commonIsas } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
-import { version } from '../version.js';
+import { build, version } from '../version.js';
 import { signalGroup, startChild } from './children.js';
 import {
   type HostReport,
@@ -31,6 +31,7 @@ const CERTIFICATE_MS = 86_400_000;
 
 const WHO_COMPUTES = 'Leave out one of the two: the bits would depend on who computes what';
 
+const SAME = 'Check out the same commit on both machines, and run npm run setup on each';
 const NO_SSH = 'Workers of other hosts are started with the command ssh of this machine';
 const FEWER = 'Start fewer workers there: HOST:N in --hosts, slots=N in a hostfile';
 const SMALLER = 'Leave this host out, or use a smaller model or batch.micro';
@@ -90,17 +91,17 @@ async function answerOf(
 
 /** The problem of a host with another version of this program; null: it has this one. */
 function otherVersion({ name }: RunHost, theirs: HostVersion): OrchestratorError | null {
-  const own = { version: version(), protocol: PROTOCOL };
+  const own = { version: version(), protocol: PROTOCOL, build: build() };
   if (isSameVersion(theirs)) return null;
   const [its, ours] = [theirs, own].map(
-    ({ version, protocol }) => `version ${version} (protocol ${protocol})`,
+    ({ version, protocol, build }) => `version ${version} (protocol ${protocol}, build ${build})`,
   );
   const message = `${name}: it has ${its} of this program, and this machine ${ours}`;
-  return new OrchestratorError('ERR_HOST', message, 'Set up the same version');
+  return new OrchestratorError('ERR_HOST', message, SAME);
 }
 
 export function isSameVersion(theirs: HostVersion): boolean {
-  return theirs.version === version() && theirs.protocol === PROTOCOL;
+  return theirs.version === version() && theirs.protocol === PROTOCOL && theirs.build === build();
 }
 
 interface Ran {
@@ -169,21 +170,21 @@ function jsonOf(text: string): unknown {
 export interface Judgement {
   problems: OrchestratorError[];
   warnings: string[];
-  /** The highest instruction set that all have, where some have a higher one; null: all compute alike. */
-  isa: string | null;
+  /** The instruction sets that all have, the best first, where some would compute with others; null: all are alike. */
+  isas: readonly string[] | null;
 }
 
 /** What is wrong with each host, and what they do not have in common. */
 export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement {
   const problems = asked.flatMap((one) => problemsOf(one, needs));
-  const warnings = asked.flatMap(clockOf);
+  const warnings = [...asked.flatMap(clockOf), ...otherAddons(asked)];
   const answers = asked.flatMap(({ host: { name, workers }, answer }) =>
     answer instanceof OrchestratorError || answer.problems.length > 0 || workers === 0
       ? []
       : [{ name, ...answer.arithmetic }],
   );
   const [first, ...others] = answers;
-  if (first === undefined) return { problems, warnings, isa: null };
+  if (first === undefined) return { problems, warnings, isas: null };
   for (const other of others) {
     for (const [key, what] of [
       ['kernels', 'kernels of version'],
@@ -198,13 +199,14 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
     const message = `${other.name} gets another result than ${alike.name} of the same computation with ${other.isa}`;
     problems.push(new OrchestratorError('ERR_HOST', message, WHO_COMPUTES));
   }
-  if (first.gpus !== '') return { problems, warnings, isa: null };
-  const common = bestCommonIsa(answers.map(({ isas }) => isas));
+  if (first.gpus !== '') return { problems, warnings, isas: null };
+  const isas = commonIsas(answers.map(({ isas }) => isas));
+  const [common = null] = isas;
   const isa = needs.isa ?? common;
   for (const { name, isas } of needs.isa === null ? [] : answers) {
     if (!isas.includes(needs.isa!)) problems.push(lacksIsa('ERR_HOST', name, needs.isa!, isas, common));
   }
-  if (answers.every((answer) => answer.isa === isa)) return { problems, warnings, isa: null };
+  if (answers.every((answer) => answer.isa === isa)) return { problems, warnings, isas: null };
   const list = answers.map(({ name, isa }) => `${name} ${isa}`).join(', ');
   if (isa === null) {
     const message = `The hosts have no instruction set in common: ${list}`;
@@ -212,7 +214,7 @@ export function judgeHosts(asked: readonly Asked[], needs: HostNeeds): Judgement
   } else if (needs.isa === null) {
     warnings.push(`all workers compute with ${isa}, which every host has: ${list}`);
   } else warnings.push(slowerIsa(isa, list));
-  return { problems, warnings, isa };
+  return { problems, warnings, isas };
 }
 
 function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds): OrchestratorError[] {
@@ -236,6 +238,21 @@ function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds
     found.push(problem(message, workers === 1 ? SMALLER : FEWER));
   }
   return found;
+}
+
+/** Compilers differ, so another addon is not wrong; but it may be that of other sources. */
+function otherAddons(asked: readonly Asked[]): string[] {
+  const known = asked.flatMap(({ host: { name, workers }, answer }) =>
+    answer instanceof OrchestratorError || answer.addon === '' || workers === 0
+      ? []
+      : [{ name, addon: answer.addon }],
+  );
+  return known
+    .filter(({ addon }) => addon !== known[0]!.addon)
+    .map(
+      ({ name }) =>
+        `${name}: its native addon is another build than that of ${known[0]!.name}; unless their compilers differ, run npm run build:native on both`,
+    );
 }
 
 function clockOf({ host: { name }, answer, receivedMs }: Asked): string[] {

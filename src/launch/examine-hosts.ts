@@ -134,7 +134,13 @@ export function renderHosts({ hosts, links, problems, warnings }: ExaminedHosts)
     if (!one.reached) return [one.host, ...headings.slice(1).map(() => '-')];
     const { arithmetic, memoryBytes, diskFreeBytes, dataset = '' } = one;
     return [
-      ...[one.host, one.version!, one.node!, arithmetic!.isa || '-', arithmetic!.precision || '-'],
+      ...[
+        one.host,
+        `${one.version} (${one.build})`,
+        one.node!,
+        arithmetic!.isa || '-',
+        arithmetic!.precision || '-',
+      ],
       ...[String(one.processors), bytes(memoryBytes!), diskFreeBytes === null ? '-' : bytes(diskFreeBytes!)],
       clock(one.clockOffsetSeconds!),
       ...(withData ? [dataset.slice(0, 12) || '-'] : []),

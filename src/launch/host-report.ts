@@ -10,17 +10,18 @@ import { resolvePrecision } from '../engine/precision.js';
 import { inferenceSpec } from '../engine/spec.js';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
+import { hashFile } from '../files/hash.js';
 import { freeBytes } from '../files/io.js';
 import { machineMemory } from '../memory/machine.js';
 import type { EngineSpec } from '../native/contract.js';
 import { findGpus } from '../native/cuda.js';
 import { hostOf } from '../native/host.js';
 import { possibleIsas } from '../native/isa.js';
-import { native } from '../native/load.js';
+import { addonPath, isNativeLoaded, native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import { bytes } from '../text/quantities.js';
 import { said } from '../text/said.js';
-import { version } from '../version.js';
+import { build, version } from '../version.js';
 import { probeArithmetic } from '../worker/probe.js';
 
 /** Less free space than this is a full disk: a worker without the run folder writes no more than a cache. */
@@ -44,7 +45,11 @@ export const hostRequestSchema = z.object({
 export type HostRequest = z.infer<typeof hostRequestSchema>;
 
 /** What hosts with any version of this program say. */
-export const hostVersionSchema = z.object({ version: said, protocol: z.number() });
+export const hostVersionSchema = z.object({
+  version: said,
+  protocol: z.number(),
+  build: said.default('unknown'),
+});
 export type HostVersion = z.infer<typeof hostVersionSchema>;
 
 export const hostReportSchema = hostVersionSchema.extend({
@@ -62,6 +67,8 @@ export const hostReportSchema = hostVersionSchema.extend({
     /** The same for all processors that compute alike with this instruction set; '': it was not asked for. */
     probe: said,
   }),
+  /** SHA-256 of its native addon, shortened; '': it has none. */
+  addon: said,
   /** Version of Node.js. */
   node: said,
   processors: z.number(),
@@ -104,8 +111,10 @@ export async function hostReport(request: z.input<typeof hostRequestSchema>): Pr
   return {
     version: version(),
     protocol: PROTOCOL,
+    build: build(),
     unixMs: Date.now(),
     arithmetic,
+    addon: await addonHash(),
     node: process.versions.node,
     processors: availableParallelism(),
     diskFreeBytes: await freeBytes(process.cwd()).catch(() => null),
@@ -115,12 +124,17 @@ export async function hostReport(request: z.input<typeof hostRequestSchema>): Pr
   };
 }
 
+async function addonHash(): Promise<string> {
+  const record = await hashFile(addonPath()).catch(() => null);
+  return record?.sha256.slice(0, 12) ?? '';
+}
+
 async function arithmeticOf(
   config: Config | null,
   workers: number,
   probes: boolean,
 ): Promise<HostReport['arithmetic']> {
-  const broken = checkAddon().find(({ status }) => status === 'failed');
+  const broken = isNativeLoaded() ? undefined : checkAddon().find(({ status }) => status === 'failed');
   if (broken !== undefined) {
     const message = `its ${broken.name}: ${broken.detail}`;
     throw new OrchestratorError('ERR_NATIVE_MISSING', message, `Run there: ${broken.fix}`);

@@ -23,8 +23,15 @@ interface KeptCoordinatorOptions {
 
 export class KeptCoordinator {
   readonly members = new Members();
+  /** Resolves when the run has begun to train. */
+  readonly begun: Promise<void>;
+  /** Resolves when no coordinator is left, and none comes. */
+  readonly over: Promise<void>;
+  #begins: () => void = () => {};
+  #ends: () => void = () => {};
   readonly #options: KeptCoordinatorOptions;
   #child!: Child;
+  #instructionSets: readonly string[] | null = null;
   #present: Promise<string | null> = Promise.resolve(null);
   #tell: (line: string) => void = () => {};
   /** The run is over, as the coordinator says. */
@@ -39,6 +46,12 @@ export class KeptCoordinator {
 
   constructor(options: KeptCoordinatorOptions) {
     this.#options = options;
+    this.begun = new Promise((resolve) => {
+      this.#begins = resolve;
+    });
+    this.over = new Promise((resolve) => {
+      this.#ends = resolve;
+    });
   }
 
   /** The process that is the coordinator now, or was the last one. */
@@ -89,9 +102,16 @@ export class KeptCoordinator {
     });
   }
 
+  /** The run may begin: until now the process has waited, and has changed nothing. */
+  begin(instructionSets: readonly string[] | null): void {
+    this.#instructionSets = instructionSets;
+    sendMessage(this.#child, { begin: { instructionSets } } satisfies LauncherNotice);
+  }
+
   /** From now on it is not started again. */
   giveUp(): void {
     this.#hasEnded = true;
+    this.#ends();
   }
 
   /** A worker's process has ended. */
@@ -99,6 +119,12 @@ export class KeptCoordinator {
     if (!exited.again) this.#gone.add(exited.workerId);
     const notice: LauncherNotice = { exited };
     sendMessage(this.#child, notice, () => this.#untold.push(notice));
+  }
+
+  /** A worker's process is about to be started, whatever has become of the one before. */
+  workerStarts(workerId: string): void {
+    this.#gone.delete(workerId);
+    this.members.starts(workerId);
   }
 
   /** A worker of the launch before this one has ended, and no other is started in its place. */
@@ -143,15 +169,23 @@ export class KeptCoordinator {
     }
   }
 
+  #onPhase(phase: string): void {
+    this.#isOver = ENDED.has(phase);
+    if (phase === 'RUNNING') this.#begins();
+  }
+
   async #start(again: boolean): Promise<Child> {
     const { run, screen, onStarted } = this.#options;
-    const { name, command, environment } = coordinatorProcess(run, again);
+    const { name, command, environment } = coordinatorProcess(
+      { ...run, instructionSets: this.#instructionSets },
+      again,
+    );
     const child = await startChild(name, command, environment, ['ignore', 'pipe', 'pipe', 'ipc']);
     this.#child = child;
     onStarted(child);
     const print = (line: string) => screen.print(line);
     child.process.on('message', (notice: CoordinatorNotice) => {
-      if (notice.record?.[0] === 'phase') this.#isOver = ENDED.has(notice.record[1]);
+      if (notice.record?.[0] === 'phase') this.#onPhase(notice.record[1]);
       screen.receive(notice);
     });
     passLines(child, print);

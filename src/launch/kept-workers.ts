@@ -4,12 +4,16 @@ import { EXIT } from '../errors.js';
 import { faultLines, faultOf } from '../fault.js';
 import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
+import { counted, timeSpan } from '../text/quantities.js';
 import { endOf } from './adopted.js';
-import { type Child, passLines } from './children.js';
+import { type Child, passLines, signalGroup } from './children.js';
 import type { Exits } from './exits.js';
+import { HeldLines } from './held-lines.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
 import type { Launcher } from './launcher.js';
-import { ENVIRONMENT, type LaunchOptions, type ProcessSpec, workerProcess } from './processes.js';
+import type { LeftBehind } from './left-behind.js';
+import type { OpenedWorkers } from './opened-workers.js';
+import { ENVIRONMENT, type LaunchOptions, type ProcessSpec, workerProcess, workersOf } from './processes.js';
 import { Restarts } from './restarts.js';
 
 /** Time in which a worker that is started must have joined. */
@@ -25,12 +29,11 @@ interface KeptWorkersOptions {
   launcher: Launcher;
   coordinator: KeptCoordinator;
   exits: Exits;
-  /** A process was started: a worker's, or one that stands for it here. */
-  onStarted: (child: Child, spec: ProcessSpec) => void;
-  /** Resolves when the coordinator has ended for good. */
-  over: Promise<unknown>;
+  opened: OpenedWorkers;
 }
 
+/** A line names so many workers. */
+const NAMED_WORKERS = 16;
 /** Time for what a process has printed at its end to arrive here. */
 const LAST_LINES_MS = 1_000;
 /** Time in which what a worker and the coordinator know of each other is known here. */
@@ -46,40 +49,18 @@ const UNKNOWN: ProcessEnd = { code: null, signal: null };
 interface Kept {
   index: number;
   restarts: Restarts;
+  /** Starts after its host was cut off, which is no fault of the worker: any number is allowed. */
+  returns: Restarts;
   /** Its host cannot be reached: when the next attempts are due; null: it could be the last time. */
   away: Restarts | null;
-}
-
-/** Holds back the first lines of a process, as long as each only says again that its host cannot be reached. */
-export class HeldLines {
-  readonly #tell: (line: string) => void;
-  #held: string[] | null = [];
-
-  constructor(tell: (line: string) => void) {
-    this.#tell = tell;
-  }
-
-  add(line: string, saysUnreachable: boolean): void {
-    if (saysUnreachable && this.#held !== null) {
-      this.#held.push(line);
-      return;
-    }
-    this.release();
-    this.#tell(line);
-  }
-
-  /** What was held is told, and all that comes is told at once. */
-  release(): void {
-    const lines = this.#held ?? [];
-    this.#held = null;
-    for (const line of lines) this.#tell(line);
-  }
 }
 
 export class KeptWorkers {
   readonly #options: KeptWorkersOptions;
   /** The names under which the workers of this launch join. */
   readonly #ids = new Set<string>();
+  /** What stands here for workers of other hosts, by their names. */
+  readonly #elsewhere = new Map<string, Child>();
 
   constructor(options: KeptWorkersOptions) {
     this.#options = options;
@@ -92,14 +73,52 @@ export class KeptWorkers {
    */
   async start(index: number): Promise<void> {
     const { run, coordinator } = this.#options;
-    const kept = { index, restarts: new Restarts(run.maxRestarts), away: null };
+    const [restarts, returns] = [new Restarts(run.maxRestarts), new Restarts(Number.POSITIVE_INFINITY)];
+    const kept = { index, restarts, returns, away: null };
     const { name, environment } = workerProcess(run, index);
     const id = environment[ENVIRONMENT.workerId]!;
     this.#ids.add(id);
     const orphan = coordinator.orphan(id);
+    if (orphan !== null) this.#options.opened.drop(index);
     if (orphan === null) await this.#start(kept);
-    else if (orphan.process === null) this.#startWhen(kept, name, this.#followElsewhere(id, kept, name));
-    else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
+    else if (orphan.process === null) {
+      const called = `${name} of the launch before`;
+      this.#startWhen(kept, name, this.#followElsewhere(id, kept, { name, called }, RETURN_MS.elsewhere));
+    } else this.#startWhen(kept, name, this.#follow(id, orphan.process, kept, name));
+  }
+
+  /** Tells of workers without which the run has begun; null: all are there. */
+  missing(): string | null {
+    const { run, coordinator } = this.#options;
+    const specs = Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index));
+    const missing = specs.filter(
+      ({ environment }) => !coordinator.members.has(environment[ENVIRONMENT.workerId]!),
+    );
+    if (missing.length === 0) return null;
+    const named = missing
+      .slice(0, NAMED_WORKERS)
+      .map(({ name, host }) => (host.ssh === null ? name : `${name} on ${host.name}`));
+    const others = missing.length - named.length;
+    const all = [...named, ...(others > 0 ? [counted(others, 'other')] : [])].join(', ');
+    return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; what they have printed is above, and they take part when they come`;
+  }
+
+  /** Ends what waits for a credential, and what stands here for workers of other hosts that were not told to end. */
+  endUntold(): void {
+    const { members } = this.#options.coordinator;
+    this.#options.opened.dropAll();
+    for (const [id, child] of this.#elsewhere) if (!members.isReleased(id)) signalGroup(child, 'SIGKILL');
+  }
+
+  /** Workers of other hosts that may outlive the run, because nobody could tell them that it has ended. */
+  leftBehind(): LeftBehind[] {
+    const { run, coordinator } = this.#options;
+    return Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index)).flatMap(
+      ({ host, environment }) => {
+        const pid = coordinator.members.mayLive(environment[ENVIRONMENT.workerId]!);
+        return host.ssh === null || pid === null ? [] : [{ host, pid }];
+      },
+    );
   }
 
   /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */
@@ -139,39 +158,53 @@ export class KeptWorkers {
     return false;
   }
 
-  /** A worker of the launch before, on another host: the same. Only the coordinator hears of it. */
-  async #followElsewhere(id: string, kept: Kept, name: string): Promise<boolean> {
+  /** A worker on another host that may come by itself: the same. Only the coordinator hears of it. */
+  async #followElsewhere(
+    id: string,
+    kept: Kept,
+    { name, called }: { name: string; called: string },
+    ms: number,
+  ): Promise<boolean> {
     const { coordinator } = this.#options;
-    const { members } = coordinator;
-    if (!(await members.comes(id, RETURN_MS.elsewhere))) return true;
-    coordinator.tell(`${name} of the launch before lives, and goes on`);
-    let isReleased: boolean;
-    do ({ isReleased } = await members.gone(id));
-    while (!isReleased && (await members.comes(id, RETURN_MS.elsewhere)));
-    this.#onEnd(kept, name, isReleased ? RELEASED : UNKNOWN, null);
+    if (!(await coordinator.members.comes(id, ms))) return true;
+    coordinator.tell(`${called} lives, and goes on`);
+    this.#onEnd(kept, name, (await this.#leaves(id)) ? RELEASED : UNKNOWN, null);
     return false;
   }
 
+  /** Resolves when a worker of another host takes no part, and does not come back: whether it was told to end. */
+  async #leaves(id: string): Promise<boolean> {
+    const { members } = this.#options.coordinator;
+    let isReleased: boolean;
+    do ({ isReleased } = await members.gone(id));
+    while (!isReleased && (await members.comes(id, RETURN_MS.elsewhere)));
+    return isReleased;
+  }
+
   async #start(kept: Kept): Promise<void> {
-    const { run, launcher, coordinator, onStarted } = this.#options;
+    const { run, launcher, coordinator, opened } = this.#options;
     const address = await coordinator.present;
     if (address === null) return;
     const spec = workerProcess(run, kept.index);
     const workerId = spec.environment[ENVIRONMENT.workerId]!;
-    const worker = await launcher.start(spec, await credentialOf(run, workerId, address));
-    onStarted(worker, spec);
+    coordinator.workerStarts(workerId);
+    const worker = await opened.start(kept.index, spec, () => credentialOf(run, workerId, address));
+    if (spec.host.ssh !== null) this.#elsewhere.set(workerId, worker);
     const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
     /** Why its host cannot be reached, if it cannot. */
     let unreachable: string | null = null;
+    let isLost = false;
     const held = new HeldLines(tell);
     passLines(worker, (line) => {
       const says = launcher.saysUnreachable(spec, line, unreachable);
       if (says) unreachable ??= line;
+      isLost ||= launcher.saysLost(spec, line);
       held.add(line, says);
     });
-    worker.process.once('exit', async (code, signal) => {
-      const end = { code, signal };
-      if (!launcher.hasEnded(spec, end)) {
+    onceEnded(worker, async (end) => {
+      const isKnown = launcher.hasEnded(spec, end);
+      if (this.#elsewhere.get(workerId) === worker) this.#elsewhere.delete(workerId);
+      if (!isKnown) {
         await Promise.race([worker.exited, sleep(LAST_LINES_MS, null, { ref: false })]);
         const isTried = unreachable !== null && run.maxRestarts > 0 && coordinator.goesOn;
         if (isTried && !coordinator.members.has(workerId)) {
@@ -181,7 +214,11 @@ export class KeptWorkers {
       }
       held.release();
       const pid = spec.host.ssh === null ? worker.pid : null;
-      this.#onEnd({ ...kept, away: null }, worker.name, await this.#endOf(spec, worker, end), pid);
+      // A signal has ended what stands here for the worker.
+      isLost = !isKnown && coordinator.members.hasJoined(workerId) && (isLost || end.signal !== null);
+      if (isKnown || !(isLost || coordinator.members.isCutOff(workerId))) coordinator.members.ended(workerId);
+      const ended = isKnown ? end : await this.#endElsewhere(workerId, worker.name, isLost);
+      this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, isLost);
     });
   }
 
@@ -195,46 +232,79 @@ export class KeptWorkers {
     this.#startLater({ ...kept, away }, worker.name, away.next(performance.now())!.delayMs);
   }
 
-  /** How a worker has ended, when it has: it may outlive what stands for it here. */
-  async #endOf(spec: ProcessSpec, { name }: Child, ended: ProcessEnd): Promise<ProcessEnd> {
-    const { launcher, coordinator, over } = this.#options;
-    if (launcher.hasEnded(spec, ended)) return ended;
-    const workerId = spec.environment[ENVIRONMENT.workerId]!;
-    if (coordinator.members.has(workerId) && coordinator.goesOn) {
-      coordinator.tell(`the connection to ${name} is lost; the worker goes on without it`);
-      const gone = await Promise.race([coordinator.members.gone(workerId), over.then(() => null)]);
-      if (gone?.isReleased) return RELEASED;
-    }
-    return UNKNOWN;
+  /**
+   * How a worker of another host has ended, when it has: it may outlive what stands for it here.
+   *
+   * @param mayReturn Whether it may be about to join again.
+   */
+  async #endElsewhere(id: string, name: string, mayReturn: boolean): Promise<ProcessEnd> {
+    const { coordinator } = this.#options;
+    const { members } = coordinator;
+    const ends = coordinator.over.then(() => false);
+    const comes = () => Promise.race([members.comes(id, RETURN_MS.elsewhere), ends]);
+    const isAway = !members.has(id) && (!mayReturn || members.isCutOff(id) || !(await comes()));
+    if (isAway || !coordinator.goesOn) return UNKNOWN;
+    coordinator.tell(`the connection to ${name} is lost; the worker goes on without it`);
+    return (await Promise.race([this.#leaves(id), ends])) ? RELEASED : UNKNOWN;
   }
 
-  /** @param pid The worker's process; null: it is of another host, or there is none. */
-  #onEnd(kept: Kept, name: string, ended: ProcessEnd, pid: number | null): void {
+  /**
+   * @param pid The worker's process; null: it is of another host, or there is none.
+   * @param isLost Whether only the connection to its host is known to have ended.
+   */
+  #onEnd(kept: Kept, name: string, ended: ProcessEnd, pid: number | null, isLost = false): void {
     const { run, coordinator, exits } = this.#options;
-    const workerId = workerProcess(run, kept.index).environment[ENVIRONMENT.workerId]!;
+    const { host, environment } = workerProcess(run, kept.index);
+    const workerId = environment[ENVIRONMENT.workerId]!;
     const isMissed = coordinator.goesOn && hasDied(ended);
-    const restart = isMissed ? kept.restarts.next(performance.now()) : null;
+    // Of a worker elsewhere that is not heard nobody knows whether it or the network stands still.
+    const isUnheard = host.ssh !== null && ended.code !== EXIT.hung && coordinator.members.isCutOff(workerId);
+    const isCutOff = run.maxRestarts > 0 && (isLost || isUnheard);
+    const starts = isCutOff ? kept.returns : kept.restarts;
+    const restart = isMissed ? starts.next(performance.now()) : null;
     // The coordinator knows the rank, and whether the run was over.
     coordinator.workerEnded({ workerId, pid, exit: exits.of(ended), again: restart !== null });
     if (restart === null) {
-      const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
-      if (isMissed) coordinator.tell(`${name} is not started again: ${why}`);
+      if (isMissed) this.#rest(kept, name);
       return;
     }
     const { delayMs, count } = restart;
-    const of = `start ${count} of ${run.maxRestarts} in 10 minutes`;
+    const of = isCutOff
+      ? `${host.name} was cut off, which does not count for --max-restarts`
+      : `start ${count} of ${run.maxRestarts} in 10 minutes`;
     coordinator.tell(`${name} is started again in ${delayMs / 1000} s (${of})`);
     this.#startLater(kept, name, delayMs);
   }
 
+  /** It was started too often. The run does not wait for it, but when the time is over it is tried again. */
+  #rest(kept: Kept, name: string): void {
+    const { run, coordinator } = this.#options;
+    const why = `--max-restarts allows ${run.maxRestarts} in 10 minutes`;
+    const waitMs = kept.restarts.waitMs(performance.now());
+    if (waitMs === null) {
+      coordinator.tell(`${name} is not started again: ${why}`);
+      return;
+    }
+    coordinator.tell(`${name} is not started again for ${timeSpan(waitMs / 1000)}: ${why}`);
+    const due = sleep(waitMs, true, { ref: false }).then(
+      () => kept.restarts.next(performance.now()) !== null,
+    );
+    this.#startWhen(kept, name, due);
+  }
+
+  /** Starts another in the place of one that has ended, unless that one is of another host, and has come back meanwhile. */
   #startLater(kept: Kept, name: string, delayMs: number): void {
-    this.#startWhen(kept, name, sleep(delayMs, true, { ref: false }));
+    const { host, environment } = workerProcess(this.#options.run, kept.index);
+    const id = environment[ENVIRONMENT.workerId]!;
+    const isLate = async () =>
+      host.ssh === null || (await this.#followElsewhere(id, kept, { name, called: name }, 0));
+    this.#startWhen(kept, name, sleep(delayMs, null, { ref: false }).then(isLate));
   }
 
   #startWhen(kept: Kept, name: string, due: Promise<boolean>): void {
-    const { coordinator, over } = this.#options;
+    const { coordinator } = this.#options;
     const start = async () => {
-      const isDue = await Promise.race([due, over.then(() => false)]);
+      const isDue = await Promise.race([due, coordinator.over.then(() => false)]);
       if (isDue && coordinator.goesOn) await this.#start(kept);
     };
     start().catch((error) => {
@@ -243,6 +313,13 @@ export class KeptWorkers {
       this.#onEnd(kept, name, { code: EXIT.failed, signal: null }, null);
     });
   }
+}
+
+/** Calls it when the process has ended, also if that was before. */
+function onceEnded({ process }: Child, then: (end: ProcessEnd) => Promise<void>): void {
+  const { exitCode: code, signalCode: signal } = process;
+  if (code !== null || signal !== null) void then({ code, signal });
+  else process.once('exit', (code, signal) => void then({ code, signal }));
 }
 
 /**

@@ -7,8 +7,8 @@ import { ssh } from './ssh.js';
 
 /** Starts processes; when, and what follows from their end, is decided in `kept-workers.ts`. */
 export interface Launcher {
-  /** Starts a process, or a local one that stands for it, with this as its input, and its output piped. */
-  start(spec: ProcessSpec, input: string): Promise<Child>;
+  /** Starts a process, or a local one that stands for it. Its input is written by the caller; its output is piped. */
+  start(spec: ProcessSpec): Promise<Child>;
   /** The same as a person would type it, who then types the input. */
   shellLine(spec: ProcessSpec): string;
   /**
@@ -22,6 +22,8 @@ export interface Launcher {
    * @param before An earlier line that has told so; null: none has.
    */
   saysUnreachable(spec: ProcessSpec, line: string, before: string | null): boolean;
+  /** Whether a line tells that the connection to its host is lost, so that it may live. */
+  saysLost(spec: ProcessSpec, line: string): boolean;
 }
 
 export const LAUNCHERS = { local, ssh } satisfies Record<string, Launcher>;

@@ -4,8 +4,8 @@ import { type Child, startChild } from './children.js';
 import type { Launcher } from './launcher.js';
 import type { ProcessSpec } from './processes.js';
 
-function start({ name, command, environment }: ProcessSpec, input: string): Promise<Child> {
-  return startChild(name, command, environment, ['pipe', 'pipe', 'pipe'], input);
+function start({ name, command, environment }: ProcessSpec): Promise<Child> {
+  return startChild(name, command, environment, ['pipe', 'pipe', 'pipe'], null);
 }
 
 function shellLine({ command, environment }: ProcessSpec): string {
@@ -20,4 +20,10 @@ function saysUnreachable(): boolean {
   return false;
 }
 
-export const local = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;
+export const local = {
+  start,
+  shellLine,
+  hasEnded,
+  saysUnreachable,
+  saysLost: saysUnreachable,
+} satisfies Launcher;

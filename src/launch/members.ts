@@ -1,6 +1,7 @@
 /** Which workers take part in a run, as its coordinator says. */
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Presence } from '../coordinator/sessions.js';
 import type { Child } from './children.js';
 import type { CoordinatorNotice } from './notices.js';
 
@@ -9,8 +10,10 @@ const RETURN_MS = 30_000;
 
 export class Members {
   readonly #ids = new Set<string>();
-  /** Those that have left because the coordinator told them to. */
-  readonly #released = new Set<string>();
+  /** What was last heard of those that have joined, whichever process of theirs was started last. */
+  readonly #last = new Map<string, Presence>();
+  /** The processes that have joined, and of which nobody knows whether they have ended. */
+  readonly #alive = new Map<string, number>();
   /** Every worker of the run may be waited for. */
   readonly #changes = new EventEmitter().setMaxListeners(0);
 
@@ -20,11 +23,12 @@ export class Members {
     coordinator.process.on('message', ({ member }: CoordinatorNotice) => {
       if (member === undefined) return;
       former.delete(member.workerId);
-      const { workerId, presence } = member;
+      const { workerId, presence, pid } = member;
+      if (presence === 'released') this.#alive.delete(workerId);
+      else this.#alive.set(workerId, pid);
       if (presence === 'here') this.#ids.add(workerId);
       else this.#ids.delete(workerId);
-      if (presence === 'released') this.#released.add(workerId);
-      else this.#released.delete(workerId);
+      this.#last.set(workerId, presence);
       this.#changes.emit('change');
     });
     setTimeout(() => {
@@ -39,7 +43,32 @@ export class Members {
 
   /** Whether it does not take part because the coordinator told it to leave. */
   isReleased(id: string): boolean {
-    return this.#released.has(id);
+    return this.#last.get(id) === 'released';
+  }
+
+  /** Whether it was left out because nothing was heard of it. */
+  isCutOff(id: string): boolean {
+    return this.#last.get(id) === 'cutOff';
+  }
+
+  /** Whether the process that was started last under this name has joined. */
+  hasJoined(id: string): boolean {
+    return this.#last.has(id);
+  }
+
+  /** The process of the worker that may still run; null: it has ended, was told to end, or has never joined. */
+  mayLive(id: string): number | null {
+    return this.#alive.get(id) ?? null;
+  }
+
+  /** Its process has ended. */
+  ended(id: string): void {
+    this.#alive.delete(id);
+  }
+
+  /** Another process is started under this name. */
+  starts(id: string): void {
+    this.#last.delete(id);
   }
 
   /** Whether the worker takes part within this time. */

@@ -11,11 +11,13 @@ export interface CoordinatorNotice extends RelayMessage {
   /** It has taken a signal to stop, and tells the user what follows. */
   stopping?: true;
   /** A worker has joined, was told to end and has left, or was lost. */
-  member?: { workerId: string; presence: Presence };
+  member?: { workerId: string; presence: Presence; pid: number };
 }
 
 /** A message from the launcher to the coordinator. */
 export interface LauncherNotice {
+  /** To a coordinator that waits: the run may begin, with these instruction sets, which all workers have. */
+  begin?: { instructionSets: readonly string[] | null };
   /** A worker's process has ended, and is started again or not; `pid` is null for one of another host. */
   exited?: { workerId: string; pid: number | null; exit: Exit; again: boolean };
   /** This worker of the launch before has ended, and no other is started in its place. */

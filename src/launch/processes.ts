@@ -26,6 +26,8 @@ export interface LaunchOptions {
   workerPort: number;
   /** Variables of the environment of all workers, beside those that say which worker it is. */
   environment: Readonly<Record<string, string>>;
+  /** The instruction sets that all workers have, the best first, where some have others; null: all are alike. */
+  instructionSets: readonly string[] | null;
   /** The run goes on with so many workers. */
   minWorkers: number;
   /** How often each process that has died is started again within ten minutes. */
@@ -112,6 +114,7 @@ export function workersHere({ hosts }: Pick<LaunchOptions, 'hosts'>): number {
 /** @param again Whether it takes the place of one that has died. */
 export function coordinatorProcess(run: LaunchOptions, again = false): ProcessSpec {
   const { configPath, runDir, resume, allowDataChange = false, overrides, network, prometheusTargets } = run;
+  const { instructionSets } = run;
   const options = {
     '--workers': String(workersOf(run)),
     '--run-dir': runDir,
@@ -119,6 +122,7 @@ export function coordinatorProcess(run: LaunchOptions, again = false): ProcessSp
     ...(network === null ? {} : { '--listen': network.listen, '--advertise': network.advertise }),
     ...(run.minWorkers === 1 ? {} : { '--min-workers': String(run.minWorkers) }),
     ...(run.patienceSeconds === PATIENCE_SECONDS ? {} : { '--patience': String(run.patienceSeconds) }),
+    ...(instructionSets === null ? {} : { '--instruction-sets': instructionSets.join(',') }),
     ...(prometheusTargets === null ? {} : { '--prometheus-targets': prometheusTargets }),
   };
   const flags = [...(allowDataChange ? ['--allow-data-change'] : []), ...(again ? ['--again'] : [])];

@@ -29,4 +29,11 @@ export class Restarts {
     const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS << Math.min(before, 5));
     return { delayMs, count: before + 1 };
   }
+
+  /** How long until another start is allowed; null: never, because none is. */
+  waitMs(now: number): number | null {
+    if (this.#most === 0) return null;
+    const oldest = this.#recent.at(-this.#most) ?? Number.NEGATIVE_INFINITY;
+    return Math.max(0, oldest + WINDOW_MS - now);
+  }
 }

@@ -42,10 +42,10 @@ export function commandFor({ host, command, environment }: Omit<ProcessSpec, 'na
   return ['ssh', ...OPTIONS, ...(port === null ? [] : ['-p', String(port)]), '--', destination, line];
 }
 
-function start(spec: ProcessSpec, input: string): Promise<Child> {
-  if (spec.host.ssh === null) return local.start(spec, input);
+function start(spec: ProcessSpec): Promise<Child> {
+  if (spec.host.ssh === null) return local.start(spec);
   const name = `${spec.name} on ${spec.host.name}`;
-  return startChild(name, commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], input);
+  return startChild(name, commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], null);
 }
 
 function shellLine(spec: ProcessSpec): string {
@@ -71,4 +71,12 @@ function saysUnreachable({ host }: ProcessSpec, line: string, before: string | n
   return host.ssh !== null && (UNREACHABLE.test(line) || (before !== null && FOLLOWS.test(line)));
 }
 
-export const ssh = { start, shellLine, hasEnded, saysUnreachable } satisfies Launcher;
+/** What OpenSSH prints where it loses a connection that it had. Of a process that a signal has ended it prints nothing. */
+const LOST =
+  /^(client_loop: |packet_write_\w+: |ssh_dispatch_run_fatal: |Timeout, server |Read from remote host |Received disconnect from |Connection to \S+ closed by remote host|Connection (closed|reset) by )/;
+
+function saysLost({ host }: ProcessSpec, line: string): boolean {
+  return host.ssh !== null && LOST.test(line);
+}
+
+export const ssh = { start, shellLine, hasEnded, saysUnreachable, saysLost } satisfies Launcher;

@@ -1,6 +1,7 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lossOf, progressOf } from '../coordinator/progress.js';
+import { localCredential } from '../coordinator/secrets.js';
 import { EXIT, OrchestratorError } from '../errors.js';
 import {
   describeExit,
@@ -18,7 +19,9 @@ import { Exits } from './exits.js';
 import { KeptCoordinator } from './kept-coordinator.js';
 import { KeptWorkers } from './kept-workers.js';
 import type { Launcher } from './launcher.js';
+import { describeLeftBehind } from './left-behind.js';
 import type { CoordinatorNotice, LauncherNotice } from './notices.js';
+import { OpenedWorkers } from './opened-workers.js';
 import { type LaunchOptions, workersOf } from './processes.js';
 
 /** Time limit for the workers to exit after the coordinator has exited. */
@@ -31,15 +34,22 @@ const AGAIN_MS = 1_000;
 const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
+export interface Permission {
+  /** What was found before the run began. */
+  warnings: readonly string[];
+  /** The instruction sets that all workers have, the best first, where some have others; null: all are alike. */
+  instructionSets: readonly string[] | null;
+}
+
 /**
  * Runs to the end, and returns the exit code.
  *
- * @param warnings What was found before the run began.
+ * @param permission Resolves when the run may begin. Until then its processes are started, and wait.
  */
 export async function superviseRun(
   run: LaunchOptions,
   launcher: Launcher,
-  warnings: readonly string[],
+  permission: Promise<Permission>,
 ): Promise<number> {
   /** All processes; the coordinator is the first. */
   const children: Child[] = [];
@@ -56,6 +66,8 @@ export async function superviseRun(
     over.abort();
   };
   process.on('exit', killAll);
+  // It may fail when nobody waits for it any more.
+  permission.catch(() => {});
   const exits = new Exits();
   // The terminal is the launcher's alone: no other process waits where it stands still.
   const screen = new Screen(process.stdout, process.stderr, process.env, run.form);
@@ -71,6 +83,18 @@ export async function superviseRun(
   suspendTogether(children, adopted, screen);
   try {
     await coordinator.start();
+    /** Those of this machine. */
+    const local: Child[] = [];
+    const opened = new OpenedWorkers(launcher, (child, { host }) => {
+      keepWhileRunning(children, child);
+      if (host.ssh === null) keepWhileRunning(local, child);
+    });
+    // Of a run that was not ended, workers may live.
+    if (localCredential(run.runDir) === null) await opened.openAll(run);
+    const workers = new KeptWorkers({ run, launcher, coordinator, exits, opened });
+    const { warnings = [], instructionSets = null } =
+      (await Promise.race([permission, coordinator.child.exited.then(() => null)])) ?? {};
+    coordinator.begin(instructionSets);
     isListening = (await Promise.race([coordinator.present, unsaved])) !== null;
     for (const warning of warnings) {
       if (isListening) coordinator.warn(warning);
@@ -80,31 +104,33 @@ export async function superviseRun(
     coordinator.passSignal();
     for (const { process } of coordinator.orphans) if (process !== null) adopted.add(process);
     const ended = isListening ? coordinator.keep() : coordinator.child.exited;
-    /** Those of this machine. */
-    const local: Child[] = [];
-    const workers = new KeptWorkers({
-      ...{ run, launcher, coordinator, exits, over: ended },
-      onStarted: (child, { host }) => {
-        keepWhileRunning(children, child);
-        if (host.ssh === null) keepWhileRunning(local, child);
-      },
-    });
     for (let index = 0; isListening && index < workersOf(run) && coordinator.mayReturn; index++) {
       await workers.start(index);
     }
     workers.forgetOthers();
+    void coordinator.begun.then(() => {
+      const missing = workers.missing();
+      if (missing !== null) coordinator.warn(missing);
+    });
     const outcome = await Promise.race([ended, unsaved]);
+    const tellOfLeftBehind = (mayResume: boolean) => {
+      const lines = describeLeftBehind(workers.leftBehind(), run.patienceSeconds, mayResume);
+      for (const line of lines) print(`warn ${line}`);
+    };
     if (outcome === null) {
       coordinator.giveUp();
       killAll();
       const loss = lossOf(await progressOf(run.runDir)) ?? 'nothing is lost';
       print(`stopped without saving: ${loss}`);
+      tellOfLeftBehind(true);
       return EXIT.unsaved;
     }
     // Those that have not joined yet would wait for a coordinator. What stands for a worker elsewhere ends with it.
     for (const worker of local) worker.process.kill('SIGTERM');
+    workers.endUntold();
     adopted.stop();
     await allExited();
+    tellOfLeftBehind(outcome.code !== EXIT.done);
     if (outcome.code !== null) return outcome.code;
     // A signal ends a coordinator that does not handle it yet; no training had begun.
     const stopCode = stopCodeOf(outcome);

@@ -23,10 +23,10 @@ export function offeredIsas(addon: Pick<NativeAddon, 'instructionSets'>) {
   return { instructionSets: addon.instructionSets(), onlyIsa: isAdopted ? '' : (askedIsa() ?? '') };
 }
 
-/** The best instruction set that all of these processors have; null: there is none. */
-export function bestCommonIsa(all: readonly (readonly string[])[]): string | null {
+/** The instruction sets that all of these processors have, the best first. */
+export function commonIsas(all: readonly (readonly string[])[]): string[] {
   const [first = [], ...others] = all;
-  return first.find((isa) => others.every((isas) => isas.includes(isa))) ?? null;
+  return first.filter((isa) => others.every((isas) => isas.includes(isa)));
 }
 
 /**

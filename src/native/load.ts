@@ -12,6 +12,12 @@ export function addonPath(): string {
 }
 
 let loaded: NativeAddon | null = null;
+let loadedFrom = '';
+
+/** Whether this process has loaded it: it need not be tried in another one. */
+export function isNativeLoaded(): boolean {
+  return loaded !== null && loadedFrom === addonPath();
+}
 
 /** The addon, loaded at the first call. */
 export function native(): NativeAddon {
@@ -19,6 +25,7 @@ export function native(): NativeAddon {
   const file = addonPath();
   try {
     loaded = createRequire(import.meta.url)(file) as NativeAddon;
+    loadedFrom = file;
   } catch (cause) {
     throw new OrchestratorError(
       'ERR_NATIVE_MISSING',

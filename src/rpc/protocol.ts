@@ -1,2 +1,5 @@
-/** Version of the messages in cluster.proto. The coordinator refuses workers with another version. */
-export const PROTOCOL = 12;
+/**
+ * Version of what processes of different machines say to each other: the messages of cluster.proto, and the reports of
+ * hosts (host-report.ts). The coordinator refuses workers with another version, and with another build of this program.
+ */
+export const PROTOCOL = 13;

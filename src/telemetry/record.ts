@@ -6,6 +6,8 @@ import type { CountName, WorkerNumbers } from './metrics.js';
 /** One worker's part of a step. */
 export interface WorkerReport {
   rank: number;
+  /** The name of its machine. */
+  host: string;
   pid: number;
   /** Slots [firstSlot, endSlot). */
   firstSlot: number;
@@ -18,6 +20,7 @@ export interface WorkerReport {
 /** A worker that was slow in most of the last steps. */
 export interface Straggler {
   rank: number;
+  host: string;
   /** How many times as long as the median it takes for a slot, as a mean over the last steps. */
   times: number;
 }
@@ -164,6 +167,8 @@ export interface Sink {
   generation?(generation: number): void;
   /** Something happened that is counted. */
   count?(what: CountName, by: number): void;
+  /** The run was suspended for so many seconds, which are none of its time. */
+  suspended?(seconds: number): void;
   /** The run entered this phase: "FORMING", "RUNNING". */
   phase?(phase: string): void;
   /** A message for the user. */
@@ -198,6 +203,7 @@ export function recorderOf(sinks: readonly Sink[], onRecord = () => {}): Recorde
     missedCheckpoint: (record) => each((sink) => sink.missedCheckpoint?.(record)),
     generation: (generation) => each((sink) => sink.generation?.(generation)),
     count: (what, by) => each((sink) => sink.count?.(what, by)),
+    suspended: (seconds) => each((sink) => sink.suspended?.(seconds)),
     phase: (phase) => each((sink) => sink.phase?.(phase)),
     note: (level, message) => each((sink) => sink.note?.(level, message)),
     close: async () => {

@@ -63,6 +63,7 @@ export function relay(header: RunHeader, send: Send, time: TimeOf = now): Sink {
     missedCheckpoint: (record) => pass('missedCheckpoint', record),
     generation: (generation) => pass('generation', generation),
     count: (what, by) => pass('count', what, by),
+    suspended: (seconds) => pass('suspended', seconds),
     phase: (phase) => pass('phase', phase),
     note: (level, message) => pass('note', level, message),
     close: async () => {

@@ -21,6 +21,19 @@ export interface ValidationLoss {
   loss: number;
 }
 
+/** A worker, as far as the run knows it. */
+export interface WorkerView {
+  /** null: it has no place in the generation. */
+  rank: number | null;
+  id: string;
+  host: string;
+  pid: number | null;
+  /** lost: it may come again; ended: it is not started again; unknown: no coordinator says it. */
+  state: 'training' | 'building' | 'standby' | 'leaving' | 'lost' | 'ended' | 'unknown';
+  /** Name and number of its GPU; empty on the CPU. */
+  device: string;
+}
+
 /** As `status --json` prints it; numbers that are not known yet are null. */
 export interface RunView {
   name: string;
@@ -30,7 +43,7 @@ export interface RunView {
   step: number;
   steps: number;
   epoch: number | null;
-  /** Since the first step of this process; before it, since its start. */
+  /** Since the first step of this process; before it, since its start. Without the time for which it was suspended. */
   elapsed_seconds: number;
   remaining_seconds: number | null;
   /** Whether it may be wrong by more than a tenth; null where it is not known. */
@@ -64,6 +77,8 @@ export interface RunView {
   missed_checkpoints: number;
   restarts: number;
   workers: number;
+  /** Each of them; of a run that has ended, none. */
+  members: readonly WorkerView[];
   /** Workers that were slow in most of the last steps; of a run whose coordinator answers. */
   stragglers: readonly Straggler[];
   unix_seconds: number;
@@ -91,6 +106,8 @@ interface Mean {
 /** @param now Milliseconds since 1970. */
 export class RunProgress implements Sink {
   readonly header: RunHeader;
+  /** The workers now. */
+  listWorkers: () => readonly WorkerView[] = () => [];
   readonly #now: () => number;
   #phase = 'INIT';
   #since: number;
@@ -172,6 +189,10 @@ export class RunProgress implements Sink {
     if (what === 'restarts') this.#restarts += by;
   }
 
+  suspended(seconds: number): void {
+    this.#since += 1000 * seconds;
+  }
+
   phase(phase: string): void {
     this.#phase = phase;
     if (phase !== 'RUNNING') this.#validating = false;
@@ -223,6 +244,7 @@ export class RunProgress implements Sink {
       missed_checkpoints: this.#missed,
       restarts: header.restarts + this.#restarts,
       workers: header.workers,
+      members: over ? [] : this.listWorkers(),
       stragglers: record?.stragglers ?? [],
       unix_seconds: now / 1000,
     };

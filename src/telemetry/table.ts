@@ -104,6 +104,7 @@ export function liveTable({ header, colour, size, foreground, ready, time, write
     },
     missedCheckpoint: () => progress.missedCheckpoint(),
     count: (what, by) => progress.count(what, by),
+    suspended: (seconds) => progress.suspended(seconds),
     phase: (phase) => {
       progress.phase(phase);
       drawSoon();

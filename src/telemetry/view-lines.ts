@@ -7,7 +7,7 @@ import { bytes, counted, duration, eta, flopRate, quantity, rough } from '../tex
 import type { painter } from './console.js';
 import { etaText, imageRate, memoryOf } from './lines.js';
 import type { WorkerReport } from './record.js';
-import type { RunView } from './run-progress.js';
+import type { RunView, WorkerView } from './run-progress.js';
 
 const BAR = { least: 10, most: 40 };
 /** A name is shortened to this many characters before it is left out. */
@@ -101,7 +101,10 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
     known(checkpoint?.free_bytes ?? null, (free) => `${bytes(free)} free`),
   ];
   const stragglers = view.stragglers.map(
-    ({ rank, times }): Item => [`rank ${rank} is slow: ${times.toFixed(1)} times the median`, 'yellow'],
+    ({ rank, host, times }): Item => [
+      `rank ${rank} on ${host} is slow: ${times.toFixed(1)} times the median`,
+      'yellow',
+    ],
   );
   return [
     titleLine(view, width, paint),
@@ -109,6 +112,24 @@ export function viewLines(view: RunView, width: number, paint: Paint): string[] 
       fitted(items, width, paint),
     ),
   ];
+}
+
+/** A page names so many workers; the JSON has all. */
+const LISTED = 32;
+
+/** The workers as a table. Where there are more than a page has room for, those that do not train come first. */
+export function memberLines(members: readonly WorkerView[], width: number): string[] {
+  const isLong = members.length > LISTED;
+  const rank = ({ state }: WorkerView) => Number(state === 'training');
+  const shown = isLong ? members.toSorted((a, b) => rank(a) - rank(b)).slice(0, LISTED) : members;
+  if (shown.length === 0) return [];
+  const rows = shown.map(({ rank, id, host, pid, state, device }) => [
+    ...[rank === null ? '-' : String(rank), state, host || '-', pid === null ? '-' : String(pid), id],
+    ...(members.some(({ device }) => device !== '') ? [device || '-'] : []),
+  ]);
+  const headings = ['rank', 'state', 'host', 'pid', 'worker', ...(rows[0]!.length > 5 ? ['device'] : [])];
+  const more = isLong ? [`and ${counted(members.length - LISTED, 'other')} (--json lists all)`] : [];
+  return [...fittedRows([headings, ...rows], width), ...more];
 }
 
 interface Column {

@@ -74,8 +74,9 @@ export async function takePart(
       held.isShared = true;
       const { step } = await engine.join(group!);
       collective = engineCollective(engine, true);
-      if (step === null) await load(worker, sync, isFirst, log);
-      else Object.assign(held, { step, isRun: true });
+      if (step !== null) Object.assign(held, { step, isRun: true });
+      else if (isFirst) await takeState(worker, connections, collective, sync, log);
+      else await load(worker, sync, false, log);
     } else {
       // A coordinator that has died may have begun to share memory, and the next one decided otherwise.
       if (held.isShared) {
@@ -182,12 +183,13 @@ async function takeState(
 /** @param writes Whether this worker writes the state; where it is shared, rank 0 does. */
 async function load(
   worker: WorkerRun,
-  { checkpoint = '' }: Sync,
+  { checkpoint = '', served }: Sync,
   writes: boolean,
   log: (note: string) => void,
 ): Promise<void> {
   const { held } = worker;
   const { isUsed } = held;
   Object.assign(held, { step: null, isUsed: true, isRun: false });
-  held.step = await loadState(worker, checkpoint, writes, isUsed, log);
+  // Rank 0 gets it, and checks it.
+  held.step = served ? served.step : await loadState(worker, checkpoint, writes, isUsed, log);
 }

@@ -9,6 +9,7 @@ import { adoptIsa, offeredIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
+import { build } from '../version.js';
 import { offerSharedMemory } from './collective/shared.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
@@ -50,6 +51,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
   try {
     const welcome = await session.join({
       protocol: PROTOCOL,
+      build: build(),
       workerId: id,
       host: hostname(),
       pid: process.pid,
@@ -71,7 +73,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const build = () => buildSetup(welcome, sharing, options.data);
       const { setup, form: first } = await buildUntilFormed(session, withoutRunFolder, build);
       startWatchdog();
-      const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null);
+      const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null, note);
       const worker = { ...setup, session, saver };
       for (let form = first; ; form = await session.formation()) {
         if (session.generation === 1) planFault(id, () => native().faults);

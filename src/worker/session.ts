@@ -129,7 +129,10 @@ export class CoordinatorSession {
     return this.#generation;
   }
 
-  /** Aborted with Regrouped as soon as a newer generation than this worker's forms, or with why the session ends. */
+  /**
+   * Aborted with Regrouped as soon as a newer generation than this worker's forms, with this worker or without it, or
+   * with why the session ends.
+   */
   get regrouped(): AbortSignal {
     return this.#regrouping.signal;
   }
@@ -338,7 +341,10 @@ export class CoordinatorSession {
    * with Stopped at the end, or when the session was lost.
    */
   async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
-    while (this.#inbox.length === 0) await this.#arrival();
+    while (this.#inbox.length === 0) {
+      this.regrouped.throwIfAborted();
+      await this.#arrival();
+    }
     if (this.#inbox[0]!.form) throw new Regrouped();
     const message = this.#inbox.shift()!;
     const body = message[kind];
@@ -376,7 +382,7 @@ export class CoordinatorSession {
       return;
     }
     if (message.waiting) {
-      this.#events.onWaiting?.(message.waiting.reason);
+      this.#onWaiting(message.generation, message.waiting.reason);
       return;
     }
     if (message.declined) {
@@ -389,6 +395,16 @@ export class CoordinatorSession {
     this.#inbox.push(message);
     this.#wake();
     if (message.form) this.#regrouping.abort(new Regrouped());
+  }
+
+  /** A generation has formed without this worker, which may have been in the one before. */
+  #onWaiting(generation: number, reason: string): void {
+    if (reason !== '') this.#events.onWaiting?.(reason);
+    if (this.#generation === 0 || generation <= this.#newest) return;
+    const formed = this.#inbox.findIndex(({ form }) => form);
+    if (formed >= 0) this.#inbox.splice(formed);
+    this.#regrouping.abort(new Regrouped());
+    this.#wake();
   }
 
   #clearTimers(): void {

@@ -17,10 +17,12 @@ const STANDING = ['launch', 'dataset inspect', 'study run'];
 
 describe('exit codes and output', () => {
   test('0 and the version', () => {
-    expect(orchestrator('--version')).toMatchObject({
-      status: 0,
-      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
-    });
+    for (const words of [['--version'], ['-V'], ['--debug', '-V']]) {
+      expect(orchestrator(...words)).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+      });
+    }
   });
 
   test.each(

@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { faultyDisk, noFaultyDisk } from '../support/faulty-disk.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
 import {
@@ -16,6 +17,7 @@ import {
   launch,
   readLines,
 } from '../support/launched.js';
+import { because } from '../support/needs.js';
 import { PACED } from '../support/paced.js';
 import { MAIN, orchestrator, succeeds } from '../support/program.js';
 
@@ -220,6 +222,28 @@ test.runIf(FULL)('a test that fails leaves no process of its run', async () => {
   expect(await allDead(all)).toBe(true);
   expect(run.workers()).toHaveLength(2);
 });
+
+test.skipIf(noFaultyDisk)(
+  because('a worker that leaves its memory to others writes its checkpoint first', noFaultyDisk),
+  async () => {
+    const [release, every] = [join(folder, 'release'), settings('checkpoint.every=2')];
+    faultyDisk('.partial-step-00000002', 'slow', release);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const run = start('writes', 2, ...settings('exchange=shared'), ...every);
+    await run.steps(2);
+    const [writer] = run.workers();
+    process.kill(writer!, 'SIGTERM');
+    await generationOf(run, 1, 1);
+    // The others kill who has not left their memory within a second.
+    await run.steps(run.stepsDone() + 15);
+    writeFileSync(release, '');
+    await run.says(`worker local-0 (pid ${writer} on ${hostname()}) has left`);
+    vi.unstubAllEnvs();
+    await expectUndisturbed(run, ...every);
+    expect(run.output).toContain('checkpoint of step 2 in');
+    expect(run.output).not.toMatch(/SIGKILL|started again/);
+  },
+);
 
 test('a worker that is drained leaves after the step, and is not started again', async () => {
   const run = start('leaves', 3, '--min-workers', '2');

@@ -100,19 +100,23 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
     ]);
   });
 
-  test('keep checkpoints that neither of them sees, and go on from them', async () => {
+  test.each([
+    ['over gRPC', 'grpc', 2],
+    ['in memory that workers of one host share', 'shared', 1],
+  ])('keep checkpoints that no worker sees, and go on from them: %s', async (_, exchange, other) => {
     const folder = temporaryFolder();
     const runDir = join(folder, 'two');
     const { runDir: reference } = await undisturbed();
     mkdirSync(runDir);
-    const blind = [hosts.on(1, runDir), hosts.on(2, runDir)];
-    await runOn(runDir, blind);
+    const blind = [hosts.on(1, runDir), hosts.on(other, runDir)];
+    const runBlind = () => runOn(runDir, blind, coordinate(runDir, 2, '--set', `exchange=${exchange}`));
+    await runBlind();
     expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
     const checkpoints = join(runDir, 'checkpoints');
     expect(readdirSync(checkpoints)).toEqual(readdirSync(join(reference, 'checkpoints')));
 
     rmSync(join(checkpoints, `step-000000${STEPS}`), { recursive: true });
-    expect(await runOn(runDir, blind)).toContain(`steps ${RESUMED + 1} to ${STEPS}`);
+    expect(await runBlind()).toContain(`steps ${RESUMED + 1} to ${STEPS}`);
     expect(fingerprint(runDir, STEPS)).toEqual(fingerprint(reference, STEPS));
   });
 

@@ -3,6 +3,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
@@ -35,6 +36,9 @@ test('of a run that trains: its state from its coordinator, by a socket that onl
     workers: 1,
   });
   expect(status.step).toBeGreaterThanOrEqual(12);
+  const [worker] = run.workers();
+  const member = { rank: 0, id: 'local-0', host: hostname(), pid: worker, state: 'training', device: '' };
+  expect(status.members).toEqual([member]);
   for (const known of [
     'loss',
     'mean_loss',
@@ -47,7 +51,9 @@ test('of a run that trains: its state from its coordinator, by a socket that onl
   expect(status.validation).toMatchObject({ weights: 'ema', last: { loss: expect.any(Number) } });
   const socket = statSync(join(runDir, 'status.sock'));
   expect([socket.isSocket(), socket.mode & 0o777]).toEqual([true, 0o600]);
-  expect(succeeds(orchestrator('status', runDir))).toMatch(/RUNNING.* step \d+\/1000000/);
+  const page = succeeds(orchestrator('status', runDir));
+  expect(page).toMatch(/RUNNING.* step \d+\/1000000/);
+  expect(page).toMatch(new RegExp(`^0 +training +\\S+ +${worker} +local-0$`, 'm'));
   const followed = promisify(execFile)(process.execPath, [MAIN, 'logs', runDir, '--follow']);
   const watching = spawn(process.execPath, [MAIN, 'status', runDir, '--watch']);
   const watched = text(watching.stdout);

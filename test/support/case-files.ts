@@ -271,7 +271,7 @@ function describe(action: Action): string {
 
 function describeMessage({ welcome, waiting, form, sync, start, commit, stop }: FromCoordinator): string {
   if (welcome) return 'welcome';
-  if (waiting) return `wait: ${waiting.reason}`;
+  if (waiting) return waiting.reason === '' ? 'leave the generation' : `wait: ${waiting.reason}`;
   if (form) return 'form';
   if (sync?.keep) return 'keep the state';
   if (sync?.holders)

@@ -1,9 +1,11 @@
 import type { FromWorker } from '../../src/rpc/proto.js';
 import { PROTOCOL } from '../../src/rpc/protocol.js';
+import { build } from '../../src/version.js';
 
 /** A worker's first message. */
 export const JOIN = {
   protocol: PROTOCOL,
+  build: build(),
   workerId: 'a',
   host: 'h',
   pid: 7,

@@ -3,6 +3,7 @@ import type { RunHeader, StepRecord, WorkerReport } from '../../src/telemetry/re
 
 export const worker: WorkerReport = {
   rank: 0,
+  host: 'a',
   pid: 4242,
   firstSlot: 0,
   endSlot: 2,

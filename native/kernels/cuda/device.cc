@@ -14,6 +14,7 @@
 #include "matmul.h"
 #include "nccl.h"
 #include "queue.h"
+#include "snapshot_stream.h"
 
 namespace orch::kernels::cuda {
 namespace {
@@ -123,6 +124,18 @@ void raise_shared(const void* kernel, size_t shared) {
   most = shared;
 }
 
+bool can_start_early(const void* kernel) {
+  if (context.plan_only) return false;
+  static std::map<const void*, bool> known;
+  const auto [it, fresh] = known.try_emplace(kernel, false);
+  if (fresh) {
+    cudaFuncAttributes a;  // of the code that was chosen for this GPU: 90 is compute capability 9.0
+    check(cudaFuncGetAttributes(&a, kernel), "cudaFuncGetAttributes");
+    it->second = a.ptxVersion >= 90 && a.binaryVersion >= 90;
+  }
+  return it->second;
+}
+
 namespace {
 
 /// "NCCL 2.30.7", or why NCCL is not available.
@@ -199,6 +212,7 @@ class CudaDevice final : public TableDevice {
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
     for (cudaEvent_t* e : {&compute_event_, &copy_event_})
       check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
+    snapshots_ = std::make_unique<SnapshotStream>(context.compute_stream);
   }
 
   Description describe() const override {
@@ -278,6 +292,26 @@ class CudaDevice final : public TableDevice {
   }
   void wait_for_copy_stream() override {
     stream_wait(context.compute_stream, copy_event_, context.copy_stream);
+  }
+  void make_snapshot_stream_wait() override {
+    enter();
+    if (snapshots_) snapshots_->wait_for_compute_stream();
+  }
+  void download_async(void* to, const void* from, size_t bytes) override {
+    enter();
+    if (snapshots_) snapshots_->download(to, from, bytes);
+  }
+  void await_download() override {
+    enter();
+    if (snapshots_) snapshots_->await_download();
+  }
+  void wait_for_snapshot_stream() override {
+    enter();
+    if (snapshots_) snapshots_->make_compute_stream_wait();
+  }
+  std::shared_ptr<void> page_lock(void* memory, size_t bytes) override {
+    enter();
+    return snapshots_ ? page_locked(memory, bytes, context.ordinal) : nullptr;
   }
   void download(void* to, const void* from, size_t bytes) override {
     enter();
@@ -404,6 +438,7 @@ class CudaDevice final : public TableDevice {
   }
 
   cudaEvent_t begin_ = nullptr, end_ = nullptr, compute_event_ = nullptr, copy_event_ = nullptr;
+  std::unique_ptr<SnapshotStream> snapshots_;  // null on a device that only plans
   std::deque<cudaEvent_t> events_;
   uint64_t first_event_ = 0;
 };

@@ -48,6 +48,8 @@ class OnStream {
 void check(cudaError_t status, const char* what);
 /// Allows a kernel more than 48 KiB of shared memory.
 void raise_shared(const void* kernel, size_t shared);
+/// Whether a kernel has the instructions of a launch that is `early` (context.h), and the device runs them.
+bool can_start_early(const void* kernel);
 /// Adds device memory that was allocated elsewhere to held_bytes().
 void count_held(size_t bytes);
 #endif

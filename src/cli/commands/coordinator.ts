@@ -18,6 +18,7 @@ interface CoordinatorCommandOptions {
   patience: number;
   again: boolean;
   allowDataChange: boolean;
+  instructionSets?: string[];
   listen?: string;
   advertise?: string;
   prometheusTargets?: string;
@@ -35,6 +36,11 @@ export function register(program: Command): void {
     .option('--resume <auto|never|path>', 'checkpoint to resume from', 'auto')
     .option('--again', 'take the place of a coordinator that has died', false)
     .option('--allow-data-change', 'go on with a data set that was corrected or extended', false)
+    .option(
+      '--instruction-sets <list>',
+      'those that all workers of launch have, the best first, where some have others',
+      (list: string) => list.split(','),
+    )
     .option('--listen <host:port>', 'address for workers of other machines (default: none)', listenAddress)
     .option(
       '--advertise <host>',
@@ -61,9 +67,14 @@ export function register(program: Command): void {
           tell({ stopping: true });
         });
         const network = networkOf(listen, advertise);
+        // One that takes the place of another goes on with what the other has begun.
+        const isPrepared = process.send !== undefined && !options.again;
+        const permitted = isPrepared ? permission() : options;
         const { startCoordinator } = await import('../../coordinator/run.js');
+        const { instructionSets = null } = await permitted;
         run = await startCoordinator({
           ...options,
+          instructionSets,
           runDir: seenFrom(network, options.runDir),
           minWorkers: options.minWorkers ?? 1,
           patienceSeconds: patience,
@@ -71,7 +82,7 @@ export function register(program: Command): void {
           prometheusTargets: prometheusTargets ?? null,
           network,
           launcher: process.send === undefined ? null : toLauncher,
-          onMember: (workerId, presence) => tell({ member: { workerId, presence } }),
+          onMember: (workerId, presence, pid) => tell({ member: { workerId, presence, pid } }),
           onListening: (credential, orphans) => {
             if (process.send) tell({ listening: { credential, orphans } });
             else process.stdout.write(`credential of workers of this machine: ${credential}\n`);
@@ -93,6 +104,19 @@ export function register(program: Command): void {
         process.exit(await started.done);
       },
     );
+}
+
+/** What the launcher says when the run may begin. Without one there is none. */
+function permission(): Promise<NonNullable<LauncherNotice['begin']>> {
+  return new Promise((resolve) => {
+    const abandoned = () => process.exit(EXIT.failed);
+    if (process.connected === false) abandoned();
+    process.once('disconnect', abandoned);
+    process.once('message', ({ begin }: LauncherNotice) => {
+      process.off('disconnect', abandoned);
+      resolve(begin!);
+    });
+  });
 }
 
 /** A launcher that has ended takes nothing, which is no error: "disconnect" follows. */

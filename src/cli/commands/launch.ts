@@ -173,6 +173,7 @@ export function register(program: Command): void {
         hosts,
         workerPort: flags.port === undefined ? 0 : flags.port + 1,
         environment: isRemote ? travelling(process.env) : {},
+        instructionSets: null,
         minWorkers,
         maxRestarts,
         patienceSeconds: flags.patience,
@@ -222,12 +223,12 @@ export function register(program: Command): void {
         return;
       }
       refuseLaunch(found.problems, found.warnings);
-      const { environment, warnings } = isRemote
-        ? await refuseUnfit(options, found, unknown)
-        : { ...options, ...found };
+      const permission = isRemote
+        ? refuseUnfit(options, found, unknown)
+        : Promise.resolve({ ...options, ...found });
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.
-      process.exit(await superviseRun({ ...options, environment }, launcher, warnings));
+      process.exit(await superviseRun(options, launcher, permission));
     });
 }

@@ -9,7 +9,7 @@ import { OrchestratorError } from '../../errors.js';
 import { lockOwner } from '../../native/lock.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
 import type { RunView } from '../../telemetry/run-progress.js';
-import { viewLines } from '../../telemetry/view-lines.js';
+import { memberLines, viewLines } from '../../telemetry/view-lines.js';
 import { allPrintable } from '../../text/printable.js';
 import { pageColumns, printResult } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
@@ -24,7 +24,7 @@ interface StatusFlags {
 export function register(program: Command): void {
   program
     .command('status')
-    .description('print what a run is doing: step, remaining time, loss, validation, checkpoint')
+    .description('print what a run is doing: step, remaining time, loss, validation, checkpoint, workers')
     .argument('<run>', RUN)
     .option('-w, --watch', `print it again every ${WATCH_SECONDS} seconds until the run ends`)
     .option('--json', 'print JSON')
@@ -71,5 +71,6 @@ async function stateOf(runDir: string) {
 function page(state: RunView, note: string | null): string {
   const paint = painter(wantsColour(process.stdout, process.env));
   const lines = viewLines(state, pageColumns(), paint);
-  return `${[...lines, ...(note === null ? [] : [note])].join('\n')}\n`;
+  const workers = memberLines(state.members, pageColumns());
+  return `${[...lines, ...workers, ...(note === null ? [] : [note])].join('\n')}\n`;
 }

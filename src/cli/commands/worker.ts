@@ -62,11 +62,12 @@ export function register(program: Command): void {
     )
     .action(async (flags: WorkerFlags) => {
       ignoreOutputErrors();
+      // The credential may come later than the process: launch starts it together with the coordinator.
+      const { runWorker } = await import('../../worker/run.js');
       // Who types it may still interrupt it.
       const credential = await credentialFrom(flags);
       // Until it has joined, there is nothing to save.
       onStopSignals((signal) => process.exit(SIGNAL_EXIT[signal]));
-      const { runWorker } = await import('../../worker/run.js');
       const { [ENVIRONMENT.workerId]: started } = process.env;
       const exitCode = await runWorker({
         credential,

@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { CHUNK_BYTES } from '../../files/hash.js';
-import { readFully } from '../../files/io.js';
+import { readEach, readFully } from '../../files/io.js';
 import { convertToFloat32, DTYPE_BYTES, isFloat } from './dtype.js';
 import { malformed, quoted, requireFloat, type TensorEntry } from './header.js';
 import { type OpenFile, openFile } from './open.js';
@@ -19,7 +19,7 @@ export class Safetensors {
   readonly #files: ReadonlySet<OpenFile>;
   /** The file of each tensor. */
   readonly #places: ReadonlyMap<string, OpenFile>;
-  readonly #scratch = new Uint8Array(CHUNK_BYTES);
+  readonly #scratch = [new Uint8Array(CHUNK_BYTES), new Uint8Array(CHUNK_BYTES)];
 
   private constructor(path: string, files: Iterable<OpenFile>, places: ReadonlyMap<string, OpenFile>) {
     this.path = path;
@@ -130,18 +130,25 @@ export class Safetensors {
     const width = DTYPE_BYTES[dtype];
     const start = head.length + entry.begin + first * width;
     const length = target === null ? entry.end - entry.begin : target.length * width;
-    for (let at = 0; at < length; at += CHUNK_BYTES) {
-      const bytes = Math.min(CHUNK_BYTES, length - at);
-      // fp32 is read directly into the target; other types go through the scratch chunk.
-      const direct = target !== null && dtype === 'F32';
-      const chunk = direct
-        ? new Uint8Array(target.buffer, target.byteOffset + at, bytes)
-        : this.#scratch.subarray(0, bytes);
-      await readFully(handle, chunk, start + at, path);
+    // fp32 is read directly into the target; other types go through scratch chunks, which take turns.
+    const direct = target !== null && dtype === 'F32';
+    const scratch = this.#scratch;
+    const pieces = function* () {
+      for (let at = 0, turn = 0; at < length; at += CHUNK_BYTES, turn ^= 1) {
+        const bytes = Math.min(CHUNK_BYTES, length - at);
+        const into = direct
+          ? new Uint8Array(target.buffer, target.byteOffset + at, bytes)
+          : scratch[turn]!.subarray(0, bytes);
+        yield { position: start + at, into };
+      }
+    };
+    let done = 0;
+    await readEach(handle, pieces(), path, (chunk) => {
       hash?.update(chunk);
       if (target !== null && !direct && isFloat(dtype)) {
-        convertToFloat32(dtype, chunk, target.subarray(at / width, (at + bytes) / width));
+        convertToFloat32(dtype, chunk, target.subarray(done / width, (done + chunk.length) / width));
       }
-    }
+      done += chunk.length;
+    });
   }
 }

@@ -67,8 +67,9 @@ async function writeStream(
   let position = 0;
   const flush = async () => {
     const chunk = staging.subarray(0, used);
-    hash.update(chunk);
-    await writeFully(handle, chunk, position);
+    const writing = writeFully(handle, chunk, position);
+    hash.update(chunk); // while it is written
+    await writing;
     position += used;
     used = 0;
   };

@@ -1,5 +1,6 @@
 /** What must hold of the workers of a simulated run when its coordinator acts. */
 import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
+import type { Worker } from './worker.js';
 import type { World } from './world.js';
 
 /** After a step, whoever has waited long enough for a place has one, and who wants to leave has none. */
@@ -21,14 +22,30 @@ export function checkPlaces({ clock, coordinator, sessions, settings }: World): 
   }
 }
 
+/** Those that stand still and hold a later step than all that form a generation: the run goes on without waiting. */
+export function leaveBehind({ clock, coordinator, sessions }: World): void {
+  const { places } = coordinator.state;
+  const isPlaced = ({ id }: Worker) => places.some((place) => place.id === id);
+  const workers = sessions.filter(({ worker, cut }) => worker.alive && !cut).map(({ worker }) => worker);
+  const newest = Math.max(0, ...workers.filter(isPlaced).map(({ held }) => held?.step ?? 0));
+  for (const worker of workers) {
+    const isLater = (worker.held?.step ?? 0) > newest + 1;
+    worker.isLeftBehind ||= isLater && worker.frozenUntil > clock.now;
+  }
+}
+
 /**
  * The run goes on after this step: no worker that lives holds a much later one. A step that not all have applied may
- * be run again.
+ * be run again. Nobody waits for one that stands still; when it comes back, its state is used from its next place on.
  */
-export function checkNothingLost({ clock, sessions }: World, from: number): void {
-  for (const { worker, cut } of sessions) {
-    const step = worker.alive && !cut && worker.frozenUntil <= clock.now ? (worker.held?.step ?? 0) : 0;
-    if (step > from + 1)
-      throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${step}`);
+export function checkNothingLost(world: World, from: number): void {
+  const { places } = world.coordinator.state;
+  for (const { worker, cut } of world.sessions) {
+    worker.isLeftBehind &&= !places.some(({ id }) => id === worker.id);
+    const isLater = worker.alive && !cut && (worker.held?.step ?? 0) > from + 1;
+    if (!isLater || worker.isLeftBehind) continue;
+    worker.isLeftBehind = worker.frozenUntil > world.clock.now;
+    if (!worker.isLeftBehind)
+      throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${worker.held!.step}`);
   }
 }

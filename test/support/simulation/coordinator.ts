@@ -2,7 +2,7 @@
 import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
-import { checkNothingLost, checkPlaces } from './checks.js';
+import { checkNothingLost, checkPlaces, leaveBehind } from './checks.js';
 import { Records } from './records.js';
 import type { State } from './witness.js';
 import type { World } from './world.js';
@@ -115,7 +115,7 @@ export class Coordinator {
     this.#isOrphaning = false;
     if (isOrphaning) {
       this.#untold.length = 0;
-      world.loseLauncher();
+      world.processes.loseLauncher();
     }
     const [first] = this.#publishing.splice(0);
     if (first !== undefined && world.chance(0.5)) this.#named(first);
@@ -135,14 +135,14 @@ export class Coordinator {
     }
     const resumed = { resumeStep: step, resumePath: path, welcome: { ...world.settings.welcome, isa } };
     const { lastGeneration, former } = this.#records.left();
-    const members = byLaunch ? world.living(former.members) : former.members;
+    const members = byLaunch ? world.processes.living(former.members) : former.members;
     const arithmetic = members.length > 0 ? former.arithmetic : null;
     this.#state = new RunState({
       ...{ ...world.settings, ...resumed, lastGeneration },
       former: { ...former, members, arithmetic },
     });
     this.begin();
-    if (byLaunch) world.launchAgain(members);
+    if (byLaunch) world.processes.launchAgain(members);
     for (const event of this.#untold.splice(0)) this.happens(event);
     if (world.stopped) this.tellToStop();
   }
@@ -171,6 +171,7 @@ export class Coordinator {
         break;
       case 'journal':
         this.#records.journal(action);
+        leaveBehind(world);
         break;
       case 'gather':
         world.clock.later(GATHER_MS, () => this.happens({ type: 'gathered' }));

@@ -26,16 +26,19 @@ export class SharedMemory {
 
 /** The members of a generation, until all have come to it. */
 export class Meeting {
-  readonly #present: Worker[] = [];
+  readonly #come: Worker[] = [];
 
-  /** With the last one, all share the memory that one of them had, or new memory. */
+  /**
+   * With the last one, all share the memory that one of them had, or new memory. What only dead ones had is gone: there
+   * may have been another generation of the same number, which has not started before its coordinator died.
+   */
   come(worker: Worker, members: number, witness: Witness): readonly Worker[] {
-    this.#present.push(worker);
-    const isHere = ({ alive, generation }: Worker) => alive && generation === worker.generation;
-    if (this.#present.filter(isHere).length < members) return [];
-    const memory = this.#present.find(({ shared }) => shared !== null)?.shared ?? new SharedMemory();
+    this.#come.push(worker);
+    const present = this.#come.filter(({ alive, generation }) => alive && generation === worker.generation);
+    if (present.length < members) return [];
+    const memory = present.find(({ shared }) => shared !== null)?.shared ?? new SharedMemory();
     memory.mend(witness);
-    for (const present of this.#present) present.shared = memory;
-    return this.#present;
+    for (const one of present) one.shared = memory;
+    return present;
   }
 }

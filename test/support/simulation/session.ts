@@ -13,3 +13,8 @@ export interface Session {
   /** How many times the worker was welcomed, which of these has come last, and with which instruction set. */
   welcomes: { sent: number; taken: number; isa: string };
 }
+
+export function sessionOf(worker: Worker, open: boolean): Session {
+  const none = { arrived: { up: 0, down: 0 }, welcomes: { sent: 0, taken: 0, isa: '' } };
+  return { worker, open, cut: false, lingers: false, ...none };
+}

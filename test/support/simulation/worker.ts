@@ -2,6 +2,7 @@
 import type { Form } from '../../../src/rpc/generated/orchestrator/v1/Form.js';
 import type { FromCoordinator, Orders, Prepared, Ready, Sync } from '../../../src/rpc/proto.js';
 import type { SharedMemory } from './memory.js';
+import { Saver } from './saver.js';
 import { INITIAL, next, type State } from './witness.js';
 import type { World } from './world.js';
 
@@ -11,22 +12,10 @@ export interface Said {
   body: object;
 }
 
-/** A copy of its state that it keeps for the coordinator. */
-export interface Offer {
-  state: State;
-  number: number;
-  /** The coordinator has begun to get it. */
-  isBegun: boolean;
-  /** @param what Whether the coordinator got all of it, or did not want it. */
-  end: (what: 'sent' | 'broken' | 'declined') => void;
-}
-
 export class Worker {
   readonly id: string;
   /** Whether it sees the run folder; else the coordinator writes the checkpoints from what it offers. */
   readonly sees: boolean;
-  /** Null: it offers nothing. */
-  offer: Offer | null = null;
   /** The state that it shares with others; null: it has one of its own. */
   shared: SharedMemory | null = null;
   /** Why it cannot share memory; '' if it can. */
@@ -50,10 +39,17 @@ export class Worker {
   heard: { standby: number | null; leave: number | null } = { standby: null, leave: null };
   /** It does nothing until then. */
   frozenUntil = 0;
+  /** The run has gone back to an earlier step than it holds while it stood still, and it has had no place since. */
+  isLeftBehind = false;
+  readonly saver: Saver;
   readonly #world: World;
   readonly #speed: number;
   #slots: number[] = [];
   #addresses: string[] = [];
+  /** From where it loads the state, if it is to and nobody has what is shared. */
+  #source: Sync = {};
+  /** Its generation has ended, and it has no place in the next. */
+  isOut = false;
   /** The message that it waits for. */
   #expects: 'sync' | 'start' | 'commit' | null = null;
   /** The step that it has computed last. */
@@ -61,12 +57,6 @@ export class Worker {
   #draining = false;
   /** When an update that has begun is over: it is never interrupted. */
   #updatedAt = 0;
-  /** The step whose checkpoint it is writing; 0 = none. */
-  #writing = 0;
-  /** That was ordered again meanwhile. */
-  #isAgain = false;
-  /** How many states it has offered. */
-  #offers = 0;
 
   constructor(world: World, id: string, problem: string, sees: boolean) {
     this.id = id;
@@ -74,6 +64,7 @@ export class Worker {
     this.problem = problem;
     this.#world = world;
     this.#speed = 1 + world.below(100);
+    this.saver = new Saver(world, this);
   }
 
   /** What it holds; null while it is being loaded, too. */
@@ -91,7 +82,8 @@ export class Worker {
     if (message.stop) this.#world.exits(this, Number(message.stop.exitCode));
     else if (message.drain) this.#draining = true;
     else if (message.welcome) this.#welcomed(message.welcome.isa!);
-    else if (message.declined) this.#declined(Number(message.declined.number));
+    else if (message.declined) this.saver.declined(Number(message.declined.number));
+    else if (message.waiting && generation > this.generation) this.leaveGeneration();
     else if (message.form && generation > this.generation) this.#form(message.form, generation);
     else if (generation === this.generation) this.#take(message);
   }
@@ -106,19 +98,14 @@ export class Worker {
       this.isa = isa;
       this.#built = false;
     }
-    this.#after(this.#built ? 0 : this.#world.below(2_000), () => {
+    this.after(this.#built ? 0 : this.#world.below(2_000), () => {
       if (this.generation === 0 && isa !== this.isa) return;
       this.#built = true;
       const standing = { withoutRunFolder: !this.sees, arithmetic: `isa ${this.isa}` };
       this.say('standby', { ...standing, holds: this.#isRun, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
-      this.#remind();
+      this.saver.remind();
     });
-  }
-
-  #declined(number: number): void {
-    const { offer } = this;
-    if (offer?.number === number && !offer.isBegun) offer.end('declined');
   }
 
   /** Only what it waits for: the rest is doubled. */
@@ -134,16 +121,23 @@ export class Worker {
     this.#follow(orders);
   }
 
+  /** It was in one that has ended, and has no place in the next. */
+  leaveGeneration(): void {
+    this.isOut = true;
+    this.#expects = null;
+  }
+
   /** Leaves the generation before, and says what it holds. */
   #form({ members = [] }: Form, generation: number): void {
     this.generation = generation;
+    this.isOut = false;
     this.rank = members.findIndex(({ id }) => id === this.id);
     const { firstSlot = 0, endSlot = 0 } = members[this.rank]!;
     this.#slots = Array.from({ length: endSlot - firstSlot }, (_, i) => firstSlot + i);
     this.#addresses = members.map(({ dataAddress }) => dataAddress!);
     this.#expects = null;
     const updating = Math.max(0, this.#updatedAt - this.#world.clock.now);
-    this.#during(updating + this.#world.below(50), () => {
+    this.during(updating + this.#world.below(50), () => {
       this.before = this.held?.step ?? null;
       this.#expects = 'sync';
       const sharing = this.#world.shares ? { problem: this.problem } : null;
@@ -157,27 +151,29 @@ export class Worker {
   }
 
   /** Runs later unless the process has ended. */
-  #after(delay: number, run: () => void): void {
+  after(delay: number, run: () => void): void {
     this.#world.clock.later(delay, () => {
       if (!this.alive) return;
       const frozen = this.frozenUntil - this.#world.clock.now;
-      if (frozen > 0) this.#after(frozen, run);
+      if (frozen > 0) this.after(frozen, run);
       else run();
     });
   }
 
-  /** Runs later unless the generation has ended. */
-  #during(delay: number, run: () => void): void {
+  /** Runs later unless the generation has ended for it. */
+  during(delay: number, run: () => void): void {
     const { generation } = this;
-    this.#after(delay, () => {
-      if (this.generation === generation) run();
+    this.after(delay, () => {
+      if (this.generation === generation && !this.isOut) run();
     });
   }
 
-  #sync({ keep, holders, checkpoint, served, shared }: Sync): void {
+  #sync(sync: Sync): void {
+    const { keep, holders, checkpoint, served, shared } = sync;
     this.#expects = null;
     if (shared) {
-      for (const present of this.#world.meet(this, this.#addresses)) present.join(checkpoint);
+      this.#source = sync;
+      for (const present of this.#world.meet(this, this.#addresses)) present.join();
     } else if (this.shared !== null) {
       const failure = { code: 'ERR_SHARED_MEMORY', message: 'it shares its state', hint: '' };
       this.say('failure', failure);
@@ -190,28 +186,31 @@ export class Worker {
     else if (served) this.#getServed(Number(served.step));
     else {
       this.#forget();
-      this.#during(this.#world.below(200), () => {
-        this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
-        this.#ready();
-      });
+      this.#load(checkpoint);
     }
   }
 
   /** All members share the state. If there is none, rank 0 loads it, and all are ready after that. */
-  join(checkpoint: string | undefined): void {
+  join(): void {
+    const { checkpoint, served } = this.#source;
     if (this.held !== null) {
       this.#isRun = true;
       this.#ready();
-    } else if (this.rank === 0) {
-      this.#during(this.#world.below(200), () => {
-        this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
-        this.#ready();
-      });
-    } else this.#waitForState();
+    } else if (this.rank !== 0) this.#waitForState();
+    else if (served) this.#getServed(Number(served.step));
+    else this.#load(checkpoint);
+  }
+
+  #load(checkpoint: string | undefined): void {
+    if (checkpoint !== undefined && !this.sees) throw new Error(`${this.id} does not see ${checkpoint}`);
+    this.during(this.#world.below(200), () => {
+      this.held = checkpoint === undefined ? INITIAL : this.#world.checkpoint(checkpoint);
+      this.#ready();
+    });
   }
 
   #waitForState(): void {
-    this.#during(20, () => {
+    this.during(20, () => {
       if (this.held === null) this.#waitForState();
       else this.#ready();
     });
@@ -227,21 +226,25 @@ export class Worker {
       if (this.#isCutOff()) return;
       const states = ids.map((id) => this.#world.memoryOf(id));
       if (states.some((state) => state?.step !== step)) {
-        this.#during(20, get);
+        this.during(20, get);
         return;
       }
       this.#world.transfers++;
-      this.#gets(states[0]!);
+      this.held = states[0]!;
+      this.#isRun = true;
+      this.#ready();
     };
-    this.#during(this.#world.below(200), get);
+    this.during(this.#world.below(200), get);
   }
 
   /** Takes the state of a checkpoint from the coordinator. Where that dies, the next one forms another generation. */
   #getServed(step: number): void {
     this.#forget();
-    this.#during(this.#world.below(200), () => {
+    this.during(this.#world.below(200), () => {
       const state = this.#world.coordinator.served(step);
-      if (state !== null) this.#gets(state);
+      if (state === null) return;
+      this.held = state;
+      this.#ready();
     });
   }
 
@@ -249,12 +252,6 @@ export class Worker {
   #forget(): void {
     this.held = null;
     this.#isRun = false;
-  }
-
-  #gets(state: State): void {
-    this.held = state;
-    this.#isRun = true;
-    this.#ready();
   }
 
   #ready(): void {
@@ -267,16 +264,16 @@ export class Worker {
     this.#expects = null;
     if (checkpoint) this.say('applied', { step, stateHash: this.#world.stateHash(this) });
     const validating = validate ? this.#world.below(400) : 0;
-    this.#during(validating, () => {
+    this.during(validating, () => {
       if (validate) this.say('validated', { step, losses: [], seconds: 1, abandoned: this.#draining });
       const goOn = () => (stop ? this.#finish() : this.#compute(step + 1));
-      if (checkpoint && this.rank === 0) this.#save(step, goOn);
+      if (checkpoint && this.rank === 0) this.saver.save(step, goOn);
       else goOn();
     });
   }
 
   #compute(step: number): void {
-    this.#during(this.#speed + this.#world.below(50), () => {
+    this.during(this.#speed + this.#world.below(50), () => {
       this.#world.witness.computes(step, this.held);
       if (this.shared === null && this.#isCutOff()) return;
       const { value } = this.held!;
@@ -313,88 +310,20 @@ export class Worker {
     this.#updatedAt = this.#world.clock.now + update;
     const { generation, shared } = this;
     shared?.begin(orders.step);
-    this.#after(update, () => {
+    this.after(update, () => {
+      // An update that it has left, the others complete.
+      if (shared !== null && this.isOut) return;
       if (shared !== null) shared.finish(orders.step, this.#world.witness);
       else {
         this.#world.witness.applies(orders.step, this.held);
         this.held = next(this.held!);
       }
-      if (this.generation === generation) this.#follow(orders);
+      if (this.generation === generation && !this.isOut) this.#follow(orders);
     });
-  }
-
-  /**
-   * The writing goes on beside training, and through the end of the generation.
-   *
-   * @param goOn Called when the next update may begin.
-   */
-  #save(step: number, goOn: () => void): void {
-    if (this.#writing === step) {
-      this.#isAgain = true;
-      goOn();
-      return;
-    }
-    // That of the last step waits for the one before.
-    if (this.#writing !== 0 && !this.sees) {
-      this.#during(20, () => this.#save(step, goOn));
-      return;
-    }
-    const state = this.held!;
-    const { done, refused } = this.#world.disk.write();
-    this.#writing = step;
-    this.#isAgain = false;
-    goOn();
-    this.#after(done, () => {
-      if (!this.sees) this.#offer(state);
-      else {
-        this.#settled(step);
-        if (refused) this.#refused(step);
-        else this.say('saved', { step, folder: String(state.value), seconds: 1, stallSeconds: 0, bytes: 1 });
-      }
-    });
-  }
-
-  /** The coordinator gets a copy of the state, or another one, if that was ordered meanwhile. */
-  #offer(state: State): void {
-    const { step } = state;
-    const offer: Offer = {
-      state,
-      number: ++this.#offers,
-      isBegun: false,
-      end: (what) => {
-        if (this.offer !== offer) return;
-        this.offer = null;
-        const isAgain = what !== 'sent' && this.#isAgain;
-        this.#isAgain = false;
-        if (isAgain) this.#offer(state);
-        else {
-          this.#settled(step);
-          if (what === 'broken') this.#refused(step);
-        }
-      },
-    };
-    this.offer = offer;
-    this.say('offered', { step, number: offer.number });
-  }
-
-  /** It tells the coordinator that it has joined now, which may be another one, or have forgotten it. */
-  #remind(): void {
-    if (this.offer?.isBegun === false) {
-      const { state, number } = this.offer;
-      this.say('offered', { step: state.step, number });
-    }
-  }
-
-  #settled(step: number): void {
-    if (this.#writing === step) this.#writing = 0;
-  }
-
-  #refused(step: number): void {
-    this.say('notSaved', { step, failure: { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: '' } });
   }
 
   #finish(): void {
-    if (this.#writing === 0) this.say('finished', {});
-    else this.#during(20, () => this.#finish());
+    if (!this.saver.isWriting) this.say('finished', {});
+    else this.during(20, () => this.#finish());
   }
 }

@@ -1,27 +1,23 @@
 /** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
-import { type Event, isCurrent, type MessageEvent, type Settings } from '../../../src/coordinator/events.js';
+import { isCurrent, type MessageEvent, type Settings } from '../../../src/coordinator/events.js';
 import type { FromCoordinator } from '../../../src/rpc/proto.js';
 import { generator } from '../random.js';
-import { HEARTBEAT } from '../rule-script.js';
 import { Clock } from './clock.js';
 import { Coordinator } from './coordinator.js';
 import { Disk } from './disk.js';
+import { strike } from './faults.js';
 import { Meeting } from './memory.js';
 import { Network } from './network.js';
+import { isLaunched, Processes } from './processes.js';
 import { Processors } from './processors.js';
-import type { Session } from './session.js';
+import type { Offer } from './saver.js';
+import { type Session, sessionOf } from './session.js';
 import { drawn } from './settings.js';
 import { type Started, type State, Witness } from './witness.js';
-import { type Offer, type Said, Worker } from './worker.js';
+import type { Said, Worker } from './worker.js';
 
-const HEARTBEAT_MS = 500;
 /** Nothing runs longer than this. */
 const END_MS = 300_000;
-/** A launcher waits so long for a worker of the one before that lives. */
-const RETURN_MS = 15_000;
-
-const isLaunched = (id: string) => id.startsWith('w');
-
 export class World {
   readonly clock = new Clock();
   readonly witness = new Witness();
@@ -34,16 +30,13 @@ export class World {
   /** How often a member took the state from the memory of others, and all came to share one. */
   transfers = 0;
   joins = 0;
-  /** How often a session broke and both ends lived, and a launcher died with its coordinator. */
+  /** How often a session broke and both ends lived. */
   resets = 0;
   /** How many that were not heard might join again. */
   parted = 0;
-  launches = 0;
-  /** Counts launchers: one that is dead starts nothing. */
-  #launch = 0;
-  #isLaunching = true;
   /** When something last went wrong. */
   lastFault = 0;
+  readonly processes: Processes;
   readonly network: Network;
   readonly disk: Disk;
   /** Whether workers offer to share memory, and whether some of them cannot. */
@@ -57,13 +50,7 @@ export class World {
   readonly #meetings = new Map<string, Meeting>();
   /** The step from which on one worker's state is another one. */
   readonly #differs: number;
-  #restarts: number;
-  /** Whether a launcher says how processes end. */
-  readonly #supervised: boolean;
   stopped = false;
-  /** How many processes live, or will be started, and how many of them the launcher has started. */
-  #living = 0;
-  #launched = 0;
   /** Whether at some time no member held the state. */
   deserted = false;
 
@@ -77,24 +64,11 @@ export class World {
     this.network = new Network(this);
     this.disk = new Disk(this);
     this.#differs = settings.workers > 1 && this.chance(0.05) ? 1 + this.below(8) : Number.POSITIVE_INFINITY;
-    this.#restarts = this.chance(0.7) ? 6 : 0;
-    this.#supervised = this.chance(0.5);
+    this.processes = new Processes(this, this.#sessions);
     this.shares = this.chance(0.5);
     this.unable = this.chance(0.1);
     this.blind = this.chance(0.7) ? 'none' : this.chance(0.4) ? 'some' : 'all';
     this.coordinator = new Coordinator(this, tell);
-  }
-
-  /** Whether at some time too few processes lived, or would be started, that wanted to stay. */
-  wasShort = false;
-
-  #countStaying(): void {
-    // The next launcher starts those that are missed.
-    if (!this.#isLaunching) return;
-    const leaving = [...this.#sessions.values()].filter(({ worker }) => worker.alive && worker.leaving);
-    // A run does not wait for strangers when too few of its own workers will come.
-    if (Math.min(this.#living - leaving.length, this.#launched) < this.settings.minWorkers)
-      this.wasShort = true;
   }
 
   get differs(): boolean {
@@ -109,10 +83,10 @@ export class World {
   run(): void {
     const { workers } = this.settings;
     this.coordinator.begin();
-    for (let i = 0; i < workers; i++) this.#starts(`w${i}`, this.below(500));
+    for (let i = 0; i < workers; i++) this.processes.starts(`w${i}`, this.below(500));
     this.coordinator.everyTick();
     const faults = this.chance(0.25) ? 0 : 1 + this.below(5);
-    for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => this.#fault());
+    for (let i = 0; i < faults; i++) this.clock.later(this.below(6_000), () => strike(this));
     if (this.chance(0.15)) {
       this.clock.later(this.below(5_000), () => {
         this.stopped = true;
@@ -142,7 +116,7 @@ export class World {
   }
 
   exits(worker: Worker, code: number): void {
-    this.#ends(worker, { code, signal: null }, false);
+    this.processes.ends(worker, { code, signal: null }, false);
   }
 
   /** The state that a process holds and can serve; null: it is gone, or holds none. */
@@ -154,7 +128,7 @@ export class World {
   /** What a process that lives keeps for the coordinator. */
   offerOf(id: string): Offer | null {
     const worker = this.#sessions.get(id)?.worker;
-    return worker?.alive ? worker.offer : null;
+    return worker?.alive ? worker.saver.offer : null;
   }
 
   /** Runs later, when the process does not stand still or is gone. */
@@ -175,11 +149,12 @@ export class World {
     this.#meetings.set(key, meeting);
     const all = meeting.come(worker, members.length, this.witness);
     if (all.length > 0) this.joins++;
-    // Nobody else may write there.
+    // Nobody else may write there. Who is told of it leaves the memory by itself.
     const { shared } = worker;
-    for (const { worker: other } of this.#sessions.values()) {
-      if (all.length === 0 || other.shared !== shared || all.includes(other)) continue;
-      this.#ends(other, { code: null, signal: 'SIGKILL' }, true);
+    for (const { worker: other, open } of this.#sessions.values()) {
+      if (all.length === 0 || other.shared !== shared || all.includes(other) || other.isOut) continue;
+      if (open && other.frozenUntil <= this.clock.now) other.leaveGeneration();
+      else this.processes.ends(other, { code: null, signal: 'SIGKILL' }, true);
     }
     return all;
   }
@@ -190,49 +165,8 @@ export class World {
       if (!session.open) continue;
       Object.assign(session, { open: false, lingers: this.chance(0.5) });
       session.worker.heard = { standby: null, leave: null };
-      this.#joins(session.worker, 100 + this.below(2_000));
+      this.joinsLater(session.worker, 100 + this.below(2_000));
     }
-  }
-
-  /** The launcher is dead, too: nobody knows what it knew. Those that it was about to start are not started. */
-  loseLauncher(): void {
-    this.#launch++;
-    this.#isLaunching = false;
-    this.launches++;
-    for (const { worker } of this.#sessions.values()) worker.isOrphan = true;
-  }
-
-  /** Which of these workers live. */
-  living(ids: readonly string[]): string[] {
-    return ids.filter((id) => this.#sessions.get(id)?.worker.alive);
-  }
-
-  /**
-   * Another launcher starts its workers: not those of the one before that may come back, in whose places it starts
-   * others when they are gone.
-   */
-  launchAgain(awaited: readonly string[]): void {
-    this.#isLaunching = true;
-    for (let i = 0; i < this.settings.workers; i++) {
-      const id = `w${i}`;
-      const former = this.#sessions.get(id)?.worker;
-      if (former === undefined || !awaited.includes(id)) this.#replaces(id);
-      else {
-        const launch = this.#launch;
-        this.clock.later(RETURN_MS, () => {
-          const session = this.#sessions.get(id)!;
-          const isBack = session.worker !== former || session.open;
-          if (!isBack && former.alive && launch === this.#launch) this.#replaces(id);
-        });
-      }
-    }
-  }
-
-  /** A process is started under this name. It takes the place of one that lives. */
-  #replaces(id: string): void {
-    const former = this.#sessions.get(id)?.worker;
-    if (former?.alive) this.#ends(former, { code: 1, signal: null }, false);
-    this.#starts(id, this.below(500));
   }
 
   /** What these held when their generation formed, and hold now. */
@@ -288,7 +222,7 @@ export class World {
 
   /** It cannot take part, and no other process of the name can. */
   refuse(id: string): void {
-    if (isLaunched(id)) this.wasShort = true;
+    if (isLaunched(id)) this.processes.wasShort = true;
     this.cut(id);
   }
 
@@ -299,12 +233,12 @@ export class World {
     if (session && session.worker.frozenUntil > this.clock.now) this.deserted = true;
     if (!session?.open) return;
     Object.assign(session, { open: false, cut: true });
-    this.#countHolders();
+    this.countHolders();
     const { worker } = session;
     const notice = () => {
       const frozen = worker.frozenUntil - this.clock.now;
       if (frozen > 0) this.clock.later(frozen, notice);
-      else if (worker.alive) this.#ends(worker, { code: 1, signal: null }, true);
+      else if (worker.alive) this.processes.ends(worker, { code: 1, signal: null }, true);
     };
     this.clock.later(1 + this.below(50), notice);
   }
@@ -316,42 +250,12 @@ export class World {
     this.parted++;
     session.open = false;
     session.worker.heard = { standby: null, leave: null };
-    this.#countHolders();
-    this.#joins(session.worker, 100 + this.below(100));
-  }
-
-  // Processes and what happens to them.
-
-  #starts(id: string, delay: number): void {
-    this.#living++;
-    if (isLaunched(id)) this.#launched++;
-    const launch = this.#launch;
-    this.clock.later(delay, () => {
-      if (isLaunched(id) && launch !== this.#launch) {
-        this.#living--;
-        this.#launched--;
-        return;
-      }
-      const sees = this.blind === 'none' || (this.blind === 'some' && /^[wx]0/.test(id));
-      const worker = new Worker(this, id, this.unable && /^[wx]0/.test(id) ? 'off' : '', sees);
-      this.#sessions.set(id, this.#session(worker, false));
-      this.#joins(worker, 0);
-      const beat = () => {
-        if (!worker.alive) return;
-        if (worker.frozenUntil <= this.clock.now) worker.say('heartbeat', HEARTBEAT);
-        this.clock.later(HEARTBEAT_MS, beat);
-      };
-      beat();
-    });
-  }
-
-  #session(worker: Worker, open: boolean): Session {
-    const none = { arrived: { up: 0, down: 0 }, welcomes: { sent: 0, taken: 0, isa: '' } };
-    return { worker, open, cut: false, lingers: false, ...none };
+    this.countHolders();
+    this.joinsLater(session.worker, 100 + this.below(100));
   }
 
   /** The process joins the coordinator as soon as there is one. */
-  #joins(worker: Worker, delay: number): void {
+  joinsLater(worker: Worker, delay: number): void {
     this.clock.later(delay, () => {
       const { id } = worker;
       const frozen = worker.frozenUntil - this.clock.now;
@@ -359,10 +263,10 @@ export class World {
       // Nobody waits as long as it stands still.
       if (frozen > 2_000) this.deserted = true;
       if (this.coordinator.isAway || frozen > 0) {
-        this.#joins(worker, Math.max(100, frozen));
+        this.joinsLater(worker, Math.max(100, frozen));
         return;
       }
-      this.#sessions.set(id, this.#session(worker, true));
+      this.#sessions.set(id, sessionOf(worker, true));
       const newest = worker.generation;
       const addresses = { dataAddress: id, localAddress: '', machine: '', sharedMemory: '' };
       const processor = {
@@ -374,41 +278,8 @@ export class World {
     });
   }
 
-  #ends(worker: Worker, exit: { code: number | null; signal: 'SIGKILL' | null }, restarts: boolean): void {
-    if (!worker.alive) return;
-    worker.alive = false;
-    this.#living--;
-    if (isLaunched(worker.id)) this.#launched--;
-    const session = this.#sessions.get(worker.id)!;
-    const { id } = worker;
-    // What was sent before may arrive, or be lost with the connection.
-    const lost = this.chance(0.5) ? 0 : this.below(100);
-    this.clock.later(Math.max(lost, 1), () => {
-      if (this.#sessions.get(id) !== session || !session.open) return;
-      session.open = false;
-      this.coordinator.happens({ type: 'lost', id, reason: 'reset' });
-    });
-    // Those that have come by themselves are not the launcher's.
-    const again = restarts && this.#restarts > 0 && (this.#isLaunching || !isLaunched(id));
-    const told = this.below(100);
-    const launch = this.#launch;
-    if (this.#supervised && isLaunched(id) && !worker.isOrphan) {
-      this.clock.later(told, () => {
-        if (launch !== this.#launch) return;
-        const event: Event = { type: 'exited', id, exit: { ...exit, outOfMemory: false }, again };
-        this.coordinator.hears(event);
-      });
-    }
-    if (again) {
-      this.#restarts--;
-      this.#starts(id, told + 1 + this.below(2_000));
-    }
-    this.#countStaying();
-    this.#countHolders();
-  }
-
   /** The connection of a worker with the coordinator breaks, and both live: it joins again. */
-  #resets(worker: Worker): void {
+  breakSession(worker: Worker): void {
     const { id } = worker;
     const session = this.#sessions.get(id)!;
     if (!session.open) return;
@@ -419,11 +290,11 @@ export class World {
       if (this.#sessions.get(id) === session && !this.coordinator.isAway) lost();
     });
     worker.heard = { standby: null, leave: null };
-    this.#countHolders();
-    this.#joins(worker, 100 + this.below(100));
+    this.countHolders();
+    this.joinsLater(worker, 100 + this.below(100));
   }
 
-  #countHolders(): void {
+  countHolders(): void {
     // A run that was asked to stop does not wait for those that have not come back.
     const isThere = ({ heard }: Worker) => !this.stopped || heard.standby !== null;
     // Not all have applied the last step yet; who was away may hold an older one.
@@ -431,44 +302,5 @@ export class World {
     const holds = ({ worker, cut }: Session) =>
       !cut && worker.alive && worker.held !== null && worker.held.step >= oldest && isThere(worker);
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
-  }
-
-  /** A process dies, freezes, or wants to leave, another one comes, a link breaks, or the coordinator dies. */
-  #fault(): void {
-    this.lastFault = this.clock.now;
-    const kinds = [
-      ...['dies', 'dies', 'dies', 'freezes', 'leaves', 'comes', 'breaks', 'coordinator'],
-      ...['launcher', 'resets', 'resets'],
-    ];
-    const kind = kinds[this.below(kinds.length)];
-    const living = [...this.#sessions.values()].filter(({ worker, cut }) => worker.alive && !cut);
-    const victim = living[this.below(living.length)]?.worker;
-    if (kind === 'comes') {
-      this.#starts(`x${this.below(3)}${this.clock.now}`, 0);
-    } else if (kind === 'coordinator' || kind === 'launcher') {
-      // Who wants the run to stop starts no other one.
-      if (!this.stopped) this.coordinator.dieSoon(kind === 'launcher');
-    } else if (victim === undefined) {
-      return;
-    } else if (kind === 'breaks') {
-      const other = living[this.below(living.length)]!.worker;
-      if (other === victim) return;
-      this.lastFault = this.clock.now + this.below(20_000);
-      this.network.breakLink([victim.id, other.id], this.lastFault);
-    } else if (kind === 'resets') {
-      this.#resets(victim);
-    } else if (kind === 'leaves') {
-      victim.leaving = true;
-      this.#countStaying();
-      if (this.coordinator.isAway) this.exits(victim, 143);
-      else victim.say('leave', { exitCode: 143 });
-    } else if (kind === 'freezes') {
-      // Who is frozen already stays so at least as long: nothing of it runs before the rest.
-      const until = this.clock.now + (this.chance(0.5) ? 1_500 : 8_000);
-      victim.frozenUntil = Math.max(victim.frozenUntil, until);
-      this.lastFault = victim.frozenUntil;
-    } else {
-      this.#ends(victim, { code: null, signal: 'SIGKILL' }, true);
-    }
   }
 }

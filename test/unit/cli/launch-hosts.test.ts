@@ -6,9 +6,12 @@ import { type HostFlags, hostsOf, networkOfHosts, refuseUnfit } from '../../../s
 import { loadConfig } from '../../../src/config/load.js';
 import { slotCount } from '../../../src/config/schema.js';
 import type { OrchestratorError } from '../../../src/errors.js';
+import { canonicalJson } from '../../../src/files/json.js';
+import { hostReport } from '../../../src/launch/host-report.js';
 import { PORT_ELSEWHERE } from '../../../src/launch/hosts.js';
 import type { Preflight } from '../../../src/launch/preflight.js';
-import type { LaunchOptions } from '../../../src/launch/processes.js';
+import { coordinatorProcess, type LaunchOptions, workerProcess } from '../../../src/launch/processes.js';
+import { PLAN_VERSION } from '../../../src/step/plan.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';
 import { PretendedSsh } from '../../support/pretended-ssh.js';
@@ -76,6 +79,31 @@ test('an address for all of this machine is never told to hosts', async () => {
     network: { listen: '0.0.0.0:29500', advertise: 'head' },
     unknown: null,
   });
+});
+
+test('what the hosts have in common is what the run begins with, and not what its user has asked for', async () => {
+  const ssh = new PretendedSsh();
+  onTestFinished(() => ssh.close());
+  const request = { config: canonicalJson(CONFIG), data: null, plan: PLAN_VERSION, workers: 1 };
+  const report = await hostReport(request);
+  const having = (name: string, ...isas: string[]) => {
+    const answer = { ...report, arithmetic: { ...report.arithmetic, isa: isas[0], isas } };
+    return ssh.host(name, `console.log(${JSON.stringify(JSON.stringify(answer))})`);
+  };
+  const two = [having('a', 'avx2', 'generic'), having('b', 'generic')];
+  const found = {
+    resolved: { config: CONFIG, segments: [], isa: null },
+    figures: { rankLeast: [1] },
+    warnings: [],
+  } as unknown as Preflight;
+  const rest = { workerPort: 0, network: null, environment: {}, overrides: [], prometheusTargets: null };
+  const run = { ...rest, hosts: two, minWorkers: 1, patienceSeconds: 600 } as unknown as LaunchOptions;
+  const { instructionSets, warnings } = await refuseUnfit(run, found, null);
+  expect(instructionSets).toEqual(['generic']);
+  expect(warnings).toEqual(['all workers compute with generic, which every host has: a avx2, b generic']);
+  const command = coordinatorProcess({ ...run, instructionSets: ['avx2', 'generic'] }).command.join(' ');
+  expect(command).toContain('--instruction-sets avx2,generic');
+  expect(workerProcess({ ...run, instructionSets }, 1).environment).not.toHaveProperty('ORCHESTRATOR_ISA');
 });
 
 test('a host of which nobody knows is named as one that cannot be reached, beside what is wrong with others', async () => {

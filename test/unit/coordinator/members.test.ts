@@ -2,10 +2,10 @@ import { expect, test } from 'vitest';
 import type { Member } from '../../../src/coordinator/events.js';
 import { Members } from '../../../src/coordinator/members.js';
 
-/** Members by id: "h" of those that hold the state, "l" of those that want to leave. */
+/** Members by id: "h" of those that hold the state, "o" an older one, "l" of those that want to leave. */
 function membersOf(all: Record<string, string>): Members {
   const members = new Members();
-  const holders: Member[] = [];
+  const [holders, older]: Member[][] = [[], []];
   for (const [id, flags] of Object.entries(all)) {
     const member = {
       id,
@@ -18,10 +18,13 @@ function membersOf(all: Record<string, string>): Members {
     };
     members.join(member, 0);
     members.standBy(id, { seesFolder: true, holds: false, isOld: false });
-    if (flags.includes('h')) holders.push(member);
+    if (flags.includes('h')) holders!.push(member);
+    if (flags.includes('o')) older!.push(member);
     if (flags.includes('l')) members.wantsToLeave(id, 143);
   }
-  members.hold(holders);
+  members.hold(older!, 1);
+  members.hold(holders!, 2);
+  members.committed(2);
   return members;
 }
 
@@ -42,6 +45,19 @@ test('where only those hold the state that leave, one of them stays to give it, 
 
 test('where all leave, all that hold the state may still finish the step and save it', () => {
   expect(chosen({ a: 'hl', b: 'hl' }, 4)).toEqual(['a', 'b']);
+});
+
+test('who wants to leave and holds an older state stays only where nobody holds a newer one', () => {
+  expect(chosen({ a: 'ol', b: 'h', c: '' }, 3)).toEqual(['b', 'c']);
+  expect(chosen({ a: 'ol', b: 'hl', c: '' }, 3)).toEqual(['b', 'c']);
+  expect(chosen({ a: 'ol', b: '', c: '' }, 2)).toEqual(['a', 'b']);
+});
+
+test('an older state is none of those that are the newest of the run', () => {
+  const members = membersOf({ a: 'ol', b: '' });
+  expect([members.anyHolds, members.holdWithout([]), [...members.holders]]).toEqual([false, false, ['a']]);
+  expect([...membersOf({ a: 'o', b: 'h' }).holders]).toEqual(['b']);
+  expect([...membersOf({ a: '' }).holders]).toEqual([]);
 });
 
 test('of some members, the one that has joined last', () => {

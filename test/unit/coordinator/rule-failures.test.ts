@@ -267,6 +267,7 @@ describe('failures', () => {
       expect(script.event({ type: 'tick' })[0]).toEqual({
         type: 'cut',
         id: 'b',
+        isSilent: true,
         reason: 'no sign of life for 3.5 s (it was last at computing)',
       });
     });

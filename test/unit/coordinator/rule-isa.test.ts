@@ -75,6 +75,23 @@ describe('before the first generation', () => {
     expect(script.standby('b', false, 'isa avx512')[0]).toMatchObject({ arithmetic: 'isa avx512' });
   });
 
+  test('what all workers of the launch have is where it begins, and no demand: others may have less', () => {
+    const script = new Script({ workers: 2, maxWorkers: 3, instructionSets: LESS });
+    // The launch has told of it.
+    const first = script.join('a', BEST);
+    expect([welcomes(first), warnings(first)]).toEqual([['a: avx2'], []]);
+    const lowered = script.join('c', ['generic']);
+    expect([welcomes(lowered), refusals(lowered)]).toEqual([['a c: generic'], []]);
+    expect(warnings(lowered)).toEqual([
+      'all workers compute with generic, the best that worker c (pid 101 on h) may use',
+    ]);
+    // Where all are gone it begins there again.
+    for (const id of ['a', 'c']) script.event({ type: 'lost', id, reason: 'reset' });
+    expect(welcomes(script.join('a', BEST))).toEqual(['a: avx2']);
+    const onGpus = new Script({ instructionSets: LESS, onGpus: true });
+    expect(welcomes(onGpus.join('a', BEST))).toEqual(['a: ']);
+  });
+
   test('a worker that has been in a generation of another coordinator keeps what it has', () => {
     const script = new Script();
     expect(welcomes(script.join('a', BEST, 'avx2'))).toEqual(['a: avx2']);

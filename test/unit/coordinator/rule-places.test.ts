@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Action } from '../../../src/coordinator/events.js';
-import { ready, reason, Script, SETTINGS, sent } from '../../support/rule-script.js';
+import { killed, prepared, ready, Script, SETTINGS, sent } from '../../support/rule-script.js';
 
 describe('workers of machines that do not see the run folder', () => {
   const formed = { device: null, sharing: null, held: null };
@@ -46,26 +46,39 @@ describe('workers of machines that do not see the run folder', () => {
     expect(script.event({ type: 'notFetched', fetch: 1, fault })).toEqual([]);
   });
 
-  /** Both could share memory, and none sees the run folder. */
-  function sharing(mustShare: boolean): Action[] {
-    const script = new Script({ mustShare });
+  test('share memory as others do: rank 0 gets the checkpoint from the coordinator', () => {
+    const script = new Script({ mustShare: true, resumePath: 'step-2', resumeStep: 2 });
     for (const id of ['a', 'b']) script.join(id);
     for (const id of ['a', 'b']) script.standby(id, true);
     const formed = { device: null, held: null, sharing: { problem: '' } };
     script.event({ type: 'formed', id: 'a', formed });
-    return script.event({ type: 'formed', id: 'b', formed });
-  }
-
-  test('must not share memory: nobody would write checkpoints', () => {
-    expect(reason(sharing(true))).toMatch(
-      /^ERR_RUN_DIR: The workers share memory, and none of them sees the run folder runs\/x/,
-    );
+    const sync = { served: { step: 2 }, shared: true };
+    expect(sent(script.event({ type: 'formed', id: 'b', formed }))).toMatchObject([
+      { to: ['a'], message: { sync } },
+      { to: ['b'], message: { sync } },
+    ]);
   });
 
-  test('exchange over gRPC where they may: rank 0 then offers its state', () => {
-    const [warning, ...syncs] = sharing(false);
-    expect(warning).toMatchObject({ type: 'warn', message: expect.stringContaining('exchange over gRPC') });
-    expect(sent(syncs).map(({ message }) => message.sync?.shared)).toEqual([false, false]);
+  test('go on with the memory that they share when the one is gone that saw it, and offer their state', () => {
+    const script = new Script();
+    for (const id of ['a', 'b']) script.join(id);
+    script.standby('a');
+    script.standby('b', true);
+    const formed = { device: null, held: null, sharing: { problem: '' } };
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
+    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
+    script.step(1);
+    script.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: false });
+    const [sync] = sent(script.event({ type: 'formed', id: 'b', formed }));
+    expect(sync).toMatchObject({ to: ['b'], message: { sync: { initialise: {}, shared: true } } });
+    script.event({ type: 'ready', id: 'b', ready: ready({ step: 1 }) });
+    expect(script.state.phase).toBe('RUNNING');
+    const orders = { step: 2, checkpoint: true };
+    const prepares = script.event({ type: 'prepared', id: 'b', prepared: prepared(2, [0, 1, 2]) });
+    expect(sent(prepares)).toMatchObject([{ message: { commit: orders } }]);
+    const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    const offered = { step: 2, number: 1, ...state };
+    expect(script.event({ type: 'offered', id: 'b', offered })).toMatchObject([{ type: 'fetch' }]);
   });
 });
 

@@ -22,12 +22,8 @@ function outcomeOf(world: World): string {
   const { end } = world.coordinator;
   if (end === null) throw new Error('the run did not end');
   const code = end.fault?.code;
-  if (code === 'ERR_JOIN_TIMEOUT' && world.wasShort) return 'never complete';
-  if (code === 'ERR_WORKER_LOST' && world.wasShort) return 'too few';
-  // Those are left that share memory, and none of them can write. Before the first step, another coordinator would have
-  // them exchange over gRPC, and they refuse.
-  const cannotWrite = code === 'ERR_RUN_DIR' || code === 'ERR_SHARED_MEMORY';
-  if (cannotWrite && world.blind === 'some' && world.shares) return 'too few';
+  if (code === 'ERR_JOIN_TIMEOUT' && world.processes.wasShort) return 'never complete';
+  if (code === 'ERR_WORKER_LOST' && world.processes.wasShort) return 'too few';
   // Those are left that cannot share memory with the ones that are gone.
   if (code === 'ERR_SHARED_MEMORY' && world.unable && world.shares) return 'too few';
   if (code === 'ERR_STATE_MISMATCH' && world.differs) return 'mismatch';
@@ -64,7 +60,8 @@ function check(seed: number, world: World): string {
     const { firstStart } = coordinator;
     const isShort = outcome === 'too few' || outcome === 'never complete';
     // Another coordinator waits for the workers of the run as the first one did, and another launch for its own.
-    const waits = isShort || (world.wasShort && world.coordinator.deaths > 0) || world.launches > 0;
+    const waits =
+      isShort || (world.processes.wasShort && world.coordinator.deaths > 0) || world.processes.launches > 0;
     const late = world.clock.now - Math.max(lastFault, firstStart);
     const limit = waits ? LIMIT_MS.waiting : LIMIT_MS.started;
     if (late > limit) throw new Error(`${outcome} ${late} ms after the last fault`);
@@ -87,7 +84,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('steps run again', world.coordinator.again);
     count('links broken', world.network.breaks);
     count('coordinators died', world.coordinator.deaths);
-    count('launchers died with them', world.launches);
+    count('launchers died with them', world.processes.launches);
     count('sessions broken', world.resets);
     count('not heard, may return', world.parted);
     count('instruction sets lowered', world.lowered);

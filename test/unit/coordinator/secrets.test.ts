@@ -1,7 +1,11 @@
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
+import { listenOnNetwork } from '../../../src/coordinator/network.js';
 import { localCredential, Secrets, seesRunFolder } from '../../../src/coordinator/secrets.js';
+import { Sessions } from '../../../src/coordinator/sessions.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 let runDir: string;
@@ -45,6 +49,37 @@ test('the authority and the tokens of a run that has begun are there the next ti
   expect(seesRunFolder(runDir, authority.stored.certificate)).toBe(true);
   expect(seesRunFolder(runDir, 'another')).toBe(false);
   expect(seesRunFolder(temporaryFolder(), authority.stored.certificate)).toBe(false);
+});
+
+test('a run listens again at its last port, unless somebody else has it by now', async () => {
+  const first = new Secrets(runDir);
+  first.keepPort(12_345);
+  first.close(true);
+  const next = new Secrets(runDir);
+  expect(next.formerPort('127.0.0.1:0')).toBe('127.0.0.1:12345');
+  expect(next.formerPort('127.0.0.1:29500')).toBe('127.0.0.1:29500');
+
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  next.keepPort(port);
+  const onEvent = () => {};
+  const options = {
+    workers: 1,
+    generation: () => 0,
+    lastGeneration: 0,
+    since: 1,
+    onEvent,
+    onRefused: onEvent,
+  };
+  const sessions = new Sessions({ ...options, invite: () => null });
+  const { address } = await listenOnNetwork({ listen: '127.0.0.1:0', advertise: 'a' }, sessions, next);
+  await sessions.close(0);
+  other.close();
+  expect(address).toMatch(/^a:\d+$/);
+  expect(address).not.toBe(`a:${port}`);
+  next.close(false);
+  expect(new Secrets(runDir).formerPort('127.0.0.1:0')).toBe('127.0.0.1:0');
 });
 
 test('a run that never began leaves nothing', async () => {

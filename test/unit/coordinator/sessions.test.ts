@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
-import { createConnection } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../../../src/coordinator/events.js';
@@ -8,6 +8,7 @@ import { type Presence, Sessions } from '../../../src/coordinator/sessions.js';
 import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
 import { invite } from '../../../src/rpc/invite.js';
 import { connectLink, LinkCredentials } from '../../../src/rpc/links.js';
+import { localAddress } from '../../../src/rpc/local.js';
 import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import { Coordinator, type FromWorker } from '../../../src/rpc/proto.js';
 import { PROTOCOL } from '../../../src/rpc/protocol.js';
@@ -19,17 +20,21 @@ let address: string;
 let events: Event[];
 let refused: string[];
 let present: [string, Presence][];
+let pids: Set<number>;
 let invited: (string | null)[];
 let clients: InstanceType<typeof Coordinator>[];
 beforeEach(async () => {
-  [events, refused, clients, invited, present] = [[], [], [], [], []];
+  [events, refused, clients, invited, present, pids] = [[], [], [], [], [], new Set()];
   sessions = new Sessions({
     workers: 2,
     lastGeneration: 2,
     since: 2,
     generation: () => 3,
     onEvent: (event) => events.push(event),
-    onMember: (id, presence) => present.push([id, presence]),
+    onMember: (id, presence, pid) => {
+      pids.add(pid);
+      present.push([id, presence]);
+    },
     invite: ({ uses, seconds, worker }) => {
       invited.push(worker);
       return uses > 1 ? null : `${uses} ${seconds} ${worker}`;
@@ -40,11 +45,15 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   for (const client of clients) client.close();
-  await sessions.close(1_000);
+  await sessions.close(0);
 });
 
 /** A connection that sends these messages; `end` resolves with the status by which it ends. */
 function connect(...messages: FromWorker[]) {
+  return connectAt(address, ...messages);
+}
+
+function connectAt(address: string, ...messages: FromWorker[]) {
   const client = new Coordinator(channelTarget(address), new LinkCredentials(null, () => {}));
   clients.push(client);
   const stream = client.Session();
@@ -61,6 +70,11 @@ test.each<[string, FromWorker, status]>([
   [
     'mixed versions of orchestrator',
     { join: { ...JOIN, protocol: PROTOCOL - 1 } },
+    status.FAILED_PRECONDITION,
+  ],
+  [
+    'its program has build 1f2e3d4c5b6a, that of the coordinator build ',
+    { join: { ...JOIN, build: '1f2e3d4c5b6a' } },
     status.FAILED_PRECONDITION,
   ],
   ['holds the state from before', { generation: 1, join: JOIN }, status.FAILED_PRECONDITION],
@@ -123,6 +137,7 @@ test('whoever starts workers hears who is here, who was lost, and who was told t
       ['b', 'lost'],
     ]),
   );
+  expect([...pids]).toEqual([JOIN.pid]);
 });
 
 test('messages of earlier generations are left out and those of later ones refused, but not those that may come at any time', async () => {
@@ -233,12 +248,47 @@ test('one that the others go on without is told so, and one that cannot take par
   const join = (workerId: string) => connect({ join: { ...JOIN, workerId } });
   const [cut, away, refused] = [join('cut'), join('away'), join('refused')];
   await eventually(3);
-  sessions.cut('cut', 'no sign of life', false);
-  sessions.cut('away', 'no sign of life', true);
+  sessions.cut('cut', 'no sign of life', { isSilent: true });
+  sessions.cut('away', 'has come too late', { mayReturn: true });
   sessions.refuse('refused', 'other arithmetic');
   expect(await cut.end).toMatchObject({ code: status.ABORTED, details: 'no sign of life' });
   expect(await away.end).toMatchObject({ code: status.UNAVAILABLE });
+  const ends = present.filter(([, presence]) => presence !== 'here');
+  expect(ends).toEqual([
+    ['cut', 'cutOff'],
+    ['away', 'lost'],
+    ['refused', 'lost'],
+  ]);
   expect(await refused.end).toMatchObject({ code: status.FAILED_PRECONDITION, details: 'other arithmetic' });
+});
+
+test('the end does not wait for workers of which nothing is heard', async () => {
+  // A link that is cut: what arrives there stays there.
+  const link = createServer((near) => {
+    const far = createConnection(socketAddress(address) as { path: string });
+    near.pipe(far).pipe(near);
+    cut.push(() => {
+      near.unpipe();
+      far.unpipe();
+    });
+  });
+  const cut: (() => void)[] = [];
+  const there = localAddress();
+  link.listen(socketAddress(there));
+  await once(link, 'listening');
+  connectAt(there, { join: JOIN });
+  connectAt(there, { join: { ...JOIN, workerId: 'b' } });
+  await eventually(2);
+  for (const one of cut) one();
+  sessions.cut('a', 'no sign of life', { isSilent: true });
+  sessions.send(null, { stop: { exitCode: 0 } });
+  await sessions.close(600_000);
+  link.close();
+  // What it was told has not come there.
+  expect(present.slice(2)).toEqual([
+    ['a', 'cutOff'],
+    ['b', 'cutOff'],
+  ]);
 });
 
 test('the texts of a failure are cut off', async () => {

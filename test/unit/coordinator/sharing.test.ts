@@ -19,12 +19,10 @@ const [able, unable, none] = [
   { sharing: { problem: 'off' } },
   { sharing: null },
 ];
-const nobody = () => false;
 
-function judge(sharing: Sharing, formed: Formed[], holds: (id: string) => boolean = nobody, seen = true) {
+function judge(sharing: Sharing, formed: Formed[], holders: readonly string[] = []) {
   return sharing.judge(PLACES.slice(0, formed.length), formed as Parameters<Sharing['judge']>[1], {
-    holds,
-    seesFolder: () => seen,
+    holders: new Set(holders),
   });
 }
 
@@ -40,18 +38,6 @@ test('where one cannot, all use gRPC from then on, and the user is told why', ()
     note: 'exchange over gRPC, because memory cannot be shared. rank 1 (pid 1 on h): off',
   });
   expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
-});
-
-test('where nobody could write the checkpoints of a memory that is shared, all use gRPC from then on', () => {
-  const sharing = new Sharing(false);
-  expect(judge(sharing, [able, able], nobody, false)).toEqual({
-    shared: false,
-    note: 'exchange over gRPC, because no worker that would share memory sees the run folder',
-  });
-  expect(judge(sharing, [able, able])).toEqual({ shared: false, note: null });
-  // It is shared already, or must be.
-  expect(judge(new Sharing(false), [able, able], () => true, false)).toMatchObject({ shared: true });
-  expect(judge(new Sharing(true), [able, able], nobody, false)).toMatchObject({ shared: true });
 });
 
 test('where there is no other way, the run ends', () => {
@@ -70,19 +56,19 @@ test.each([
 ])('who comes to workers that share memory and cannot does not stay, whichever side says so%s', (_, must) => {
   const sharing = new Sharing(must);
   judge(sharing, [able, able]);
-  const holds = (id: string) => id !== 'c';
-  expect(judge(sharing, [able, able, unable], holds)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
-  expect(judge(sharing, [able, unable, unable], holds)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
+  const holders = ['a', 'b'];
+  expect(judge(sharing, [able, able, unable], holders)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
+  expect(judge(sharing, [able, unable, unable], holders)).toMatchObject({ unable: [{ place: { id: 'c' } }] });
   expect(judge(sharing, [able, unable])).toMatchObject({ unable: [{ place: { id: 'b' } }] });
   expect(judge(sharing, [unable, unable])).toMatchObject({ fault: { code: 'ERR_SHARED_MEMORY' } });
 });
 
 test('after the death of a coordinator, memory is shared if those that hold the state have none of their own', () => {
-  const both = () => true;
+  const both = ['a', 'b'];
   const own = { sharing: { problem: '' }, held: { step: 4 } };
   expect(judge(new Sharing(false), [own, own], both)).toEqual({ shared: false, note: null });
-  const holds = (id: string) => id === 'a';
-  expect(judge(new Sharing(false), [able, unable], holds)).toMatchObject({
+  const holders = ['a'];
+  expect(judge(new Sharing(false), [able, unable], holders)).toMatchObject({
     unable: [{ place: { id: 'b' } }],
   });
 });

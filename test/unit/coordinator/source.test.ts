@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { sourceOf } from '../../../src/coordinator/source.js';
+import { sharedSource, sourceOf } from '../../../src/coordinator/source.js';
 
 const BEGINNING = { step: 0, path: '' };
 const CHECKPOINT = { step: 4, path: 'step-4' };
@@ -46,4 +46,11 @@ test('where nobody sees the run folder, rank 0 gets the checkpoint from the coor
   });
   expect(sourceOf([null, null, null], blind, 0, BEGINNING).syncs).toEqual(Array(3).fill({ initialise: {} }));
   expect(sourceOf([6, null, null], blind, 6, CHECKPOINT).syncs[0]).toEqual({ keep: {} });
+});
+
+test('a state that is shared is loaded once: from the checkpoint, or by the coordinator where rank 0 does not see it', () => {
+  const [loaded, served] = [{ checkpoint: 'step-4' }, { served: { step: 4 } }];
+  expect(sharedSource([true, false], CHECKPOINT)).toEqual([loaded, served]);
+  expect(sharedSource([false, false], CHECKPOINT)).toEqual([served, served]);
+  expect(sharedSource([false], BEGINNING)).toEqual([{ initialise: {} }]);
 });

@@ -53,6 +53,22 @@ test('every state is understood, and an answer of another version is known as on
   }
 });
 
+test('has every worker of the largest run', async () => {
+  const runDir = temporaryFolder();
+  const progress = new RunProgress(header);
+  const host = 'h'.repeat(256);
+  const members = Array.from({ length: 4_096 }, (_, rank) => {
+    const device = 'NVIDIA H100 80GB HBM3, GPU 0 of 8';
+    return { rank, id: `${host}-${rank}`, host, pid: 4_000_000, state: 'training' as const, device };
+  });
+  progress.listWorkers = () => members;
+  const served = (await serveStatus(progress, runDir)) as Sink;
+  expect(await askStatus(runDir)).toMatchObject({ members });
+  progress.phase('DONE');
+  expect(await askStatus(runDir)).toMatchObject({ members: [] });
+  await served.close?.();
+});
+
 test('a folder that cannot be opened is an error with its path', async () => {
   await expect(askStatus(join(temporaryFolder(), 'none'))).rejects.toMatchObject({
     code: 'ERR_FILE_OPEN',

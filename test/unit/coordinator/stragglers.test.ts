@@ -23,13 +23,13 @@ describe('a straggler', () => {
     expect(told(stragglers, STRAGGLER_STEPS - 1, 1, 2.1, 1)).toEqual([]);
     expect(stragglers.all).toEqual([]);
     expect(told(stragglers, 30, 1, 2.1, 1)).toEqual([
-      'warn rank 1 (pid 101) takes 2.1 times as long for a slot as the median worker, in the last 20 steps; all others wait for it: look at its machine',
+      'warn rank 1 (pid 101 on a) takes 2.1 times as long for a slot as the median worker, in the last 20 steps; all others wait for it: look at its machine',
     ]);
-    expect(stragglers.all).toEqual([{ rank: 1, times: expect.closeTo(2.1, 9) }]);
+    expect(stragglers.all).toEqual([{ rank: 1, host: 'a', times: expect.closeTo(2.1, 9) }]);
     // 5 of the last 20 steps are too few.
     expect(told(stragglers, 14, 1, 1, 1)).toEqual([]);
     expect(told(stragglers, 30, 1, 1, 1)).toEqual([
-      'info rank 1 (pid 101) is as fast as the other workers again',
+      'info rank 1 (pid 101 on a) is as fast as the other workers again',
     ]);
     expect(stragglers.all).toEqual([]);
   });
@@ -49,8 +49,12 @@ describe('a straggler', () => {
   test('of two is the slower; another process in its place begins as new', () => {
     const stragglers = new Stragglers();
     expect(told(stragglers, STRAGGLER_STEPS, 3, 1)).toHaveLength(1);
-    const others = taking(3, 1).map((one) => ({ ...one, pid: one.pid + 10 }));
-    expect(stragglers.step(others)).toEqual([]);
-    expect(stragglers.all).toEqual([]);
+    for (const change of [{ pid: 110 }, { pid: 110, host: 'b' }]) {
+      const others = taking(3, 1).map((one) => ({ ...one, ...change }));
+      expect(stragglers.step(others)).toEqual([]);
+      expect(stragglers.all).toEqual([]);
+      for (let i = 1; i < STRAGGLER_STEPS; i++) stragglers.step(others);
+      expect(stragglers.all).toHaveLength(1);
+    }
   });
 });

@@ -3,7 +3,7 @@ import { OrchestratorError } from '../../../src/errors.js';
 import { type Asked, askHosts, judgeHosts } from '../../../src/launch/check-hosts.js';
 import type { HostReport } from '../../../src/launch/host-report.js';
 import { PROTOCOL } from '../../../src/rpc/protocol.js';
-import { version } from '../../../src/version.js';
+import { build, version } from '../../../src/version.js';
 import { PretendedSsh } from '../../support/pretended-ssh.js';
 
 const NOW = Date.UTC(2026, 0, 1);
@@ -12,6 +12,7 @@ const NEEDS = { dataset: 'd1', workerBytes: 3 * GIB };
 const GOOD: HostReport = {
   version: version(),
   protocol: PROTOCOL,
+  build: build(),
   unixMs: NOW,
   arithmetic: {
     isa: 'avx512',
@@ -21,6 +22,7 @@ const GOOD: HostReport = {
     gpus: '',
     probe: '1f',
   },
+  addon: 'a1',
   node: '22.1.0',
   processors: 4,
   diskFreeBytes: GIB,
@@ -103,12 +105,25 @@ test('every problem of a host has its remedy', () => {
 
 describe('before a run starts workers on hosts', () => {
   test('nothing is said of hosts that are alike', () => {
-    expect(judge({}, {})).toEqual({ problems: [], warnings: [], isa: null });
+    expect(judge({}, {})).toEqual({ problems: [], warnings: [], isas: null });
   });
 
   test.each<[string, Partial<HostReport>, string]>([
-    ['version', { version: '0.0.9' }, `node2: it has version 0.0.9 (protocol ${PROTOCOL}) of this program`],
-    ['protocol', { protocol: 1 }, `node2: it has version ${version()} (protocol 1) of this program`],
+    [
+      'version',
+      { version: '0.0.9' },
+      `node2: it has version 0.0.9 (protocol ${PROTOCOL}, build ${build()}) of this program`,
+    ],
+    [
+      'protocol',
+      { protocol: 1 },
+      `node2: it has version ${version()} (protocol 1, build ${build()}) of this program`,
+    ],
+    [
+      'build',
+      { build: '1f2e3d4c5b6a' },
+      `node2: it has version ${version()} (protocol ${PROTOCOL}, build 1f2e3d4c5b6a) of this program, and this machine`,
+    ],
     ['data', { dataset: 'd2' }, "node2: its data set is another one: its hash is d2, the run's is d1"],
     [
       'memory',
@@ -141,6 +156,16 @@ describe('before a run starts workers on hosts', () => {
     expect(problems[0]).toContain(message);
   });
 
+  test('another build of the addon is a warning: it may be that of another compiler', () => {
+    const { problems, warnings } = judge({}, { addon: 'a2' }, { addon: '' });
+    expect([problems, warnings]).toEqual([
+      [],
+      [
+        'node2: its native addon is another build than that of node1; unless their compilers differ, run npm run build:native on both',
+      ],
+    ]);
+  });
+
   test('all hosts are told of at once, those that did not answer as well', () => {
     const gone = new OrchestratorError('ERR_HOST', 'node1 cannot be reached by ssh: refused');
     expect(
@@ -149,21 +174,21 @@ describe('before a run starts workers on hosts', () => {
   });
 
   test('where instruction sets differ, the highest that all have is taken', () => {
-    const { problems, warnings, isa } = judge(having('avx512bf16', 'avx512', 'avx2'), having('avx2'), {});
-    expect({ problems, isa }).toEqual({ problems: [], isa: 'avx2' });
+    const all = [having('avx512bf16', 'avx512', 'avx2', 'generic'), having('avx2', 'generic'), {}];
+    const { problems, warnings, isas } = judge(...all);
+    expect({ problems, isas }).toEqual({ problems: [], isas: ['avx2', 'generic'] });
     expect(warnings).toEqual([
       'all workers compute with avx2, which every host has: node1 avx512bf16, node2 avx2, node3 avx512',
     ]);
     const mixed = judge(having('avx2'), having('neon'));
-    expect(mixed.isa).toBeNull();
     expect(mixed.problems).toEqual(['The hosts have no instruction set in common: node1 avx2, node2 neon']);
   });
 
   test('a run that goes on has its instruction set already, and a host that lacks it is told what to do', () => {
     const best = having('avx512bf16', 'avx512', 'avx2');
-    expect(judgeFor('avx512bf16', best, best)).toEqual({ problems: [], warnings: [], isa: null });
+    expect(judgeFor('avx512bf16', best, best)).toEqual({ problems: [], warnings: [], isas: null });
     const lower = judgeFor('avx2', best, having('avx2'));
-    expect(lower).toMatchObject({ problems: [], isa: 'avx2' });
+    expect(lower).toMatchObject({ problems: [], isas: ['avx2'] });
     expect(lower.warnings).toEqual([expect.stringContaining('(node1 avx512bf16, node2 avx2)')]);
     const { problems } = judgeFor('avx512bf16', best, having('avx512', 'avx2'), having('avx2'));
     expect(problems.map((text) => text.split(', with')[0])).toEqual([

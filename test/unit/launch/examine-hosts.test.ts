@@ -47,6 +47,8 @@ test('that the address of this machine is unknown is a problem beside the others
   ]);
 });
 
+const SAME = 'Check out the same commit on both machines, and run npm run setup on each';
+
 test('hosts with another version are told as such, whatever they say, and are not asked for more', async () => {
   ssh = new PretendedSsh('hostname 127.0.0.1\n');
   const other = { ...(await report()), version: '0.0.9\u001b]0;title\u0007' };
@@ -58,8 +60,8 @@ test('hosts with another version are told as such, whatever they say, and are no
   const { links, problems } = await examineHosts(hosts, null, OPTIONS);
   expect(links).toEqual([]);
   expect(problems.map(({ message, fix }) => [message.split(' of this program')[0], fix])).toEqual([
-    ['older: it has version 0.0.8 (protocol 1)', 'Set up the same version'],
-    [expect.stringMatching(/^other: it has version 0\.0\.9\]0;title \(protocol/), 'Set up the same version'],
+    ['older: it has version 0.0.8 (protocol 1, build unknown)', SAME],
+    [expect.stringMatching(/^other: it has version 0\.0\.9\]0;title \(protocol/), SAME],
   ]);
 });
 

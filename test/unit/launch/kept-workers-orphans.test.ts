@@ -9,6 +9,7 @@ import type { Exits } from '../../../src/launch/exits.js';
 import type { KeptCoordinator } from '../../../src/launch/kept-coordinator.js';
 import { KeptWorkers } from '../../../src/launch/kept-workers.js';
 import { Members } from '../../../src/launch/members.js';
+import { OpenedWorkers } from '../../../src/launch/opened-workers.js';
 import { type LaunchOptions, thisMachine } from '../../../src/launch/processes.js';
 import { isSuspended } from '../../support/launched.js';
 
@@ -40,23 +41,24 @@ async function following({ id = 'local-0', here = true } = {}) {
     ...{ members, orphans, goesOn: true, mayReturn: true, present: Promise.resolve('here') },
     orphan: (name: string) => orphans.find((one) => one.id === name) ?? null,
     tell: (line: string) => told.push(line),
+    over: new Promise<void>((resolve) => ends.push(resolve)),
     workerEnded: ({ pid, again }: { pid: number | null; again: boolean }) =>
       told.push(`ended ${pid} ${again}`),
+    workerStarts: () => {},
     forget: (name: string) => told.push(`forget ${name}`),
   } as unknown as KeptCoordinator;
-  const workers = new KeptWorkers({
-    ...{ run: run as unknown as LaunchOptions, coordinator, onStarted: () => {} },
-    exits: { of: (ended: object) => ({ ...ended, outOfMemory: false }) } as Exits,
-    launcher: {
-      hasEnded: () => true,
-      start: async () => {
-        const process = await sleeper();
-        started.push(process.pid!);
-        return { name: 'worker 0', pid: process.pid!, process, exited: new Promise(() => {}) };
-      },
-    } as never,
-    over: new Promise<never>((resolve) => ends.push(resolve as () => void)),
-  });
+  const launcher = {
+    hasEnded: () => true,
+    start: async () => {
+      const process = await sleeper();
+      started.push(process.pid!);
+      return { name: 'worker 0', pid: process.pid!, process, exited: new Promise(() => {}) };
+    },
+  } as never;
+  const opened = new OpenedWorkers(launcher, () => {});
+  const exits = { of: (ended: object) => ({ ...ended, outOfMemory: false }) } as Exits;
+  const options = run as unknown as LaunchOptions;
+  const workers = new KeptWorkers({ run: options, coordinator, exits, launcher, opened });
   await workers.start(0);
   workers.forgetOthers();
   const say = (presence: string) => said.emit('message', { member: { workerId: id, presence } });

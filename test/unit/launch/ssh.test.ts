@@ -26,6 +26,7 @@ const RUN: LaunchOptions = {
   hosts: [thisMachine(1), B],
   workerPort: 29_501,
   environment: { NCCL_DEBUG: 'INFO' },
+  instructionSets: null,
   minWorkers: 1,
   maxRestarts: 3,
   patienceSeconds: 600,
@@ -119,10 +120,18 @@ test('what ssh prints where it cannot reach a host, and not where it has lost it
   for (const line of [
     'Timeout, server b not responding.',
     'Connection to b closed by remote host.',
+    'client_loop: send disconnect: Broken pipe',
+    'Read from remote host 10.0.0.2: Connection reset by peer',
+  ]) {
+    expect([ssh.saysLost(there, line), ssh.saysLost(here, line)], line).toEqual([true, false]);
+    expect(ssh.saysUnreachable(there, line, null), line).toBe(false);
+  }
+  for (const line of [
     'root@b: Permission denied (publickey).',
     'Host key verification failed.',
     'sh: 1: exec: ./orchestrator: not found',
   ]) {
     expect(ssh.saysUnreachable(there, line, null), line).toBe(false);
+    expect(ssh.saysLost(there, line), line).toBe(false);
   }
 });

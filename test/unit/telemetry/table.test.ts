@@ -2,9 +2,9 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { painter } from '../../../src/telemetry/console.js';
 import { summaryLines } from '../../../src/telemetry/lines.js';
-import { RunProgress } from '../../../src/telemetry/run-progress.js';
+import { RunProgress, type WorkerView } from '../../../src/telemetry/run-progress.js';
 import { liveTable } from '../../../src/telemetry/table.js';
-import { viewLines, workerLines } from '../../../src/telemetry/view-lines.js';
+import { memberLines, viewLines, workerLines } from '../../../src/telemetry/view-lines.js';
 import { header, record } from '../../support/records.js';
 import { Screen } from '../../support/screen.js';
 
@@ -49,10 +49,39 @@ test('the summary says that its loss is that of one step', () => {
   );
 });
 
+test('the time for which a run was suspended is none of its time', () => {
+  const shown = progress();
+  const before = shown.view().elapsed_seconds;
+  vi.advanceTimersByTime(3_600_000);
+  shown.suspended(3_590);
+  expect(shown.view().elapsed_seconds).toBeCloseTo(before + 10, 6);
+});
+
 test('stragglers are named', () => {
   const shown = progress();
-  shown.step({ ...record, stragglers: [{ rank: 3, times: 2.06 }] });
-  expect(viewLines(shown.view(), 200, plain).at(-1)).toBe('rank 3 is slow: 2.1 times the median');
+  shown.step({ ...record, stragglers: [{ rank: 3, host: 'b', times: 2.06 }] });
+  expect(viewLines(shown.view(), 200, plain).at(-1)).toBe('rank 3 on b is slow: 2.1 times the median');
+});
+
+test('workers are listed with their rank, state, host and process; of many, those that do not train come first', () => {
+  const worker = (rank: number, state: WorkerView['state'] = 'training'): WorkerView => ({
+    ...{ rank, id: `b-${rank}`, host: 'b', pid: 4000 + rank, state, device: '' },
+  });
+  expect(memberLines([], 80)).toEqual([]);
+  expect(memberLines([worker(0), { ...worker(1, 'lost'), rank: null, pid: null, host: '' }], 80)).toEqual([
+    'rank     state  host   pid  worker',
+    '0     training     b  4000     b-0',
+    '-         lost     -     -     b-1',
+  ]);
+  const onGpus = memberLines([{ ...worker(0), device: 'H100, GPU 0 of 2' }], 80);
+  expect(onGpus[1]).toMatch(/ H100, GPU 0 of 2$/);
+  const many = Array.from({ length: 1_000 }, (_, rank) =>
+    worker(rank, rank === 700 ? 'leaving' : 'training'),
+  );
+  const lines = memberLines(many, 80);
+  expect(lines).toHaveLength(34);
+  expect(lines[1]).toContain('leaving');
+  expect(lines.at(-1)).toBe('and 968 others (--json lists all)');
 });
 
 test('a run that has made more steps than it is to have is complete', () => {

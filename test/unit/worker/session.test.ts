@@ -7,7 +7,7 @@ import { Sessions } from '../../../src/coordinator/sessions.js';
 import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
-import { CoordinatorSession, Levelled } from '../../../src/worker/session.js';
+import { CoordinatorSession, Levelled, Regrouped } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
@@ -273,6 +273,29 @@ test('the next generation is told at once, and comes after what was sent before 
   await expect(session.next('commit')).rejects.toThrow('the next generation forms');
   expect(await session.formation()).toMatchObject({ rank: 1 });
   expect(session.generation).toBe(2);
+  expect(session.regrouped.aborted).toBe(false);
+});
+
+test('a generation that forms without this worker ends its own, after what was sent before it', async () => {
+  await session.join(JOIN);
+  const waiting = { reason: '' };
+  sessions.send(null, { generation: 1, form: formOf(0) });
+  await session.formation();
+  sessions.send(null, { generation: 1, commit: { step: 4 } });
+  sessions.send(null, { generation: 2, form: formOf(0) });
+  sessions.send(null, { generation: 3, waiting });
+  sessions.send(null, { drain: {} });
+  await expect.poll(() => session.draining).toBe(true);
+  expect(session.regrouped.aborted).toBe(true);
+  expect(await session.next('commit')).toMatchObject({ step: 4 });
+  await expect(session.next('commit')).rejects.toBeInstanceOf(Regrouped);
+  // One that came late does not.
+  const next = session.formation();
+  sessions.send(null, { generation: 4, form: formOf(1) });
+  expect(await next).toMatchObject({ rank: 1 });
+  sessions.send(null, { generation: 3, waiting });
+  sessions.send(null, { generation: 4, start: { step: 4 } });
+  expect(await session.next('start')).toMatchObject({ step: 4 });
   expect(session.regrouped.aborted).toBe(false);
 });
 

@@ -12,6 +12,7 @@
 #include "../../../core/error.h"
 #include "../../../core/float8.h"
 #include "../context.h"
+#include "downloads.h"
 #include "emulated_device.h"
 #include "transport.h"
 
@@ -209,6 +210,22 @@ class EmulatedDevice final : public TableDevice {
     reject_during_capture("A stream wait");
     finish_copies();
   }
+  void make_snapshot_stream_wait() override {
+    reject_during_capture("A stream wait");
+    downloads_.begin(contents());
+  }
+  void download_async(void* to, const void* from, size_t bytes) override {
+    reject_during_capture("A download");
+    downloads_.enqueue(to, from, bytes);
+  }
+  void await_download() override { downloads_.await_next(); }
+  void wait_for_snapshot_stream() override {
+    reject_during_capture("A stream wait");
+    downloads_.finish();
+  }
+  std::shared_ptr<void> page_lock(void* memory, size_t bytes) override {
+    return downloads_.page_lock(memory, bytes);
+  }
   void synchronize() override { reject_during_capture("A synchronization"); }
   uint64_t record_event() override {
     reject_during_capture("An event");
@@ -251,6 +268,7 @@ class EmulatedDevice final : public TableDevice {
     }
     const auto release = [this, on_device](void* memory) {
       finish_copies();
+      downloads_.finish();
       if (on_device) {
         std::lock_guard lock(memory_mutex_);
         held_ -= rounded(memory_.extract(static_cast<char*>(memory)).mapped());
@@ -270,6 +288,7 @@ class EmulatedDevice final : public TableDevice {
     uploads_.clear();
   }
   std::vector<std::function<void()>> uploads_;
+  Downloads downloads_;
   const AtCall at_call_;
   std::mutex memory_mutex_;
   std::map<char*, size_t> memory_;  ///< what is allocated on the device

@@ -41,6 +41,10 @@ export interface Join {
    * empty: any.
    */
   'onlyIsa'?: (string);
+  /**
+   * which code its program has: two of the same version may differ
+   */
+  'build'?: (string);
 }
 
 export interface Join__Output {
@@ -83,4 +87,8 @@ export interface Join__Output {
    * empty: any.
    */
   'onlyIsa': (string);
+  /**
+   * which code its program has: two of the same version may differ
+   */
+  'build': (string);
 }

@@ -1,0 +1,78 @@
+/** How a run ends: all is done, it was asked to stop, or it has failed. The workers are told, and then the launcher. */
+import { EXIT } from '../errors.js';
+import type { Fault } from '../fault.js';
+import type { Action, Phase, Settings } from './events.js';
+import type { Membership } from './membership.js';
+import type { Steps } from './steps.js';
+
+export interface Ending {
+  exitCode: number;
+  reason: string;
+  /** Why it has failed; null: it has not. */
+  fault: Fault | null;
+}
+
+export class RunEnd {
+  readonly #settings: Settings;
+  readonly #steps: Steps;
+  readonly #membership: Membership;
+  #asked: Ending | null = null;
+  #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
+
+  constructor(settings: Settings, steps: Steps, membership: Membership) {
+    this.#settings = settings;
+    this.#steps = steps;
+    this.#membership = membership;
+  }
+
+  /** The last phase; null: the run is not over. */
+  get over(): Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null {
+    return this.#over;
+  }
+
+  /** How the run will end after a step and a checkpoint, as it was asked to while it trained; null: it was not. */
+  get asked(): Ending | null {
+    return this.#asked;
+  }
+
+  ask(ending: Ending): void {
+    this.#asked = ending;
+    this.#membership.stopping = true;
+  }
+
+  orFail(result: Action[] | Fault): Action[] {
+    return Array.isArray(result) ? result : this.fail(result);
+  }
+
+  fail(fault: Fault): Action[] {
+    return this.with({ exitCode: EXIT.failed, reason: fault.message, fault });
+  }
+
+  stopped(exitCode: number, reason: string): Action[] {
+    return this.with({ exitCode, reason, fault: null });
+  }
+
+  with({ exitCode, reason, fault }: Ending): Action[] {
+    if (fault !== null) this.#over = 'FAILED';
+    else this.#over = exitCode === EXIT.done ? 'DONE' : 'STOPPED';
+    const stop = this.#membership.send(null, { stop: { exitCode } });
+    // Before the first step there is nothing to go on from, but a worker that was lost may have had no fault.
+    const isResumable = fault !== null && (this.#membership.begun || fault.code === 'ERR_WORKER_LOST');
+    const told = isResumable ? this.#steps.checkpoints.resumable(fault) : fault;
+    // Who runs the same command again after a stop in order relies on that nothing is lost.
+    const isUnsaved = this.#over === 'STOPPED' && this.#steps.unsaved;
+    return [stop, { type: 'end', exitCode: isUnsaved ? EXIT.unsaved : exitCode, reason, fault: told }];
+  }
+
+  /** Ends the run when all workers have finished and the last checkpoint is published. */
+  ifDone(): Action[] {
+    const { outcome } = this.#steps;
+    if (outcome === 'open') return [];
+    if (outcome !== 'done') return this.fail(outcome);
+    const { gathering, generation } = this.#membership;
+    if (gathering || generation?.stage !== 'CHECKPOINTING' || !generation.settled) return [];
+    if (this.#asked !== null) return this.with(this.#asked);
+    const reason = `All ${this.#settings.steps} steps are done`;
+    return this.with({ exitCode: EXIT.done, reason, fault: null });
+  }
+}

@@ -1,0 +1,133 @@
+/** Workers that may return with the state of the run, while it is asked to stop or others leave or are not heard. */
+import { expect, test } from 'vitest';
+import type { Action } from '../../../src/coordinator/events.js';
+import { Returning } from '../../support/returning.js';
+import { end, ended, killed, ready, Script, sent } from '../../support/rule-script.js';
+
+test('a worker that ends while there is no coordinator, told to stop, does not stop the run', () => {
+  const run = new Returning();
+  const actions = run.event({ type: 'exited', id: 'a', exit: ended(143), again: false });
+  expect(end(actions)).toBeUndefined();
+  run.returns('b');
+  expect(run.state.phase).toBe('FORMING');
+});
+
+test('a worker that leaves does not stop the run while others may return', () => {
+  const run = new Returning();
+  run.returns('a');
+  expect(run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } })).toMatchObject([{ type: 'note' }]);
+  run.returns('b');
+  expect(run.state.phase).toBe('FORMING');
+  expect(run.state.places.map(({ id }) => id)).toEqual(['b']);
+});
+
+test('nor later, when another one is lost that came in its place', () => {
+  const run = new Returning({}, { minWorkers: 2, maxWorkers: 4 });
+  run.returns('a');
+  run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } });
+  run.join('c');
+  run.standby('c');
+  run.returns('b');
+  expect(run.state.places.map(({ id }) => id)).toEqual(['b', 'c']);
+  run.formed({ b: 5, c: null });
+  run.ready(5, 'b', 'c');
+  run.until(100_000, 'b', 'c');
+  run.event({ type: 'lost', id: 'c', reason: 'reset' });
+  expect(run.until(101_000, 'b')).toEqual([]);
+  expect(run.state.phase).toBe('JOINING');
+});
+
+test('if they do not, it stops the run, and what it holds is saved', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } });
+  expect(run.until(15_250, 'a')).toContainEqual(expect.objectContaining({ type: 'stopping' }));
+  run.formed({ a: 5 });
+  const [start] = sent(run.ready(5, 'a'));
+  expect(start!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+});
+
+test('a run that is asked to stop waits for those that may return, also when it hears that another one has ended', () => {
+  const run = new Returning();
+  run.event({ type: 'stop', exitCode: 143, reason: 'told' });
+  expect(end(run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true }))).toBeUndefined();
+  expect(run.returns('b')).toContainEqual(expect.objectContaining({ type: 'journal' }));
+});
+
+test('a run that is asked to stop waits for the workers that hold what is not saved', () => {
+  const run = new Returning();
+  const stop = { type: 'stop', exitCode: 143, reason: 'received SIGTERM' } as const;
+  expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM' }]);
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 5, b: 5 });
+  const [order] = sent(run.ready(5, 'a', 'b'));
+  expect(order!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+
+  const alone = new Returning();
+  alone.event(stop);
+  expect(end(alone.until(15_250))).toMatchObject({ exitCode: 143, fault: null });
+  // Everything is in the checkpoint.
+  expect(end(new Returning({ committed: 2 }).event(stop))).toMatchObject({ exitCode: 143 });
+});
+
+test('it waits also for one whose session breaks again before it has said what it holds', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 5, b: 5 });
+  run.ready(5, 'a', 'b');
+  run.event({ type: 'stop', exitCode: 143, reason: 'received SIGTERM' });
+  for (const id of ['a', 'b']) run.event({ type: 'lost', id, reason: 'reset' });
+  run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+  run.joins('a', 8);
+  expect(end(run.joins('a', 8))).toBeUndefined();
+  expect(sent(run.returns('a', 8)).some(({ message }) => message.form)).toBe(true);
+});
+
+test('where none is heard of those that hold what is not saved, they may come back with it', () => {
+  const run = new Returning();
+  run.returns('a');
+  run.returns('b');
+  run.formed({ a: 5, b: 5 });
+  run.ready(5, 'a', 'b');
+  const actions = run.until(run.now + 4_000);
+  const cuts = actions.filter(({ type }) => type === 'cut');
+  expect(cuts).toMatchObject([
+    { id: 'a', mayReturn: true },
+    { id: 'b', mayReturn: true },
+  ]);
+  expect(run.until(run.now + 30_000)).toEqual([]);
+  expect(sent(run.returns('a', 8))).toMatchObject([{ to: ['a'], message: { form: {} } }]);
+  expect(sent(run.formed({ a: 5 }))).toMatchObject([{ to: ['a'], message: { sync: { keep: {} } } }]);
+});
+
+test('where they are not heard before anything is unsaved, they are left out', () => {
+  const run = new Script().running();
+  const actions: Action[] = [];
+  for (; run.now < 100_000; run.now += 250) actions.push(...run.event({ type: 'tick' }));
+  const cuts = actions.filter(({ type }) => type === 'cut');
+  expect(cuts).toHaveLength(2);
+  for (const cut of cuts) expect(cut).not.toHaveProperty('mayReturn');
+});
+
+test('one that has just got the state and wants to leave gives it to the others when its source is gone', () => {
+  const run = new Script({ maxWorkers: 3, validateEvery: 0 }).running();
+  run.step(1);
+  run.join('c');
+  run.standby('c');
+  run.step(2);
+  const held = { a: { step: 2 }, b: { step: 1 }, c: null };
+  for (const [id, has] of Object.entries(held)) {
+    run.event({ type: 'formed', id, formed: { device: null, sharing: null, held: has } });
+  }
+  for (const id of ['a', 'b']) run.event({ type: 'ready', id, ready: ready({ step: 2 }) });
+  run.event({ type: 'leave', id: 'b', leave: { exitCode: 143 } });
+  const actions = run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true });
+  expect(actions).toContainEqual(
+    expect.objectContaining({
+      type: 'journal',
+      workers: [{ id: 'b' }, { id: 'c' }].map((one) => expect.objectContaining(one)),
+    }),
+  );
+});
