@@ -74,7 +74,9 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
 
 Engine::~Engine() {
   pool_.finish();  // one of its jobs may start a snapshot
-  if (snapshot_thread_.joinable()) snapshot_thread_.join();
+  closing_ = true;
+  for (std::thread* t : {&snapshot_thread_, &preparing_})
+    if (t->joinable()) t->join();
 }
 
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec) {

@@ -146,6 +146,9 @@ class Engine {
   /// `done` is called with the exception that occurred, or null, from this or another thread. Whatever writes
   /// the state waits for the copy.
   void snapshot(std::function<void(std::exception_ptr)> done);
+  /// On a GPU: begins to get the memory of snapshots, page-locked, on a thread of its own, so that the first
+  /// one finds it. If that fails, the first snapshot does.
+  void prepare_snapshot();
   /// A parameter's values in the last snapshot, by its index in table(). The address does not change.
   float* snapshot_of(State s, size_t parameter) const {
     return array(s).snapshot.memory.as<float>() + table_.parameters[parameter].offset;
@@ -250,6 +253,9 @@ class Engine {
   // --- snapshots
   /// Runs on the snapshot's thread. Returns its failure, or null.
   std::exception_ptr copy_state();
+  /// Gets the memory of an array's snapshot, and page-locks its parts up to this one, unless that was done.
+  void get_snapshot_part(State s, int64_t part);
+  int64_t snapshot_parts() const;  ///< of an array
   /// Enqueues the copy of an array, and counts its parts.
   void enqueue_copy(State s, Copying& copying, int64_t& parts);
   /// Returns when no snapshot is in progress.
@@ -362,8 +368,10 @@ class Engine {
   std::mutex snapshot_mutex_;
   std::condition_variable snapshot_changed_;
   Snapshot snapshot_;
-  std::string pageable_;  // snapshot_pageable(); set by the thread
-  std::thread snapshot_thread_;
+  std::mutex snapshot_memory_mutex_;  // while memory of snapshots is got
+  std::string pageable_;              // snapshot_pageable()
+  std::atomic<bool> closing_{false};
+  std::thread snapshot_thread_, preparing_;
 
   Pool pool_;  // last: its threads end before the members they use
 };

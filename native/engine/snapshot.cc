@@ -2,6 +2,7 @@
 // a stream of its own, which only what writes the state has to wait for.
 #include <algorithm>
 #include <iterator>
+#include <system_error>
 
 #include "../core/clock.h"
 #include "../core/error.h"
@@ -92,20 +93,46 @@ std::exception_ptr Engine::copy_state() {
   return failure;
 }
 
-void Engine::enqueue_copy(State s, Copying& copying, int64_t& parts) {
+void Engine::prepare_snapshot() {
+  if (device_.is_cpu() || preparing_.joinable()) return;
+  const auto prepare = [this] {
+    try {
+      for (State s : states_)
+        for (int64_t part = 0; part < snapshot_parts(); ++part) {
+          if (closing_) return;
+          get_snapshot_part(s, part);
+        }
+    } catch (const std::exception&) {  // the snapshot fails in the same way, and says so
+    }
+  };
+  try {
+    preparing_ = std::thread(prepare);
+  } catch (const std::system_error&) {  // the system has no more threads
+  }
+}
+
+int64_t Engine::snapshot_parts() const { return (table_.length + kPart - 1) / kPart; }
+
+void Engine::get_snapshot_part(State s, int64_t part) {
+  const std::lock_guard lock(snapshot_memory_mutex_);
   HostCopy& to = array(s).snapshot;
   if (!to.memory) to.memory = Buffer(flat_bytes());
-  for (int64_t at = 0; at < table_.length; at += kPart) {
+  for (int64_t i = std::ssize(to.locked); i <= part && pageable_.empty(); ++i) try {
+      const int64_t length = std::min(kPart, table_.length - i * kPart);
+      to.locked.push_back(
+          device_.page_lock(to.memory.as<float>() + i * kPart, sizeof(float) * static_cast<size_t>(length)));
+    } catch (const Error& e) {
+      pageable_ = e.what();
+    }
+}
+
+void Engine::enqueue_copy(State s, Copying& copying, int64_t& parts) {
+  for (int64_t part = 0; part < snapshot_parts(); ++part) {
     ORCH_FAULT_IF(s != states_.front(), copying);
-    const size_t bytes = sizeof(float) * static_cast<size_t>(std::min(kPart, table_.length - at));
-    float* const part = to.memory.as<float>() + at;
-    // Once, and part by part, so that those before are copied meanwhile.
-    if (std::ssize(to.locked) == at / kPart && pageable_.empty()) try {
-        to.locked.push_back(device_.page_lock(part, bytes));
-      } catch (const Error& e) {
-        pageable_ = e.what();
-      }
-    device_.download_async(part, flat(s) + at, bytes);
+    get_snapshot_part(s, part);  // those before are copied meanwhile
+    const int64_t at = part * kPart, length = std::min(kPart, table_.length - at);
+    device_.download_async(array(s).snapshot.memory.as<float>() + at, flat(s) + at,
+                           sizeof(float) * static_cast<size_t>(length));
     ++parts;
     copying.tick();
   }

@@ -171,6 +171,36 @@ TEST("device snapshot: in several parts, also where memory cannot be page-locked
   }
 }
 
+TEST("device snapshot: its memory is got before, once, or beside the first one, or not at all") {
+  const EngineSpec spec{
+      {2, 4, 2, 4, 48, 32, 8, true, {}}, {1, 4, 4, 5}, DType::F32, DType::F32, 1, true, false};
+  for (const TestedDevice& d : devices()) {
+    const int64_t before = memory_use().current;
+    for (const bool waits : {true, false}) {
+      Engine e(spec, d.device);
+      on_driver(e, [&] { return e.initialize(7), 0; });
+      const int64_t arrays = std::ssize(e.states()), parts = 2 * arrays;
+      if (!d.real) emulate::page_locks = static_cast<int>(parts);  // none can be locked twice
+      const int64_t empty = memory_use().current;
+      for (int i = 0; i < 2; ++i) on_driver(e, [&] { return e.prepare_snapshot(), 0; });
+      const int64_t bytes = arrays * static_cast<int64_t>(sizeof(float)) * e.table().length;
+      while (waits && memory_use().current < empty + bytes)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const States want = on_driver(e, [&] { return states_of(e); });
+      CHECK(!order_snapshot(e).get());
+      check_snapshot(e, want, d.name);
+      CHECK(e.snapshot_pageable().empty(), e.snapshot_pageable());
+      if (!d.real) CHECK(emulate::page_locks == 0, emulate::page_locks.load(), " parts are not locked");
+    }
+    {
+      Engine e(spec, d.device);  // is destroyed meanwhile
+      on_driver(e, [&] { return e.prepare_snapshot(), 0; });
+    }
+    CHECK(d.real || memory_use().current == before, memory_use().current - before, " bytes are left");
+    emulate::page_locks = -1;
+  }
+}
+
 TEST("device snapshot: one that fails is told, and training and the next one go on") {
   const TrainingSet set(4 * 8 * 6);
   Engine e({kSmall, {2, 8, 6, 5}, DType::F32, DType::F32, 1, true, true}, kernels::cuda::emulated_device());

@@ -378,6 +378,8 @@ export interface Engine {
    * waits for the copy. Rejects with ERR_OUT_OF_MEMORY where there is no room for it.
    */
   snapshot(): Promise<Snapshot>;
+  /** On a GPU, begins to get the memory of snapshots, beside the engine's work, so that the first one finds it. */
+  prepareSnapshot(): void;
   /**
    * Digest of all the state and the positions, 32 hexadecimal digits: equal bits give equal digests on every
    * machine and device. It detects accidents, not attacks.

@@ -26,6 +26,7 @@ struct Context {
   size_t most_shared = kHopperShared;  ///< bytes of a block
   bool warpgroups = false;
   cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
+  void* few = nullptr;  ///< page-locked memory of download()
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   graph::Device::Launches* launches = nullptr;
@@ -102,11 +103,18 @@ std::shared_ptr<void> device_memory(size_t bytes) {
 
 void count_held(size_t bytes) { *context.held += bytes; }
 
+// A copy to pageable memory waits within the driver for the work before it, and other threads cannot enqueue
+// anything meanwhile, such as the copies of a snapshot. So what steps need on the host, a few numbers, goes
+// through page-locked memory.
 void download(void* to, const void* from, size_t bytes) {
+  constexpr size_t kFew = 64 << 10;
   if (context.plan_only) return;
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.compute_stream),
+  if (bytes <= kFew && !context.few) check(cudaMallocHost(&context.few, kFew), "cudaMallocHost");
+  void* const target = bytes <= kFew ? context.few : to;
+  check(cudaMemcpyAsync(target, from, bytes, cudaMemcpyDeviceToHost, context.compute_stream),
         "cudaMemcpyAsync from the device");
   synchronize();
+  if (target != to) std::memcpy(to, target, bytes);
 }
 
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
