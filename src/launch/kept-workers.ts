@@ -102,7 +102,7 @@ export class KeptWorkers {
       .map(({ name, host }) => (host.ssh === null ? name : `${name} on ${host.name}`));
     const others = missing.length - named.length;
     const all = [...named, ...(others > 0 ? [counted(others, 'other')] : [])].join(', ');
-    return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; what they have printed is above, and they take part when they come`;
+    return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; whoever is missing takes part when it comes, and what it has printed is above`;
   }
 
   /** Ends what waits for a credential, and what stands here for workers of other hosts that were not told to end. */

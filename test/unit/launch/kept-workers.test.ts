@@ -255,7 +255,7 @@ describe('a worker on another host', () => {
   test('is named where the run has begun without it', async () => {
     const { workers, say } = await launched(1);
     expect(workers.missing()).toBe(
-      'the run has begun without 1 of its 1 worker: worker 0 on b; what they have printed is above, and they take part when they come',
+      'the run has begun without 1 of its 1 worker: worker 0 on b; whoever is missing takes part when it comes, and what it has printed is above',
     );
     say('here');
     expect(workers.missing()).toBeNull();
