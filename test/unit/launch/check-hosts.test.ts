@@ -98,7 +98,7 @@ test('of a program that Node.js ends, its error is told, and not the last line',
 });
 
 test('a machine without ssh is named as the one that lacks it', async () => {
-  onTestFinished(() => vi.unstubAllEnvs());
+  onTestFinished(() => void vi.unstubAllEnvs());
   vi.stubEnv('PATH', '/nonexistent');
   const ssh = { destination: 'b', port: null };
   const host = { name: 'b', ssh, workers: 1, folder: '/opt', data: null };
