@@ -11,10 +11,11 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const given = process.argv.slice(2).map(argumentWithHome);
-const options = given.slice(0, given.findIndex((argument) => !argument.startsWith('-')) >>> 0);
+const command = given.findIndex((argument) => !argument.startsWith('-'));
+const options = command < 0 ? given : given.slice(0, command);
 // Other programs call it -V.
 const isVersion = options.some((option) => ['-v', '-V', '--version'].includes(option));
-const name = given.find((argument) => !argument.startsWith('-')) ?? null;
+const name = given[command] ?? null;
 const program = await buildProgram(isVersion ? VERSION_ONLY : name);
 try {
   await program.parseAsync(isVersion ? ['--version'] : given, { from: 'user' });

@@ -49,8 +49,10 @@ const MOST_SECONDS = 30 * 86_400;
 const MAX_TEXT = 256;
 /** The most texts of a Join. */
 const MOST_TEXTS = 64;
-/** Longest text about a device; NCCL's unique id has 256 hexadecimal digits. */
+/** Longest text about a device and what it computes; NCCL's unique id has 256 hexadecimal digits. */
 const MAX_DEVICE = 1024;
+/** A worker may have heard of more generations than the coordinator, whose journal may lack the last ones; not of so many. */
+const MOST_AHEAD = 1_000_000;
 /** Longest text of what has failed. */
 const MAX_MESSAGE = 4_096;
 
@@ -294,6 +296,10 @@ export class Sessions {
     if (certified !== null && workerId !== certified) {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }
+    // The next generation is one more than the newest of all workers: it must stay a number that can be counted up.
+    if (newest - this.#options.generation() > MOST_AHEAD) {
+      return [status.INVALID_ARGUMENT, `malformed Join: the run has no generation ${newest}`];
+    }
     if (newest > 0 && newest < this.#options.since) {
       const details = `the run has begun again meanwhile, and worker ${workerId} holds the state from before`;
       return [status.FAILED_PRECONDITION, details];
@@ -351,11 +357,11 @@ function namesOf<T extends object>(join: T): T {
 
 /** Null for a message that does not belong here. */
 function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
-  const { message: type, formed, failure, notSaved, suspect } = message;
+  const { message: type, formed, ready, standby, failure, notSaved, suspect } = message;
   if (type === undefined || type === 'join') return null;
   for (const texts of [failure, notSaved?.failure, suspect]) if (texts) shorten(texts, MAX_MESSAGE);
-  // The texts of a Formed go to all workers.
-  for (const texts of [formed?.device, formed?.sharing]) if (texts) shorten(texts, MAX_DEVICE);
+  // They go to all workers, or into the run's files and its status.
+  for (const texts of [formed?.device, formed?.sharing, ready, standby]) if (texts) shorten(texts, MAX_DEVICE);
   return { type, id, [type]: message[type] } as unknown as MessageEvent;
 }
 

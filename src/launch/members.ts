@@ -1,6 +1,5 @@
 /** Which workers take part in a run, as its coordinator says. */
 import { EventEmitter, once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Presence } from '../coordinator/sessions.js';
 import type { Child } from './children.js';
 import type { CoordinatorNotice } from './notices.js';
@@ -73,10 +72,11 @@ export class Members {
 
   /** Whether the worker takes part within this time. */
   async comes(id: string, ms: number): Promise<boolean> {
-    const due = sleep(ms, true, { ref: false });
-    let isDue = false;
-    while (!this.has(id) && !isDue)
-      isDue = await Promise.race([due, once(this.#changes, 'change').then(() => false)]);
+    const signal = AbortSignal.timeout(ms);
+    while (!this.has(id) && !signal.aborted) {
+      // It stops listening then: a host may be away for days, and is asked for again and again.
+      await once(this.#changes, 'change', { signal }).catch(() => {});
+    }
     return this.has(id);
   }
 

@@ -78,6 +78,11 @@ test.each<[string, FromWorker, status]>([
     status.FAILED_PRECONDITION,
   ],
   ['holds the state from before', { generation: 1, join: JOIN }, status.FAILED_PRECONDITION],
+  [
+    'the run has no generation 9007199254740991',
+    { generation: Number.MAX_SAFE_INTEGER, join: JOIN },
+    status.INVALID_ARGUMENT,
+  ],
   ['malformed Join', { join: { ...JOIN, host: 'h'.repeat(257) } }, status.INVALID_ARGUMENT],
   ['malformed Join', { join: { ...JOIN, instructionSets: ['i'.repeat(257)] } }, status.INVALID_ARGUMENT],
   ['malformed Join', { join: { ...JOIN, instructionSets: Array(99).fill('i') } }, status.INVALID_ARGUMENT],
@@ -138,6 +143,17 @@ test('whoever starts workers hears who is here, who was lost, and who was told t
     ]),
   );
   expect([...pids]).toEqual([JOIN.pid]);
+});
+
+test('a worker cannot fill the files and the status of the run with its texts', async () => {
+  const { stream } = connect({ join: JOIN });
+  stream.write({ standby: { arithmetic: 'a'.repeat(2000) } });
+  stream.write({ generation: 3, ready: { device: 'd'.repeat(2000) } });
+  await eventually(3);
+  expect(events.slice(1)).toMatchObject([
+    { type: 'standby', standby: { arithmetic: 'a'.repeat(1024) } },
+    { type: 'ready', ready: { device: 'd'.repeat(1024) } },
+  ]);
 });
 
 test('messages of earlier generations are left out and those of later ones refused, but not those that may come at any time', async () => {

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Child } from '../../../src/launch/children.js';
 import { Members } from '../../../src/launch/members.js';
 
@@ -20,6 +20,15 @@ test('a worker that comes in time is there, and one that does not come is not', 
   expect(await comes).toBe(true);
   expect(await members.comes('a', 0)).toBe(true);
   expect(await members.comes('c', 1)).toBe(false);
+});
+
+test('nobody listens any more for one that has not come in time', async () => {
+  const { members } = followed();
+  const once = vi.spyOn(EventEmitter.prototype, 'once');
+  for (let i = 0; i < 3; i++) await members.comes('c', 1);
+  const [changes] = once.mock.contexts as EventEmitter[];
+  vi.restoreAllMocks();
+  expect(changes!.listenerCount('change')).toBe(0);
 });
 
 test('one that was told to end and one that was lost are told apart, also when the first one has come back', async () => {
