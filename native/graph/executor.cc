@@ -118,7 +118,8 @@ void Executor::run(kernels::AttentionStats* statistics, const std::function<void
 void Executor::run_nodes(int64_t from, int64_t to, kernels::AttentionStats* statistics,
                          const std::function<void(int64_t)>* after) {
   statistics_ = statistics;
-  if (from == 0 && amax_) device_.fill(amax_.data(), 0, amax_.bytes());
+  // Later nodes read what earlier ones left in it, also where they run in parts.
+  if (amax_ && from == 0) device_.fill(amax_.data(), 0, amax_.bytes());
   const auto& nodes = graph_.nodes();
   for (int64_t i = from; i < to; ++i) {
     const int64_t parts = nodes[i].op->parts;

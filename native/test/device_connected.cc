@@ -51,7 +51,8 @@ struct Rank {
 
 /// Engines that train together, each on its own thread.
 struct Run {
-  Run(int ranks, int64_t slots_, int64_t accumulate_) : slots(slots_), accumulate(accumulate_), all(ranks) {
+  Run(int ranks, int64_t slots_, int64_t accumulate_, bool float8 = false)
+      : slots(slots_), accumulate(accumulate_), all(ranks) {
     for (int r = 0; r < ranks; ++r) {
       Rank& rank = all[r];
       rank.device = kernels::cuda::make_emulated_device([&rank](int) {
@@ -59,7 +60,9 @@ struct Run {
         rank.replayed_before.push_back(rank.replays);
         if (rank.fails_in >= 0 && rank.fails_in-- == 0) throw Error("ERR_EXCHANGE", "planted");
       });
-      rank.engine = std::make_unique<Engine>(kSpec, *rank.device);
+      EngineSpec spec = kSpec;
+      spec.float8 = float8;
+      rank.engine = std::make_unique<Engine>(spec, *rank.device);
       rank.engine->attach(set.data, kText);
       rank.slots = {r * slots / ranks, (r + 1) * slots / ranks};
       shares.push_back(rank.slots);
@@ -153,16 +156,17 @@ TEST("device: connected engines train with the bits of one") {
   struct Case {
     int64_t slots, accumulate;
     std::vector<int> ranks;
+    bool float8;  ///< the largest magnitudes of tensors go from part to part
   };
-  for (const Case& c : {Case{5, 1, {2, 4}}, Case{4, 2, {3}}}) {
+  for (const Case& c : {Case{5, 1, {2, 4}, false}, Case{4, 2, {3}, false}, Case{2, 1, {2}, true}}) {
     // The third step is the first in which the last micro-batch is computed and exchanged by bucket.
     const int64_t steps = 3;
-    Run one(1, c.slots, c.accumulate);
+    Run one(1, c.slots, c.accumulate, c.float8);
     const Rank& want = trained(one, steps).all[0];
     CHECK(want.norms.size() == 3 && want.norms[0] > 0 && want.norms[0] != want.norms[1] &&
           want.received == 0);
     for (const int ranks : c.ranks) {
-      Run run(ranks, c.slots, c.accumulate);
+      Run run(ranks, c.slots, c.accumulate, c.float8);
       for (const Rank& got : trained(run, steps).all) {
         const std::string at =
             text(ranks, " ranks, ", got.slots.hi - got.slots.lo, " slots of ", c.accumulate);
