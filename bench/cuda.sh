@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Tests and measures the CUDA backend on a machine with an NVIDIA GPU; Node.js is not needed.
-#   bench/cuda.sh test|sanitize|bench|tune|gelu|fp8|compare|compare-large|compare-eight|all [RESULTS]
+#   bench/cuda.sh test|sanitize|bench|tune|gelu|fp8|snapshot|compare|compare-large|compare-eight|all [RESULTS]
 #   bench/cuda.sh pack FROM TO    collects the programs of build folder FROM for a machine where nothing can be installed:
 #                                 TO is its build folder
 # `test` and `bench` run with the attention that a run would choose (on Hopper the own kernels for it, elsewhere
 # cuDNN's where it is there), then with ORCHESTRATOR_CUDA_ATTENTION=portable and cudnn; the last fails where
 # cuDNN cannot be opened. With ORCHESTRATOR_CUDA_ALGORITHMS=FILE, cuBLASLt's algorithms are those that `tune`
 # wrote (RESULTS/algorithms.txt). `gelu` times steps with GELU in the matmuls' epilogue and as passes of its own
-# (ORCHESTRATOR_CUDA_GELU) in turns, `fp8` in bf16 and fp8; `compare-eight` has eight slots in a step. RESULTS
-# is a folder (bench/results): a dated file with the hardware goes there, and a log. BUILD names the build folder
-# (build-cuda); it is built where it has no programs that run here: CMAKE_ARGS may say where libraries are.
+# (ORCHESTRATOR_CUDA_GELU) in turns, `fp8` in bf16 and fp8, `snapshot` with a copy of the state beside them and
+# before them; `compare-eight` has eight slots in a step. RESULTS is a folder (bench/results): a dated file with the
+# hardware goes there, and a log. BUILD names the build folder (build-cuda); it is built where it has no programs
+# that run here: CMAKE_ARGS may say where libraries are.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
@@ -111,6 +112,7 @@ fp8() {
     done
     part "$build/orch_bench" --cuda profile $shape,nothing,fp8
   done
+  part "$build/orch_bench" --cuda quantize
 }
 compare() {
   part $python bench/cuda_compare.py "$build/orch_bench" "${SECONDS_EACH:-3}" "$@"
@@ -123,11 +125,12 @@ case $what in
   tune) tune ;;
   gelu) gelu ;;
   fp8) fp8 ;;
+  snapshot) part "$build/orch_bench" --cuda snapshot 24,512,8 ;;
   compare) compare 24,256,32 24,512,8 24,1024,2 ;;
   compare-large) compare 38,512,1,block ;;
   compare-eight) compare 24,512,8x8 38,512,1,blockx1x8 ;;
   all) tests; sanitize; bench; compare 24,256,32 24,512,8 24,1024,2 ;;
-  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|gelu|fp8|compare|compare-large|compare-eight|all [RESULTS]"; exit 2 ;;
+  *) echo "usage: bench/cuda.sh test|sanitize|bench|tune|gelu|fp8|snapshot|compare|compare-large|compare-eight|all [RESULTS]"; exit 2 ;;
 esac
 [ $failed -eq 0 ] && echo "--- everything passed" || echo "--- something failed"
 exit $failed

@@ -119,6 +119,11 @@ Napi::Value update(const EngineHandle& h, const Napi::CallbackInfo& info) {
   return run(info, h, [u](Engine& e) { e.update(u); });
 }
 
+Napi::Value prepare_snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
+  engine_of(h).prepare_snapshot();
+  return info.Env().Undefined();
+}
+
 Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
   Engine* e = &engine_of(h);
   auto failure = std::make_shared<std::exception_ptr>();
@@ -148,7 +153,10 @@ Napi::Value snapshot(const EngineHandle& h, const Napi::CallbackInfo& info) {
           });
           set.Call(map, {Napi::String::New(env, name), tensor});
         }
-        return map;
+        const std::string& pageable = e.snapshot_pageable();
+        return record(env, {{"state", map},
+                            {"stallSeconds", e.snapshot_stall()},
+                            {"pageable", pageable.empty() ? env.Null() : to_value(env, pageable)}});
       });
 }
 
@@ -317,6 +325,7 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
   });
   add_run("reduce", &Engine::reduce);
   add("update", update);
+  add("prepareSnapshot", prepare_snapshot);
   add("snapshot", snapshot);
   add("evaluate", evaluate);
   add("predict", predict);

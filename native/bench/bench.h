@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "core/memory.h"
+#include "engine/requests.h"
+#include "graph/device.h"
 
 namespace orch::bench {
 
@@ -51,5 +53,7 @@ std::vector<Kernel> matmuls_of(const Shape& shape, bool bf16);
 
 /// The GPU benches; the arguments are those after --cuda on the command line.
 int cuda_main(int argc, char** argv);
+/// Prints what snapshots of an engine's state cost its steps, in page-locked and in pageable memory.
+void measure_snapshots(graph::Device& device, const EngineSpec& spec);
 
 }  // namespace orch::bench

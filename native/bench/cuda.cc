@@ -3,6 +3,8 @@
 //   --cuda profile SHAPE     a slot's operations by kind, each against its ceiling
 //   --cuda tune SHAPE FILE   times cuBLASLt's algorithms for the shape's matmuls, and GELU in their epilogue
 //                            against a pass of its own; appends the fastest to FILE
+//   --cuda quantize          times the passes that make 8-bit floats, for SD3-medium and 8 samples of 512 px
+//   --cuda snapshot SHAPE    steps with and without a copy of the state beside them, and the state's digest
 //   --cuda steps SHAPE [SLOTS [MICRO_BATCHES]]
 //                            for every line "SECONDS" of standard input: trains that long, prints JSON
 // SHAPE: depth,pixels,samples[,nothing|norms|mlp|block[,fp8]], such as 24,512,16 or 24,512,16,nothing,fp8
@@ -152,7 +154,7 @@ double seconds_of_pass(graph::Device& device, const graph::MatmulSpec& s) {
   const auto& k = device.kernels().b16;
   const auto pass = [&] {
     if (s.epilogue == graph::Epilogue::GeluBackward)
-      k.gelu_backward(y.as<bf16>(), y.as<bf16>(), x.as<bf16>(), n);
+      k.gelu_backward(y.as<bf16>(), y.as<bf16>(), x.as<bf16>(), n, nullptr);
     else
       k.gelu(y.as<bf16>(), x.as<bf16>(), n);
   };
@@ -211,6 +213,71 @@ void tune(graph::Device& device, const EngineSpec& spec, const char* path) {
               after * 1e3);
 }
 
+/// One kind of quantization; the result is a tensor and its transpose, of one byte per element each.
+struct Quantization {
+  const char* name;
+  int64_t rows, width;
+  DType format;
+  bool sums, gelu;
+};
+/// Seconds of one, as one of many in a recording, each on tensors of its own, which are not in a cache.
+/// `found`: the largest magnitude is known.
+double seconds_of(graph::Device& device, const Quantization& q, bool found) {
+  const int64_t n = q.rows * q.width, stride = (q.rows + 15) / 16 * 16;
+  const size_t count = std::max<size_t>(2, (size_t{1} << 30) / (4 * n));
+  const Buffer x = device.allocate(2 * n * count), values = device.allocate(n * count),
+               transposed = device.allocate(stride * q.width * count), words = device.allocate(8 * count),
+               sums = device.allocate(sizeof(float) * q.width);
+  device.fill(x.data(), 0x3c, x.bytes());  // about 0.01
+  const auto work = [&] {
+    for (size_t i = 0; i < count; ++i) {
+      uint32_t* const amax = words.as<uint32_t>() + i;
+      const kernels::Quantized to{values.as<uint8_t>() + n * i,
+                                  transposed.as<uint8_t>() + stride * q.width * i,
+                                  words.as<float>() + count + i};
+      const auto& raw = device.kernels().raw;
+      if (q.gelu)
+        raw.quantize_gelu(to, x.as<bf16>() + n * i, {amax, found}, q.rows, q.width);
+      else
+        raw.quantize(to, q.sums ? sums.as<float>() : nullptr, x.as<bf16>() + n * i, {amax, found}, q.rows,
+                     q.width, q.format);
+    }
+  };
+  work();
+  const auto all = device.record(work);
+  std::vector<double> seconds;
+  for (int i = 0; i < 9; ++i) seconds.push_back(device.time(all) / static_cast<double>(count));
+  return median(seconds);
+}
+void print_quantizations(graph::Device& device) {
+  const double copy = device_ceilings(device, DType::BF16).copy;
+  std::printf("copy: %.2f TB/s; bytes: x once or, with its largest magnitude to be found, twice\n",
+              1e-12 * copy);
+  std::printf("%-16s %12s | %9s %6s %9s | %9s %6s %9s\n", "", "", "found, us", "TB/s", "of a copy", "to find",
+              "TB/s", "of a copy");
+  constexpr DType x = DType::E4M3, dy = DType::E5M2;
+  for (const Quantization& q : {Quantization{"x, h", 8192, 1536, x, false, false},
+                                {"gelu(x), 4h", 8192, 6144, x, false, true},
+                                {"dy, h", 8192, 1536, dy, true, false},
+                                {"dy, 3h", 8192, 4608, dy, true, false},
+                                {"dy, 4h", 8192, 6144, dy, true, false},
+                                {"text x, h", 1232, 1536, x, false, false},
+                                {"text gelu(x), 4h", 1232, 6144, x, false, true},
+                                {"text dy, h", 1232, 1536, dy, true, false},
+                                {"text dy, 4h", 1232, 6144, dy, true, false},
+                                {"weight, h", 1536, 1536, x, false, false},
+                                {"weight, 4h", 6144, 1536, x, false, false}}) {
+    std::printf("%-16s %6lld x%4lld |", q.name, static_cast<long long>(q.rows),
+                static_cast<long long>(q.width));
+    for (const bool found : {true, false}) {
+      const double seconds = seconds_of(device, q, found),
+                   rate = (found ? 4.0 : 6.0) * static_cast<double>(q.rows * q.width) / seconds;
+      std::printf(" %9.2f %6.2f %7.0f %% |", 1e6 * seconds, 1e-12 * rate, 100 * rate / copy);
+    }
+    std::printf("\n");
+  }
+}
+
 }  // namespace
 
 int cuda_main(int argc, char** argv) {
@@ -226,10 +293,18 @@ int cuda_main(int argc, char** argv) {
           c.copy * 1e-12, c.matmul * 1e-12, 100 * c.matmul / kDatasheetPeak);
       return 0;
     }
+    if (what == "quantize") {
+      print_quantizations(d);
+      return 0;
+    }
     if (argc < 2) throw Error("ERR_NATIVE_ARGUMENT", "A shape is missing");
     const EngineSpec spec = parse_shape(argv[1]);
     if (what == "tune" && argc > 2) {
       tune(d, spec, argv[2]);
+      return 0;
+    }
+    if (what == "snapshot") {
+      measure_snapshots(d, spec);
       return 0;
     }
     Engine e(spec, d);
@@ -241,7 +316,8 @@ int cuda_main(int argc, char** argv) {
       serve_steps(e, {number(2), number(3)});
     else
       throw Error("ERR_NATIVE_ARGUMENT",
-                  "ceilings, profile SHAPE, tune SHAPE FILE or steps SHAPE [SLOTS [MICRO_BATCHES]]");
+                  "ceilings, quantize, profile SHAPE, tune SHAPE FILE, snapshot SHAPE or steps SHAPE [SLOTS "
+                  "[MICRO_BATCHES]]");
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

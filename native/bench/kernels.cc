@@ -63,26 +63,29 @@ std::vector<Kernel> list(const Shape& s) {
   const auto add = [&](const char* name, double bytes, double flops, auto run) {
     all.push_back({name, bytes, flops, [keep, run] { run(); }});
   };
-  add("layer_norm_modulate", 2 * e * n, 0,
-      [=, &t] { t.gate_norm(nullptr, y, mean, rstd, x, nullptr, nullptr, 0, mod, mod + width, stream); });
+  add("layer_norm_modulate", 2 * e * n, 0, [=, &t] {
+    t.gate_norm(nullptr, y, mean, rstd, x, nullptr, nullptr, 0, mod, mod + width, stream, nullptr);
+  });
   add("layer_norm_modulate_backward", 4 * e * n, 0, [=, &t] {
     t.gate_norm_backward(y, z, dmod, dmod + width, nullptr, nullptr, dy, x, mean, rstd, mod + width, nullptr,
-                         nullptr, 0, stream);
+                         nullptr, 0, stream, nullptr);
   });
   add("gate_residual", 3 * e * n, 0, [=, &t] { t.gate_residual(z, x, y, mod, stream); });
   add("gate_residual_backward", 3 * e * n, 0,
       [=, &t] { t.gate_residual_backward(z, dmod, dy, y, mod, stream); });
   add("gate_norm", 4 * e * n, 0, [=, &t] {
-    t.gate_norm(z, y, mean, rstd, x, dy, mod, stream.mod_stride, mod + width, mod + 2 * width, stream);
+    t.gate_norm(z, y, mean, rstd, x, dy, mod, stream.mod_stride, mod + width, mod + 2 * width, stream,
+                nullptr);
   });
   add("gate_norm_backward", 6 * e * n, 0, [=, &t] {
     t.gate_norm_backward(y, z, dmod, dmod + width, out1, dmod + 2 * width, dy, x, mean, rstd, mod + width,
-                         dout1, mod, stream.mod_stride, stream);
+                         dout1, mod, stream.mod_stride, stream, nullptr);
   });
   add("split_heads", 6 * e * n, 0,
       [=, &t] { t.split_heads(q, k, v, q_rstd, k_rstd, wide, gamma, gamma, heads); });
   add("split_heads_backward", 8 * e * n, 0, [=, &t] {
-    t.split_heads_backward(wide2, dgamma, dgamma, dq, dk, dv, wide, q_rstd, k_rstd, gamma, gamma, heads);
+    t.split_heads_backward(wide2, dgamma, dgamma, dq, dk, dv, wide, q_rstd, k_rstd, gamma, gamma, heads,
+                           nullptr);
   });
   add("attention", 0, qk, [=, &t] { t.attention({out0, out1}, lse, nullptr, q, k, v, attention, scratch); });
   add("attention with statistics", 0, qk, [=, &t] {
@@ -92,7 +95,7 @@ std::vector<Kernel> list(const Shape& s) {
     t.attention_backward(dq, dk, dv, {dout0, dout1}, {out0, out1}, lse, q, k, v, attention, scratch);
   });
   add("gelu", 8 * e * n, 0, [=, &t] { t.gelu(wide2, wide, 4 * n); });
-  add("gelu_backward", 12 * e * n, 0, [=, &t] { t.gelu_backward(wide2, wide3, wide, 4 * n); });
+  add("gelu_backward", 12 * e * n, 0, [=, &t] { t.gelu_backward(wide2, wide3, wide, 4 * n, nullptr); });
   add("add", 3 * e * n, 0, [=, &t] { t.add(z, x, y, n); });
   add("column_sum, 4h", 4 * e * n, 0, [=, &t] { t.column_sum(bias, wide, rows, 4 * width, 4 * width); });
   add("column_sum, h", e * n, 0, [=, &t] { t.column_sum(bias, x, rows, width, width); });

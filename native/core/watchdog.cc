@@ -63,14 +63,16 @@ void watch(const Patience& patience, int exit_code) {
     std::this_thread::sleep_for(std::chrono::milliseconds(interval_ms));
     const Stage stage = g_stage;
     const bool on_device = stage == Stage::Device;
+    // The GPU may wait for the copy of its state.
+    const bool copies_state = g_copies > 0;
     const bool works = !on_device && stage != Stage::Idle && stage != Stage::Wait;
     if (ticks.too_long(g_ticks, works, interval_ms, patience))
       end(standing_in(stage), ticks.stood_ms(), exit_code);
     const uint64_t done = g_device_ticks;
     const Patience of_device{patience.least_ms * (done == 0 ? kFirstTimes : 1), patience.times};
-    if (device.too_long(done, on_device, interval_ms, of_device))
+    if (device.too_long(done, on_device && !copies_state, interval_ms, of_device))
       end(standing_in(stage), device.stood_ms(), exit_code);
-    if (copies.too_long(g_copied, g_copies > 0, interval_ms, patience))
+    if (copies.too_long(g_copied, copies_state, interval_ms, patience))
       end("a copy of the state has stood", copies.stood_ms(), exit_code);
     if (beats.too_long(g_beats, true, interval_ms, patience))
       end("its event loop has stood", beats.stood_ms(), exit_code);

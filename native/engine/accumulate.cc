@@ -53,6 +53,10 @@ struct Engine::Accumulation {
   const size_t statistics_bytes =
       sizeof(kernels::AttentionStats) * static_cast<size_t>(std::max(int64_t{1}, attentions));
   const bool cpu = engine.device_.is_cpu();
+  /// whether the other GPUs get the buckets as they are completed
+  const bool overlaps =
+      engine.connected() &&
+      engine.exchange_->covers({request.slots[0].slot, request.slots[0].slot + slots}, request.total_slots);
   const double start = seconds_now();
   uint64_t enqueued = 0;  ///< the event of the micro-batch that a GPU was given last
   std::vector<double> waiting = zeros(), gathering = zeros(), forward = zeros(), computing = zeros();
@@ -65,6 +69,7 @@ struct Engine::Accumulation {
   void prefetch(Lane& lane, Source of, int64_t from) const;
   void compute_slot(int64_t slot, Lane& lane);
   void compute(int64_t micro_batch, Lane& lane, float* gradient);
+  void bucket_done(int bucket, const std::function<void(int)>& on_bucket);
   void follow();
   void prefetch_next_step();
   AccumulateResult result();
@@ -109,8 +114,9 @@ void Engine::Accumulation::compute(int64_t micro_batch, Lane& lane, float* gradi
       // Buckets complete in the order in which the table lists them.
       while (next < buckets && e.bucket_ready_[next] <= node) e.sums_->complete(slot, gradient, next++);
     };
+    const bool in_parts = overlaps && micro_batch == count - 1;
     lane.run(e.flat(State::Master), e.weights16_.as<bf16>(), gradient, request.statistics,
-             cpu ? &after : nullptr, at > 0);
+             cpu || in_parts ? &after : nullptr, at > 0, in_parts ? e.part_ends() : std::vector<int64_t>{});
     e.device_.copy(e.losses_.as<char>() + micro_batch * loss_bytes, lane.executor.data(e.graph_->loss),
                    loss_bytes);
     if (request.statistics)
@@ -123,6 +129,15 @@ void Engine::Accumulation::compute(int64_t micro_batch, Lane& lane, float* gradi
   if (!cpu && after < count)
     timed(gathering[i], [&] { prefetch(lane, source(after / per_slot), after % per_slot * samples); });
   if (!cpu) follow();
+}
+
+void Engine::Accumulation::bucket_done(int bucket, const std::function<void(int)>& on_bucket) {
+  // A GPU's buckets are announced when the host has waited for all slots: publish().
+  if (cpu) return on_bucket(bucket);
+  if (!overlaps) return;
+  const InStage now_at(Stage::Wait);
+  const Bucket& b = engine.table_.buckets[bucket];
+  engine.exchange_->advance(engine.sums_->parts(), b.offset + b.length);
 }
 
 /// The watchdog learns that a GPU has done the micro-batch before while the GPU computes the next one.
@@ -177,10 +192,11 @@ AccumulateResult Engine::accumulate(const AccumulateRequest& request, std::funct
     parts_.clear();
   }
   Accumulation step{*this, request};
+  if (step.overlaps && exchange_->is_started())
+    throw Error("ERR_INTERNAL", "reduce() must follow accumulate(), whose gradients other GPUs have already");
   const int64_t first = request.slots[0].slot;
-  // A GPU's buckets are announced when the host has waited for all slots: publish().
-  sums_->begin(
-      first, first + step.slots, request.total_slots, cpu ? on_bucket : [](int) {});
+  sums_->begin(first, first + step.slots, request.total_slots,
+               [&](int bucket) { step.bucket_done(bucket, on_bucket); });
   norm_enqueued_ = false;
   step.allocate();
   try {

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "../core/error.h"
-#include "../core/watchdog.h"
 #include "../faults/faults.h"
 #include "../kernels/digest.h"
 #include "../kernels/open_cuda.h"
@@ -60,12 +59,11 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
   position_table(spec.model, positions());
   crop();
   if (spec.training) {
-    // A GPU's gradient is complete with its last node: it is added in one launch.
+    // A GPU's gradient is added in one launch, unless it is exchanged by bucket: connect_devices().
     sums_ = std::make_unique<GradientSums>(
         device_, table_.length, device_.is_cpu() ? table_.buckets : std::vector<Bucket>{{0, table_.length}});
-    if (device_.is_cpu())
-      for (const Bucket& b : table_.buckets)
-        bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
+    for (const Bucket& b : table_.buckets)
+      bucket_ready_.push_back(graph_->graph.last_writer(b.offset, b.length));
     update_ = device_.allocate(sizeof(optim::Update));
     update_host_ = device_.allocate_host(sizeof(optim::Update));
   }
@@ -76,7 +74,9 @@ Engine::Engine(const EngineSpec& spec, graph::Device& device)
 
 Engine::~Engine() {
   pool_.finish();  // one of its jobs may start a snapshot
-  if (snapshot_thread_.joinable()) snapshot_thread_.join();
+  closing_ = true;
+  for (std::thread* t : {&snapshot_thread_, &preparing_})
+    if (t->joinable()) t->join();
 }
 
 std::unique_ptr<Engine> make_engine(const EngineSpec& spec) {
@@ -175,6 +175,7 @@ void Engine::mark_copies_stale() {
 }
 
 void Engine::parameters_changed() {
+  before_writing();
   for (State s : states_)
     for (size_t i = 0; i < table_.parameters.size(); ++i) {
       const Parameter& p = table_.parameters[i];
@@ -203,66 +204,6 @@ bf16* Engine::prepare(State weights) {
     to_bf16(ema16_.as<bf16>(), flat(State::Ema));
   }
   return ema16_.as<bf16>();
-}
-
-void Engine::await_snapshot() {
-  const InStage now_at(Stage::Wait);
-  std::unique_lock lock(snapshot_mutex_);
-  snapshot_done_.wait(lock, [&] { return !snapshot_running_; });
-}
-
-void Engine::snapshot(std::function<void(std::exception_ptr)> done) {
-  const auto copy = [this] {
-    try {
-      copy_state();
-    } catch (...) {  // usually out of memory: a snapshot allocates a copy of the state
-      return std::current_exception();
-    }
-    return std::exception_ptr();
-  };
-  // A GPU has one compute stream: the copy runs on it, and nothing is computed meanwhile.
-  if (!device_.is_cpu()) return done(copy());
-  await_snapshot();
-  if (snapshot_thread_.joinable()) snapshot_thread_.join();
-  if (group_) try {
-      group_->hold();
-    } catch (const Error&) {  // this worker has left the group
-      return done(std::current_exception());
-    }
-  {
-    std::lock_guard lock(snapshot_mutex_);
-    snapshot_running_ = true;
-  }
-  // Once it does not run any more, the driver may join a group.
-  const auto end = [this, group = group_, done = std::move(done)](std::exception_ptr failure) {
-    if (group) group->release();
-    {
-      std::lock_guard lock(snapshot_mutex_);
-      snapshot_running_ = false;
-    }
-    snapshot_done_.notify_all();
-    done(failure);
-  };
-  try {
-    snapshot_thread_ = std::thread([end, copy] { end(copy()); });
-  } catch (...) {  // the system has no more threads
-    end(std::current_exception());
-  }
-}
-
-void Engine::copy_state() {
-  constexpr int64_t kPart = 1 << 24;  // elements: 64 MiB take well under a second
-  Copying copying;
-  for (State s : states_) {
-    Buffer& to = array(s).snapshot;
-    if (!to) to = Buffer(flat_bytes());
-    for (int64_t at = 0; at < table_.length; at += kPart) {
-      ORCH_FAULT_IF(s != states_.front(), copying);
-      device_.download(to.as<float>() + at, flat(s) + at,
-                       sizeof(float) * static_cast<size_t>(std::min(kPart, table_.length - at)));
-      copying.tick();
-    }
-  }
 }
 
 void Engine::attach(std::shared_ptr<const Dataset> dataset, const TextSpec& text) {

@@ -28,6 +28,8 @@
 
 namespace orch {
 
+class Copying;
+
 class Engine {
  public:
   explicit Engine(const EngineSpec& spec, graph::Device& device = graph::cpu_device());
@@ -79,6 +81,10 @@ class Engine {
   /// on the CPU, a deep product by passes (kDepth, matmul.cc). `on_bucket` is called one call at a time, in
   /// bucket order, by the thread that completed it. Throws Error(ERR_TENSOR_SHAPE) and errors of reading
   /// data.
+  ///
+  /// If a GPU is connected, and the slots are those of rendezvous(), the exchange of a bucket starts when the
+  /// last slot's last micro-batch has completed it, and reduce() must follow. Throws Error(ERR_EXCHANGE)
+  /// then.
   AccumulateResult accumulate(const AccumulateRequest& request, std::function<void(int)> on_bucket);
   /// The local sums of gradients, in host memory; may be called from any thread. The data is null before the
   /// first bucket of a part is complete. If a GPU has all slots of the step, or is connected, host memory
@@ -136,13 +142,27 @@ class Engine {
   /// One step of the optimizer with the gradient of reduce() or gradient_norm(), and of the EMA. Collective
   /// in a group.
   void update(const UpdateRequest& request);
-  /// Starts a copy of the state, on the CPU concurrent with the driver's work. `done` is called with the
-  /// exception that occurred, or null, from this or another thread. The next update waits for the copy.
+  /// Starts a copy of the state as it is now, concurrent with the driver's work, also with that of a GPU.
+  /// `done` is called with the exception that occurred, or null, from this or another thread. Whatever writes
+  /// the state waits for the copy.
   void snapshot(std::function<void(std::exception_ptr)> done);
-  /// A parameter's values in the last snapshot, by its index in table().
+  /// On a GPU: begins to get the memory of snapshots, page-locked, on a thread of its own, so that the first
+  /// one finds it. If that fails, the first snapshot does.
+  void prepare_snapshot();
+  /// A parameter's values in the last snapshot, by its index in table(). The address does not change.
   float* snapshot_of(State s, size_t parameter) const {
-    return array(s).snapshot.as<float>() + table_.parameters[parameter].offset;
+    return array(s).snapshot.memory.as<float>() + table_.parameters[parameter].offset;
   }
+  /// From done() of a snapshot to the next one: seconds for which an update, or another write, waited for it.
+  double snapshot_stall() {
+    std::lock_guard lock(snapshot_mutex_);
+    return snapshot_.stall_seconds;
+  }
+  /// From done() of a snapshot on: why its memory could not be page-locked, which makes copies from a GPU
+  /// slower; empty if it was, and on the CPU.
+  const std::string& snapshot_pageable() const { return pageable_; }
+  /// For benches, before the first snapshot: does not page-lock its memory.
+  void leave_snapshots_pageable() { pageable_ = "it was not asked for"; }
 
   /// Mean squared error of every sample, unweighted; a batch may have any number of samples. Throws
   /// Error(ERR_NO_EMA) for State::Ema if the engine has none; so does predict().
@@ -183,6 +203,8 @@ class Engine {
   using Lanes = std::vector<std::unique_ptr<Lane>>;
 
   // --- a micro-batch
+  /// The nodes at which a connected GPU's last micro-batch is divided, each the end of a part.
+  std::vector<int64_t> part_ends() const;
   /// How many micro-batches are computed at a time.
   size_t lanes() const;
   /// One of the lanes for this graph, made when it is first needed.
@@ -227,8 +249,19 @@ class Engine {
   void enqueue_norm(const float* gradient);
   /// The norm, from the sums of squares of the pieces of trained_.
   Norm norm(const Buffer& squares, const float* gradient) const;
-  void copy_state();
+
+  // --- snapshots
+  /// Runs on the snapshot's thread. Returns its failure, or null.
+  std::exception_ptr copy_state();
+  /// Gets the memory of an array's snapshot, and page-locks its parts up to this one, unless that was done.
+  void get_snapshot_part(State s, int64_t part);
+  int64_t snapshot_parts() const;  ///< of an array
+  /// Enqueues the copy of an array, and counts its parts.
+  void enqueue_copy(State s, Copying& copying, int64_t& parts);
+  /// Returns when no snapshot is in progress.
   void await_snapshot();
+  /// Before the state is written: work enqueued from now on starts after the copy that is in progress.
+  void before_writing();
 
   // --- updates
   /// What an update changes, from one element on.
@@ -251,13 +284,18 @@ class Engine {
   int64_t undo_piece(int64_t piece, const SharedState::Update& update);
 
   // --- the state
+  /// A copy of an array in host memory.
+  struct HostCopy {
+    Buffer memory;
+    std::vector<std::shared_ptr<void>> locked;  ///< page-locked parts; freed before the memory
+  };
   /// A flat array of the state.
   struct Array {
     Buffer memory;
     Buffer copy;  ///< of a GPU's memory, on the host
     /// By parameter: whether the copy has the device's values, or values still to be uploaded.
     std::vector<bool> current;
-    Buffer snapshot;
+    HostCopy snapshot;
   };
   Array& array(State s) { return arrays_[static_cast<size_t>(s)]; }
   const Array& array(State s) const { return arrays_[static_cast<size_t>(s)]; }
@@ -299,7 +337,7 @@ class Engine {
 
   Buffer losses_, statistics_;  // of all micro-batches of a step
   std::unique_ptr<GradientSums> sums_;
-  std::vector<int64_t> bucket_ready_;  // by bucket of sums_ on the CPU: the node after which it is complete
+  std::vector<int64_t> bucket_ready_;  // by bucket of the table: the node after which it is complete
   std::vector<Buffer> host_parts_;
   std::mutex parts_mutex_;
   std::vector<GradientPart> parts_;  // of a GPU
@@ -320,10 +358,20 @@ class Engine {
   // if not connected, the step is alone or exchanges through host memory
   std::unique_ptr<DeviceExchange> exchange_;
 
+  /// The last snapshot.
+  struct Snapshot {
+    bool running = false;                                ///< until it is complete, or has failed
+    bool enqueued = false;                               ///< all copies are on the device's snapshot stream
+    std::optional<double> awaited_since = std::nullopt;  ///< the time at which the state was to be written
+    double stall_seconds = 0;
+  };
   std::mutex snapshot_mutex_;
-  std::condition_variable snapshot_done_;
-  bool snapshot_running_ = false;
-  std::thread snapshot_thread_;
+  std::condition_variable snapshot_changed_;
+  Snapshot snapshot_;
+  std::mutex snapshot_memory_mutex_;  // while memory of snapshots is got
+  std::string pageable_;              // snapshot_pageable()
+  std::atomic<bool> closing_{false};
+  std::thread snapshot_thread_, preparing_;
 
   Pool pool_;  // last: its threads end before the members they use
 };

@@ -28,6 +28,8 @@ class GradientSums {
   /// Sets the allocator of buffers, for memory that other processes can read. Call it before the first
   /// acquire().
   void allocate_with(std::function<Buffer(size_t)> allocate) { allocate_ = std::move(allocate); }
+  /// Sets the buckets, each complete()d by itself. Before begin().
+  void divide(const std::vector<Bucket>& buckets) { buckets_ = buckets; }
   /// Starts the sums of slots [first, end) out of `total`. Parts of the previous round become invalid.
   /// `announce` is called with each bucket, in order, once all parts are complete in it, by the thread that
   /// completed it.
@@ -51,7 +53,7 @@ class GradientSums {
 
   graph::Device& device_;
   const int64_t length_;
-  const std::vector<Bucket> buckets_;
+  std::vector<Bucket> buckets_;
   std::mutex mutex_, announcing_;
   int64_t first_ = 0, total_ = 0;
   std::vector<std::pair<size_t, size_t>> additions_;  // of slots, counted from the first

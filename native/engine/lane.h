@@ -98,12 +98,21 @@ struct Engine::Lane {
   /// Runs the graph; from the second run with the same operands on, as a recording. With `after`, which is
   /// called after each node, it is not recorded.
   /// @param adds whether the gradient is added to what is there
+  /// @param ends the nodes at which it is divided into parts, each a recording of its own; `after` is called
+  /// after the last node of each (graph::Repeated)
   void run(float* weights, bf16* weights16, float* gradient, bool with_statistics,
-           const std::function<void(int64_t)>* after = nullptr, bool adds = false) {
+           const std::function<void(int64_t)>* after = nullptr, bool adds = false,
+           const std::vector<int64_t>& ends = {}) {
     auto* stats = with_statistics ? statistics.as<kernels::AttentionStats>() : nullptr;
     executor.bind_flat(weights, weights16, gradient, adds);
+    graph::Repeated& repeated = runs[{weights, gradient, with_statistics, adds, ends.size()}];
+    if (!ends.empty())
+      return repeated(
+          device, ends.size(),
+          [&](size_t part) { executor.run_nodes(part ? ends[part - 1] : 0, ends[part], stats); },
+          [&](size_t part) { (*after)(ends[part] - 1); });
     if (after) return executor.run(stats, after);
-    runs[{weights, gradient, with_statistics, adds}](device, [this, stats] { executor.run(stats); });
+    repeated(device, [this, stats] { executor.run(stats); });
   }
 
   graph::Device& device;
@@ -119,7 +128,7 @@ struct Engine::Lane {
   std::optional<std::pair<Source, int64_t>> prefetched;
   bool random = false;  ///< the inputs already are random numbers
   graph::Executor executor;
-  std::map<std::tuple<float*, float*, bool, bool>, graph::Repeated> runs;
+  std::map<std::tuple<float*, float*, bool, bool, size_t>, graph::Repeated> runs;
 };
 
 }  // namespace orch

@@ -67,6 +67,7 @@ std::vector<ProfileRow> Engine::profile(int repeats) {
 }
 
 void Engine::random_weights() {
+  before_writing();
   const int64_t n = table_.length;
   kernels().raw.normal(flat(State::Master), {1, 0, 0, 5}, n);
   kernels().raw.scale_into(flat(State::Master), 0.02f, n);

@@ -190,7 +190,7 @@ double Engine::ema_distance() {
 // --- other workers
 
 std::string Engine::rendezvous(int rank, const std::vector<SlotRange>& slots) {
-  auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.length);
+  auto exchange = std::make_unique<DeviceExchange>(device_, rank, slots, table_.buckets);
   std::string address = exchange->rendezvous();
   std::lock_guard lock(exchange_mutex_);
   exchange_ = std::move(exchange);
@@ -201,6 +201,16 @@ void Engine::connect_devices(const std::string& leader) {
   const InStage now_at(Stage::Wait);
   if (!exchange_) throw Error("ERR_INTERNAL", "connect_devices: rendezvous was not called");
   exchange_->connect(leader);
+  sums_->divide(table_.buckets);
+}
+
+std::vector<int64_t> Engine::part_ends() const {
+  std::vector<int64_t> ends;
+  // The exchange takes the buckets in their order, so one that is complete early waits for those before it.
+  for (const int64_t ready : bucket_ready_)
+    if (ends.empty() || ready >= ends.back()) ends.push_back(ready + 1);
+  ends.back() = std::ssize(graph_->graph.nodes());
+  return ends;
 }
 
 void Engine::abort_devices() {
@@ -212,7 +222,7 @@ void Engine::abort_devices() {
 
 void Engine::update(const UpdateRequest& u) {
   const InStage now_at(Stage::Update);
-  await_snapshot();
+  before_writing();
   const bool ema = has(State::Ema) && u.ema_decay != 1;
   if (group_) {
     update_shared(u.step, ema, optimizer_.update(u));

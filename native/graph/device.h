@@ -57,6 +57,25 @@ class Device : public Backend {
   /// copies enqueued until now.
   virtual void wait_for_copy_stream() {}
 
+  /// Copies to the host beside computing, on a third stream, the snapshot stream. The two functions that name
+  /// a download may be called by another thread than the others, one at a time.
+  ///
+  /// Stream wait: downloads enqueued from now on start after the work that is on the compute stream now.
+  virtual void make_snapshot_stream_wait() {}
+  /// Enqueues a copy to the host on the snapshot stream. Blocks until it is complete if the host's memory is
+  /// not page-locked.
+  virtual void download_async(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
+  /// Blocks until the first download_async() that was not awaited yet is complete. Its errors are thrown
+  /// here.
+  virtual void await_download() {}
+  /// Stream wait in the other direction: work enqueued on the compute stream from now on starts after the
+  /// downloads enqueued until now.
+  virtual void wait_for_snapshot_stream() {}
+  /// Page-locks memory that a Buffer has, from a page boundary on (cudaHostRegister), until the last owner of
+  /// the result frees it, which has to be before the memory is freed. May be called as download_async() may.
+  /// Throws Error(ERR_CUDA) if that is impossible, saying why.
+  virtual std::shared_ptr<void> page_lock(void*, size_t) { return nullptr; }
+
   /// Blocks until the stream is idle (cudaStreamSynchronize). Errors of enqueued work are thrown here.
   virtual void synchronize() {}
   /// record_event() marks the current end of the stream (cudaEventRecord); await_event() blocks the host
@@ -105,18 +124,28 @@ Device& cpu_device();
 class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
-    if (!ran_) {
-      work();
-      ran_ = true;  // not if it failed: what never ran cannot be captured
-      return;
+    (*this)(
+        device, 1, [&](size_t) { work(); }, [](size_t) {});
+  }
+  /// The same for work in parts, each with a recording of its own. after(part) is called when the part has
+  /// been enqueued. In the first two calls, which may wait for the whole device, all parts are enqueued
+  /// before: what `after` enqueues may itself wait for other processes.
+  void operator()(Device& device, size_t parts, const std::function<void(size_t)>& work,
+                  const std::function<void(size_t)>& after) {
+    const bool warm = replays_.size() == parts;
+    while (ran_ && replays_.size() < parts)
+      replays_.push_back(device.record([&, part = replays_.size()] { work(part); }));
+    for (size_t part = 0; part < parts; ++part) {
+      ran_ ? replays_[part]() : work(part);
+      if (warm) after(part);
     }
-    if (!replay_) replay_ = device.record(work);
-    replay_();
+    ran_ = true;  // not if it failed: what never ran cannot be captured
+    for (size_t part = 0; !warm && part < parts; ++part) after(part);
   }
 
  private:
   bool ran_ = false;
-  std::function<void()> replay_;
+  std::vector<std::function<void()>> replays_;  // by part
 };
 
 }  // namespace orch::graph

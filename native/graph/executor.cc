@@ -17,7 +17,8 @@ void pause() {
 }  // namespace
 
 Executor::Executor(const Graph& g, int threads, Device& device)
-    : graph_(g), threads_(threads), arena_(device.allocate(g.arena_bytes())) {
+    : graph_(g), threads_(threads), device_(device), arena_(device.allocate(g.arena_bytes())) {
+  if (g.amax_words() > 0) amax_ = device.allocate(sizeof(uint32_t) * g.amax_words());
   for (const Value& v : graph_.values())
     pointers_.push_back(v.kind == Kind::Activation ? arena_.as<char>() + v.offset : nullptr);
   for (int i = 0; i < threads; ++i) scratch_.push_back(device.allocate(g.scratch_bytes()));
@@ -57,7 +58,8 @@ void Executor::bind_flat(float* weights, bf16* weights16, float* gradient, bool 
 void Executor::run_parts(const Node& n, int thread, int64_t from, int64_t to) {
   if (from < to)
     n.op->run({pointers_.data(), n.inputs.data(), n.outputs.data(), scratch_[thread].data(), statistics_,
-               from, to, graph_.backend().kernels(), adds_ && n.writes_gradient});
+               from, to, graph_.backend().kernels(), adds_ && n.writes_gradient,
+               n.amax < 0 ? nullptr : amax_.as<uint32_t>() + n.amax});
 }
 
 void Executor::run_share(int thread) {
@@ -110,9 +112,15 @@ void Executor::run_node(size_t index) {
 }
 
 void Executor::run(kernels::AttentionStats* statistics, const std::function<void(int64_t)>* after) {
+  run_nodes(0, std::ssize(graph_.nodes()), statistics, after);
+}
+
+void Executor::run_nodes(int64_t from, int64_t to, kernels::AttentionStats* statistics,
+                         const std::function<void(int64_t)>* after) {
   statistics_ = statistics;
+  if (from == 0 && amax_) device_.fill(amax_.data(), 0, amax_.bytes());
   const auto& nodes = graph_.nodes();
-  for (size_t i = 0; i < nodes.size(); ++i) {
+  for (int64_t i = from; i < to; ++i) {
     const int64_t parts = nodes[i].op->parts;
     if (threads_ == 1 || parts == 1) {
       run_parts(nodes[i], 0, 0, parts);
@@ -124,7 +132,7 @@ void Executor::run(kernels::AttentionStats* statistics, const std::function<void
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
     tick();
-    if (after) (*after)(static_cast<int64_t>(i));
+    if (after) (*after)(i);
   }
 }
 

@@ -25,6 +25,9 @@ class Executor {
   /// Runs all nodes. after(i) is called when node i has finished.
   void run(kernels::AttentionStats* statistics = nullptr,
            const std::function<void(int64_t)>* after = nullptr);
+  /// Runs nodes [from, to). An execution in parts begins with node 0, and the parts follow in order.
+  void run_nodes(int64_t from, int64_t to, kernels::AttentionStats* statistics,
+                 const std::function<void(int64_t)>* after = nullptr);
 
   /// Runs one node on the calling thread alone.
   void run_node(size_t index);
@@ -44,7 +47,9 @@ class Executor {
 
   const Graph& graph_;
   const int threads_;
+  Device& device_;
   Buffer arena_;
+  Buffer amax_;                  // the graph's words
   std::vector<Buffer> scratch_;  // by thread
   std::vector<void*> pointers_;
   kernels::AttentionStats* statistics_ = nullptr;

@@ -44,7 +44,7 @@ Ref Graph::activation(std::string name, DType dtype, Shape shape) {
   return push({std::move(name), dtype, std::move(shape), Kind::Activation, 0, false, false, dtype});
 }
 
-void Graph::append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs) {
+Node& Graph::append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs) {
   if (forward_nodes_ == 0) {
     bool any = false;
     for (Ref r : inputs) any = any || (r && values_[r.index].requires_grad);
@@ -55,6 +55,27 @@ void Graph::append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<
   const bool writes_gradient = std::any_of(
       outputs.begin(), outputs.end(), [&](Ref r) { return r && values_[r.index].kind == Kind::Gradient; });
   nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs), recompute_level_, writes_gradient});
+  return nodes_.back();
+}
+
+AmaxWord Graph::amax_word(Ref value) {
+  std::vector<Node*> writers;
+  bool able = bool(value);
+  for (auto* list : {&nodes_, &substitutes_}) {
+    for (Node& n : *list) {
+      const auto at = std::find(n.outputs.begin(), n.outputs.end(), value);
+      if (!value || at == n.outputs.end()) continue;
+      able = able && n.op->finds_amax == at - n.outputs.begin() && n.amax < 0;
+      writers.push_back(&n);
+    }
+    // A value that several nodes write in part has no one that finds its amax; a substitute is an only
+    // writer.
+    able = able && (list == &substitutes_ || writers.size() == 1);
+  }
+  const AmaxWord word{amax_words_++, able};
+  for (Node* n : writers)
+    if (able) n->amax = word.index;
+  return word;
 }
 
 void Graph::differentiate() {

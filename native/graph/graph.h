@@ -55,6 +55,7 @@ struct Run {
   /// Whether outputs of Kind::Gradient hold the gradients of earlier micro-batches, to which those computed
   /// are added.
   bool adds = false;
+  uint32_t* amax = nullptr;  ///< the word of Node::amax, or null
 
   template <class T>
   const T* in(int i) const {
@@ -88,6 +89,8 @@ struct Traits {
   /// FLOPs of its matmuls (two per multiply-add), from which model FLOPs are counted.
   double flops = 0;
   size_t scratch_bytes = 0;
+  /// The output whose largest magnitude it raises Run::amax to, unless that is null; or -1.
+  int finds_amax = -1;
 };
 
 /// An operation with fixed dimensions.
@@ -108,6 +111,14 @@ struct Node {
   /// The outputs are recomputed in the backward pass from this level of recomputation on; 0: never.
   int recompute_level = 0;
   bool writes_gradient = false;  ///< an output is of Kind::Gradient
+  int amax = -1;                 ///< the word for the largest magnitude of an output or input, or none
+};
+
+/// One of the words in which an execution stores largest magnitudes (kernels.h), all 0 when it starts.
+/// `found`: whether the node that writes the value finds it.
+struct AmaxWord {
+  int index;
+  bool found;
 };
 
 class Graph;
@@ -146,11 +157,17 @@ class Graph {
   Ref activation(std::string name, DType dtype, Shape shape);
 
   /// Appends a node. Every input must have been written by an earlier node, or be an input or parameter.
-  void append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
-  void append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs,
-              std::function<void(const Run&)> run, Traits traits = {}) {
-    append(make_op(name, std::move(run), std::move(traits)), std::move(inputs), std::move(outputs));
+  /// Returns it; valid until the next one is appended.
+  Node& append(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs);
+  Node& append(const char* name, std::vector<Ref> inputs, std::vector<Ref> outputs,
+               std::function<void(const Run&)> run, Traits traits = {}) {
+    return append(make_op(name, std::move(run), std::move(traits)), std::move(inputs), std::move(outputs));
   }
+  /// A word for the largest magnitude of a value, or of something computed from none. The node that writes
+  /// the value finds it if it can, and is the only one; it writes the same magnitude again if it is
+  /// recomputed.
+  AmaxWord amax_word(Ref value);
+  int amax_words() const { return amax_words_; }
   /// Another way to compute values than the node that wrote them: the one in which they are recomputed from
   /// `level` on, if their own node is not.
   void recompute_by(std::unique_ptr<Op> op, std::vector<Ref> inputs, std::vector<Ref> outputs, int level) {
@@ -208,6 +225,7 @@ class Graph {
   size_t forward_nodes_ = 0;
   int recompute_level_ = 0;
   size_t arena_bytes_ = 0;
+  int amax_words_ = 0;
   std::vector<kernels::AttentionDims> attentions_;
 };
 

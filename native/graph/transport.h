@@ -1,5 +1,6 @@
 // Communication between the devices of several processes, the ranks. All ranks make the same calls in the
 // same order. Calls enqueue work on the transport's own stream, separate from the device's, and return.
+// Additions on that stream count as transfers below.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -26,6 +27,8 @@ class Transport {
   /// All-gather (ncclAllGather), in place: each rank's share is in row `rank` of `shares` [ranks, elements],
   /// and afterwards every rank has all rows.
   virtual void all_gather(float* shares, int64_t elements) = 0;
+  /// to = a + b, on the transport's stream: after the transfers enqueued before, without the compute stream.
+  virtual void add(float* to, const float* a, const float* b, int64_t elements) = 0;
 
   /// Stream wait (cudaEventRecord, cudaStreamWaitEvent): transfers enqueued from now on start after the work
   /// that is on the device's stream now.

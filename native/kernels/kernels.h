@@ -143,6 +143,9 @@ struct Matmul {
               int64_t to, void* scratch);
 };
 
+/// A kernel with a parameter `amax` also finds the largest magnitude of one of its results, if that is bf16:
+/// it raises *amax to it (Amax). On devices only; or null.
+
 /// Kernels that read or write the residual stream, which is stored as R; other activations have type T.
 template <class R, class T>
 struct Residual {
@@ -158,14 +161,15 @@ struct Residual {
   /// gate_stride is the distance between the gates of two samples. mean, rstd: [B*N] fp32, kept for the
   /// backward pass.
   void (*gate_norm)(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
-                    int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d);
+                    int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d,
+                    uint32_t* amax);
   /// Inputs: dnormed, and dx_add, the gradient of `out` from its other uses (or null). Outputs: dx, the total
   /// gradient of `out`, which may alias dx_add; the sums over tokens dshift and dscale (overwritten, row
   /// stride mod_stride); with y also dy and dgate, which have the bits of gate_residual_backward on dx.
   void (*gate_norm_backward)(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                              const T* dnormed, const R* out, const float* mean, const float* rstd,
                              const float* scale, const T* y, const float* gate, int64_t gate_stride,
-                             const StreamDims& d);
+                             const StreamDims& d, uint32_t* amax);
 
   /// out [B*N, h] = x + position [N, h]
   void (*add_position)(R* out, const T* x, const float* position, int64_t samples, int64_t tokens,
@@ -183,7 +187,7 @@ struct Typed : Residual<T, T> {
   /// If dq is null, this stream's queries were not used and their gradient is exactly zero.
   void (*split_heads_backward)(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk,
                                const T* dv, const T* qkv, const float* q_rstd, const float* k_rstd,
-                               const float* gamma_q, const float* gamma_k, const HeadDims& d);
+                               const float* gamma_q, const float* gamma_k, const HeadDims& d, uint32_t* amax);
 
   // --- softmax(scale * q k^T) v, scale = 1/8
   size_t (*attention_scratch_bytes)(const AttentionDims& d);  ///< the maximum of forward and backward
@@ -198,7 +202,7 @@ struct Typed : Residual<T, T> {
 
   // --- elementwise
   void (*gelu)(T* y, const T* x, int64_t n);  ///< the tanh approximation
-  void (*gelu_backward)(T* dx, const T* dy, const T* x, int64_t n);
+  void (*gelu_backward)(T* dx, const T* dy, const T* x, int64_t n, uint32_t* amax);
   void (*silu)(T* y, const float* x, int64_t n);
   /// dx = (dx_add ? dx_add : 0) + dy * silu'(x)
   void (*silu_backward)(float* dx, const float* dx_add, const T* dy, const float* x, int64_t n);
@@ -229,6 +233,13 @@ struct Quantized {
   float* inverse;
 };
 
+/// A tensor's largest magnitude, in the memory of its elements: bits of a float, of which those of NaN are
+/// the largest. It is `found`, or it is 0 and has to be found.
+struct Amax {
+  uint32_t* bits;
+  bool found;
+};
+
 struct Untyped {
   /// eps ~ N(0, 1) by counter (Box-Muller), mixed with x0; n elements per sample. `mixes`, one per sample, is
   /// in the same memory as x0 (host or device).
@@ -251,10 +262,10 @@ struct Untyped {
   uint64_t (*checksum)(const void* bytes, int64_t n);
   /// x [rows, width] in E4M3 or E5M2, with the scale of float8::scale_for; width is a multiple of 16. With
   /// sums (not null) also the sums of x over rows, fp32 [width]. Null in the CPU's table, as the next one.
-  void (*quantize)(const Quantized& to, float* sums, const bf16* x, int64_t rows, int64_t width,
-                   DType format);
-  /// gelu(x), rounded to bf16 as by Typed::gelu, in E4M3.
-  void (*quantize_gelu)(const Quantized& to, const bf16* x, int64_t rows, int64_t width);
+  void (*quantize)(const Quantized& to, float* sums, const bf16* x, const Amax& amax, int64_t rows,
+                   int64_t width, DType format);
+  /// gelu(x), rounded to bf16 as by Typed::gelu, in E4M3; amax is that of gelu(x).
+  void (*quantize_gelu)(const Quantized& to, const bf16* x, const Amax& amax, int64_t rows, int64_t width);
   optim::UpdateKernel update[optim::All::kCount];               ///< by Optimizer::index
   optim::LoggedUpdateKernel logged_update[optim::All::kCount];  ///< null on devices
 };

@@ -68,12 +68,12 @@ std::function<void(graph::Reverse&)> split_heads(Graph& g, const AttentionStream
                              advanced(r.out<float>(2), gamma), advanced(r.in<T>(0), from), r.in<T>(1) + from,
                              r.in<T>(2) + from, r.in<T>(3) + at, advanced(r.in<float>(4), row),
                              advanced(r.in<float>(5), row), r.in<float>(6), r.in<float>(7),
-                             {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset});
+                             {r.to - r.from, d.tokens, d.heads, d.joint_tokens, d.offset}, r.amax);
     };
     g.append("split heads, qk norm backward",
              {queries ? reverse.of(j.q) : Ref{}, reverse.of(j.k), reverse.of(j.v), s.qkv, rstd_q, rstd_k,
               s.norm_q, s.norm_k},
-             {dqkv, dgamma_q, dgamma_k}, typed(t, backward), {.parts = d.samples});
+             {dqkv, dgamma_q, dgamma_k}, typed(t, backward), {.parts = d.samples, .finds_amax = 0});
     if (norm)
       g.append("gamma gradients", {dgamma_q, dgamma_k}, {g.gradient(g[s.norm_q]), g.gradient(g[s.norm_k])},
                [=](const Run& r) {

@@ -28,10 +28,10 @@ void on_reverse_gelu(Graph& g, Ref x, Ref y) {
     const Pieces pieces{graph::elements(g[x].shape)};
     const auto backward = [=]<class T>(const Run& r, const Typed<T>& k) {
       const int64_t at = pieces.begin(r);
-      k.gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at, pieces.end(r) - at);
+      k.gelu_backward(r.out<T>(0) + at, r.in<T>(0) + at, r.in<T>(1) + at, pieces.end(r) - at, r.amax);
     };
     g.append("gelu backward", {dy, x}, {dx}, typed(g[x].dtype, backward),
-             {.parts = pieces.parts(), .in_place = {0}});
+             {.parts = pieces.parts(), .in_place = {0}, .finds_amax = 0});
     reverse.set(x, dx);
   });
 }

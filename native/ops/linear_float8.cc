@@ -35,20 +35,23 @@ Float8 quantize(Graph& g, const Source& s) {
       g.activation(name, s.format, {rows, width}),
       s.transposed ? g.activation(name + " transposed", s.format, {width, (rows + 15) / 16 * 16}) : Ref{},
       g.activation(name + " scale", DType::F32, {1})};
-  const auto run = [=, format = s.format, gelu = s.gelu](const Run& r) {
+  const graph::AmaxWord word = g.amax_word(s.gelu ? Ref{} : s.x);
+  const auto run = [=, format = s.format, gelu = s.gelu, found = word.found](const Run& r) {
     const kernels::Quantized to{r.out<uint8_t>(0), r.out<uint8_t>(1), r.out<float>(2)};
+    const kernels::Amax amax{r.amax, found};
     const auto compute = [&](float* sums) {
-      r.table.raw.quantize(to, sums, r.in<bf16>(0), rows, width, format);
+      r.table.raw.quantize(to, sums, r.in<bf16>(0), amax, rows, width, format);
     };
     if (gelu)
-      r.table.raw.quantize_gelu(to, r.in<bf16>(0), rows, width);
+      r.table.raw.quantize_gelu(to, r.in<bf16>(0), amax, rows, width);
     else if (r.outputs[3])
       graph::write_gradient(r, r.out<float>(3), width, compute);
     else
       compute(nullptr);
   };
   g.append(s.gelu ? "gelu, quantize" : "quantize", {s.x}, {q.values, q.transposed, q.inverse, s.sums}, run,
-           {.scratch_bytes = s.sums ? sizeof(float) * static_cast<size_t>(width) : 0});
+           {.scratch_bytes = s.sums ? sizeof(float) * static_cast<size_t>(width) : 0})
+      .amax = word.index;
   return q;
 }
 /// The same, recomputed from a level of its own.
@@ -76,9 +79,9 @@ Ref before_gelu(Graph& g, graph::Reverse& d, Ref dy, Ref x) {
   Ref dx = d.create(x);
   const int64_t n = graph::elements(g[x].shape);
   const auto run = [n](const Run& r) {
-    r.table.b16.gelu_backward(r.out<bf16>(0), r.in<bf16>(0), r.in<bf16>(1), n);
+    r.table.b16.gelu_backward(r.out<bf16>(0), r.in<bf16>(0), r.in<bf16>(1), n, r.amax);
   };
-  g.append("gelu backward", {dy, x}, {dx}, run, {.in_place = {0}});
+  g.append("gelu backward", {dy, x}, {dx}, run, {.in_place = {0}, .finds_amax = 0});
   return dx;
 }
 

@@ -19,7 +19,7 @@ StreamDims dims_of(const Graph& g, Ref x, const Chunk& chunk, int64_t samples) {
 /// Forward passes are split by blocks of tokens: f(run, kernels, first row, its sample, the block's dims).
 template <class F>
 std::unique_ptr<Op> forward(const char* name, DType residual, DType t, const StreamDims& d,
-                            std::vector<int> in_place, F f) {
+                            std::vector<int> in_place, F f, int finds_amax = -1) {
   const TokenBlocks blocks{d.samples, d.tokens};
   const auto run = [=](const Run& r, const auto& k) {
     blocks.each(r, [&](int64_t sample, int64_t samples, int64_t first, int64_t n) {
@@ -27,17 +27,18 @@ std::unique_ptr<Op> forward(const char* name, DType residual, DType t, const Str
     });
   };
   return graph::make_op(name, typed(residual, t, run),
-                        {.parts = blocks.parts(), .in_place = std::move(in_place)});
+                        {.parts = blocks.parts(), .in_place = std::move(in_place), .finds_amax = finds_amax});
 }
 /// Backward passes sum over tokens and are split by samples: f(run, kernels, first row, its sample, the
 /// part's dims).
 template <class F>
 std::unique_ptr<Op> backward(const char* name, DType residual, DType t, const StreamDims& d,
-                             std::vector<int> in_place, F f) {
+                             std::vector<int> in_place, F f, int finds_amax = -1) {
   const auto run = [=](const Run& r, const auto& k) {
     f(r, k, r.from * d.tokens, r.from, StreamDims{r.to - r.from, d.tokens, d.width, d.mod_stride});
   };
-  return graph::make_op(name, typed(residual, t, run), {.parts = d.samples, .in_place = std::move(in_place)});
+  return graph::make_op(name, typed(residual, t, run),
+                        {.parts = d.samples, .in_place = std::move(in_place), .finds_amax = finds_amax});
 }
 
 /// Columns of the chunks in their rows of modulations.
@@ -54,10 +55,10 @@ std::unique_ptr<Op> norm_op(DType residual, DType t, const StreamDims& d, const 
     k.gate_norm(advanced(r.out<R>(0), at), r.out<T>(1) + at, r.out<float>(2) + row, r.out<float>(3) + row,
                 r.in<R>(0) + at, advanced(r.in<T>(1), at),
                 advanced(r.in<float>(2), sample * c.gate_stride + c.gate), c.gate_stride, m, m + d.width,
-                part);
+                part, r.amax);
   };
-  return gated ? forward("gate, residual, layer norm, modulate", residual, t, d, {0, 1}, run)
-               : forward("layer norm, modulate", residual, t, d, {}, run);
+  return gated ? forward("gate, residual, layer norm, modulate", residual, t, d, {0, 1}, run, 1)
+               : forward("layer norm, modulate", residual, t, d, {}, run, 1);
 }
 /// Inputs: dnormed, out, mean, rstd, mod of the norm, the gradient of `out` from its later uses (or none), y
 /// and mod of the gate (or none). Outputs: dx, dmod of the norm, dy and dmod of the gate (or none).
@@ -67,13 +68,13 @@ std::unique_ptr<Op> norm_backward_op(DType residual, DType t, const StreamDims& 
                                          const StreamDims& part) {
     const int64_t at = row * d.width, m = sample * d.mod_stride + c.shift,
                   gate = sample * c.gate_stride + c.gate;
-    k.gate_norm_backward(r.out<R>(0) + at, advanced(r.in<R>(5), at), r.out<float>(1) + m,
-                         r.out<float>(1) + m + d.width, advanced(r.out<T>(2), at),
-                         advanced(r.out<float>(3), gate), r.in<T>(0) + at, r.in<R>(1) + at,
-                         r.in<float>(2) + row, r.in<float>(3) + row, r.in<float>(4) + m + d.width,
-                         advanced(r.in<T>(6), at), advanced(r.in<float>(7), gate), c.gate_stride, part);
+    k.gate_norm_backward(
+        r.out<R>(0) + at, advanced(r.in<R>(5), at), r.out<float>(1) + m, r.out<float>(1) + m + d.width,
+        advanced(r.out<T>(2), at), advanced(r.out<float>(3), gate), r.in<T>(0) + at, r.in<R>(1) + at,
+        r.in<float>(2) + row, r.in<float>(3) + row, r.in<float>(4) + m + d.width, advanced(r.in<T>(6), at),
+        advanced(r.in<float>(7), gate), c.gate_stride, part, r.amax);
   };
-  return gated ? backward("gate, residual, layer norm, modulate backward", residual, t, d, {5, -1, 0}, run)
+  return gated ? backward("gate, residual, layer norm, modulate backward", residual, t, d, {5, -1, 0}, run, 2)
                : backward("layer norm, modulate backward", residual, t, d, {5}, run);
 }
 

@@ -2,7 +2,6 @@
 #include <cstring>
 #include <future>
 #include <random>
-#include <thread>
 
 #include "devices.h"
 #include "driver.h"
@@ -246,68 +245,6 @@ TEST("device: random slots, steps and a profile, as the benches run them") {
     for (const auto& r : rows) flops += r.flops;
     CHECK(rows.size() > 15 && flops > e.flops() / 2, d.name);
   }
-}
-
-TEST("device: connected engines train with the bits of one") {
-  const EngineSpec spec{
-      {1, 1, 2, 4, 48, 32, 8, true, {}}, {1, 4, 4, 5}, DType::BF16, DType::BF16, 1, true, true};
-  const int64_t slots = 5;
-  const TrainingSet set(4 * 4 * 4);
-  struct Rank {
-    std::vector<float> weights;
-    std::vector<double> norms;
-    int64_t received = 0;
-    size_t host_parts = 0;
-  };
-  const auto run = [&](int ranks) {
-    std::vector<SlotRange> shares;
-    for (int r = 0; r < ranks; ++r) shares.push_back({r * slots / ranks, (r + 1) * slots / ranks});
-    std::promise<std::string> leads;
-    const auto leader = leads.get_future().share();
-    std::vector<Rank> results(ranks);
-    std::vector<std::thread> threads;
-    for (int r = 0; r < ranks; ++r)
-      threads.emplace_back([&, r] {
-        const auto device = kernels::cuda::make_emulated_device();
-        Engine e(spec, *device);
-        e.attach(set.data, kText);
-        Rank& result = results[r];
-        on_driver(e, [&] {
-          const std::string rendezvous = e.rendezvous(r, shares);
-          if (r == 0) leads.set_value(rendezvous);
-          e.connect_devices(leader.get());
-          e.initialize(3);
-          for (int64_t step = 1; step <= 2; ++step) {
-            AccumulateRequest request{{}, slots, 1.0f / slots, 99, static_cast<uint32_t>(step), false};
-            for (int64_t s = shares[r].lo; s < shares[r].hi; ++s)
-              request.slots.push_back({s,
-                                       {{(step + s) % TrainingSet::kRows},
-                                        {0},
-                                        {0},
-                                        {0.6f, 0.4f, -1.0f, 1.0f, 1.5f, 400.0f},
-                                        {static_cast<uint64_t>(s)}}});
-            e.accumulate(request, [](int) {});
-            for (const auto& part : e.parts()) result.host_parts += part.data != nullptr;
-            const auto norm = e.reduce();
-            result.norms.push_back(norm.norm);
-            result.received += norm.received;
-            e.update({step, 1e-2, 0.9, 0.99, 1e-8, 0.01, 1.0, 0.9});
-          }
-          const float* w = e.state(State::Master);
-          result.weights.assign(w, w + e.table().length);
-          return 0;
-        });
-      });
-    for (auto& t : threads) t.join();
-    return results;
-  };
-  const Rank want = run(1)[0];
-  CHECK(want.norms.size() == 2 && want.norms[0] > 0 && want.norms[0] != want.norms[1] && want.received == 0);
-  for (const int ranks : {2, 3})
-    for (const Rank& got : run(ranks)) {
-      CHECK(got.weights == want.weights && got.norms == want.norms, ranks, " ranks");
-      CHECK(got.received > 0 && got.host_parts == 0, ranks, " ranks: nothing comes to the host");
-    }
 }
 
 }  // namespace

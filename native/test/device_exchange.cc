@@ -1,6 +1,7 @@
 // All-reduce of the gradients of several devices: the bits, the order of calls, and failures.
 #include "engine/device_exchange.h"
 
+#include <cmath>
 #include <cstring>
 #include <random>
 
@@ -18,23 +19,41 @@ struct Fault {
   bool kills = false;
 };
 
+/// A gradient in so many buckets of about equal lengths, multiples of 16 as in a ParameterTable.
+std::vector<Bucket> divided(int64_t length, int64_t count) {
+  std::vector<Bucket> buckets;
+  for (int64_t b = 0, at = 0; b < count; ++b) {
+    const int64_t end = b == count - 1 ? length : (b + 1) * length / count / 16 * 16;
+    buckets.push_back({at, end - at});
+    at = end;
+  }
+  return buckets;
+}
+
 /// One generation of ranks, each on its own thread.
 struct Generation {
-  Generation(const std::vector<SlotRange>& slots_, int64_t length_, size_t scratch_)
+  /// @param count of buckets; each is exchanged as soon as the last slot has completed it, while the others
+  /// are still NaN
+  Generation(const std::vector<SlotRange>& slots_, int64_t length_, size_t scratch_, int64_t count = 1)
       : slots(slots_),
+        buckets(divided(length_, count)),
         length(length_),
         ranks(static_cast<int>(slots.size())),
         faults(ranks),
         errors(ranks),
         sums(ranks),
-        bytes(ranks) {
+        bytes(ranks),
+        calls(ranks),
+        completed(ranks) {
     for (int r = 0; r < ranks; ++r) {
       devices.push_back(kernels::cuda::make_emulated_device([this, r](int call) {
+        if (calls[r].empty()) calls[r].resize(buckets.size() + 1);
+        ++calls[r][completed[r]];
         if (call != faults[r].call) return;
         if (faults[r].kills) throw Killed{};
         throw Error("ERR_EXCHANGE", "planted");
       }));
-      exchanges.push_back(std::make_unique<DeviceExchange>(*devices.back(), r, slots, length, scratch_));
+      exchanges.push_back(std::make_unique<DeviceExchange>(*devices.back(), r, slots, buckets, scratch_));
     }
   }
 
@@ -63,12 +82,20 @@ struct Generation {
 
   void step(int r, const std::vector<std::vector<float>>& leaves) {
     graph::Device& device = *devices[r];
-    GradientSums local(device, length, {{0, length}});
-    local.begin(slots[r].lo, slots[r].hi, slots.back().hi, [](int) {});
+    GradientSums local(device, length, buckets);
+    local.begin(slots[r].lo, slots[r].hi, slots.back().hi, [&](int b) {
+      const Bucket& last = buckets[std::min<int64_t>(b + ahead, std::ssize(buckets) - 1)];
+      exchanges[r]->advance(local.parts(), last.offset + last.length);
+    });
     for (int64_t s = slots[r].lo; s < slots[r].hi; ++s) {
-      float* buffer = local.acquire();
-      device.upload(buffer, leaves[s].data(), sizeof(float) * length);
-      local.complete(s, buffer, 0);
+      float* const buffer = local.acquire();
+      device.fill(buffer, 0xff, sizeof(float) * length);
+      for (int b = 0; b < local.buckets(); ++b) {
+        const auto [offset, n] = buckets[b];
+        device.upload(buffer + offset, leaves[s].data() + offset, sizeof(float) * n);
+        completed[r] = b + 1;
+        local.complete(s, buffer, b);
+      }
     }
     bytes[r] = exchanges[r]->sum(local.parts());
     sums[r].resize(length);
@@ -76,12 +103,16 @@ struct Generation {
   }
 
   const std::vector<SlotRange> slots;
+  const std::vector<Bucket> buckets;
   const int64_t length;
+  int64_t ahead = 0;  ///< how many buckets too early each is exchanged
   const int ranks;
   std::vector<Fault> faults;
   std::vector<std::string> errors;
   std::vector<std::vector<float>> sums;
   std::vector<int64_t> bytes;
+  std::vector<std::vector<int>> calls;  ///< of each rank's transport, by the buckets completed before
+  std::vector<size_t> completed;        ///< buckets of each rank's last slot
   std::vector<std::unique_ptr<graph::Device>> devices;
   std::vector<std::unique_ptr<DeviceExchange>> exchanges;
 };
@@ -98,15 +129,15 @@ std::vector<std::vector<float>> random_leaves(int64_t total, int64_t length) {
 }
 
 TEST("exchange: the bits of one worker at any number of ranks, slots, lengths and pieces") {
-  for (const int64_t ranks : {1, 2, 3, 4, 5, 7})
-    for (const int64_t total : {ranks, ranks + 1, 2 * ranks + 3, int64_t{16}})
+  for (const int64_t ranks : {1, 2, 3, 4, 7})
+    for (const int64_t total : {ranks, 2 * ranks + 3, int64_t{16}})
       for (const int64_t length : {16, 208, 1744, 13440})
-        for (const size_t scratch : {size_t{1}, size_t{40000}}) {
-          const std::string at =
-              text(ranks, " ranks, ", total, " slots, ", length, " elements, scratch ", scratch);
+        for (const auto& [scratch, buckets] : {std::pair{1, 1}, {1, 5}, {40000, 1}, {40000, 5}}) {
+          const std::string at = text(ranks, " ranks, ", total, " slots, ", length, " elements in ", buckets,
+                                      " buckets, scratch ", scratch);
           const auto leaves = random_leaves(total, length);
           const auto want = part_sum(leaves, 0, total);
-          Generation g(shared_out(total, ranks), length, scratch);
+          Generation g(shared_out(total, ranks), length, static_cast<size_t>(scratch), buckets);
           g.run(leaves, 2);
           for (int r = 0; r < ranks; ++r) {
             CHECK(g.errors[r].empty(), at, ", rank ", r, ": ", g.errors[r]);
@@ -120,11 +151,33 @@ TEST("exchange: unusual distributions of slots") {
   const std::vector<SlotRange> shares[] = {{{0, 1}, {1, 11}}, {{0, 10}, {10, 11}}, {{0, 3}, {3, 4}, {4, 11}}};
   for (const auto& slots : shares) {
     const auto leaves = random_leaves(11, 400);
-    Generation g(slots, 400, 5000);
-    g.run(leaves, 1);
-    for (int r = 0; r < g.ranks; ++r)
-      CHECK(g.sums[r] == part_sum(leaves, 0, 11), g.ranks, " ranks, rank ", r, ": ", g.errors[r]);
+    for (const int64_t buckets : {1, 3}) {
+      Generation g(slots, 400, 5000, buckets);
+      g.run(leaves, 1);
+      for (int r = 0; r < g.ranks; ++r)
+        CHECK(g.sums[r] == part_sum(leaves, 0, 11), g.ranks, " ranks, rank ", r, ": ", g.errors[r]);
+    }
   }
+}
+
+TEST("exchange: a bucket is exchanged when it is complete, not later and not before") {
+  const int64_t total = 5, length = 4 * 192;  // pieces of 3 ranks divide a bucket
+  const auto leaves = random_leaves(total, length);
+  const auto want = part_sum(leaves, 0, total);
+  Generation g(shared_out(total, 3), length, 40000, 4);
+  g.run(leaves, 1);
+  for (int r = 0; r < 3; ++r) {
+    CHECK(g.sums[r] == want, "rank ", r, ": ", g.errors[r]);
+    // The wait for all is with the connection, and as long as fewer buckets are complete than one, there is
+    // nothing to exchange. sum() waits twice.
+    const int each = g.calls[r][1];
+    CHECK(each > 3 && g.calls[r] == (std::vector{1, each, each, each, each + 2}), "rank ", r, ": ",
+          g.calls[r][1], " calls after the first bucket");
+  }
+  Generation early(shared_out(total, 3), length, 40000, 4);
+  early.ahead = 1;
+  early.run(leaves, 1);
+  for (int r = 0; r < 3; ++r) CHECK(early.sums[r] != want && std::isnan(early.sums[r].at(192)), "rank ", r);
 }
 
 TEST("exchange: scratch is bounded, and no more is received than necessary") {
@@ -150,7 +203,7 @@ TEST(
       bool reached = false;
       for (int who = 0; who < ranks; ++who) {
         const std::string at = text(kills ? "killed" : "failed", " at call ", call, " of rank ", who);
-        Generation g(shared_out(total, ranks), length, 3000);
+        Generation g(shared_out(total, ranks), length, 3000, 3);
         g.faults[who] = {call, kills};
         g.run(leaves, 1);
         if (g.errors[who].empty()) continue;
@@ -173,7 +226,7 @@ TEST(
         break;
       }
     }
-  Generation next(shared_out(total, ranks), length, 3000);
+  Generation next(shared_out(total, ranks), length, 3000, 3);
   next.run(leaves, 1);
   for (int r = 0; r < ranks; ++r) CHECK(next.sums[r] == want, next.errors[r]);
 }
@@ -259,8 +312,11 @@ TEST("exchange: sums over wrong slots and a second connection are rejected") {
   CHECK(code([&] { e.connect(""); }) == "ERR_INTERNAL", "twice");
   CHECK(code([&] { e.sum({{0, 1, nullptr}}); }) == "ERR_INTERNAL", "slots of another");
   graph::Device& d = *g.devices[0];
-  CHECK(code([&] { DeviceExchange(d, 1, {{0, 2}}, 64); }) == "ERR_EXCHANGE", "rank 1 of 1");
-  CHECK(code([&] { DeviceExchange(d, 0, {{0, 2}, {3, 4}}, 64); }) == "ERR_EXCHANGE", "slot 2 is nobody's");
+  CHECK(code([&] { DeviceExchange(d, 1, {{0, 2}}, {{0, 64}}); }) == "ERR_EXCHANGE", "rank 1 of 1");
+  CHECK(code([&] {
+          DeviceExchange(d, 0, {{0, 2}, {3, 4}}, {{0, 64}});
+        }) == "ERR_EXCHANGE",
+        "slot 2 is nobody's");
 }
 
 TEST("device: NCCL with one rank: send/recv, all-gather, abort, and a new communicator") {
@@ -293,13 +349,14 @@ TEST("device: NCCL with one rank: send/recv, all-gather, abort, and a new commun
     transport->send_receive({{graph::Transport::Transfer::Send, 0, a.as<float>(), n},
                              {graph::Transport::Transfer::Receive, 0, b.as<float>(), n}});
     transport->all_gather(b.as<float>(), n);
+    transport->add(b.as<float>(), b.as<float>(), b.as<float>(), n);
     transport->make_compute_stream_wait();
     device->kernels().f32.add(a.as<float>(), a.as<float>(), b.as<float>(), n);
     transport->wait();
-    CHECK(read(b) == values[generation], "what was sent arrives");
-    std::vector<float> twice = values[generation];
-    for (float& x : twice) x += x;
-    CHECK(read(a) == twice, "the device waits for it");
+    std::vector<float> twice = values[generation], thrice = twice;
+    for (int64_t i = 0; i < n; ++i) thrice[i] += twice[i] += twice[i];
+    CHECK(read(b) == twice, "what was sent arrives, and is added");
+    CHECK(read(a) == thrice, "the device waits for it");
     transport->abort();
     try {
       transport->wait();

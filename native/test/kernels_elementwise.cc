@@ -43,8 +43,8 @@ TEST("kernels gelu and silu") {
       run_twice("gelu", [&] { t.typed<T>().gelu(y.data(), x.data(), n); }, {bytes(y)});
       for (int64_t i = 0; i < n; ++i) want[i] = reference::gelu(to_float(x[i]));
       CHECK_CLOSE(distance(y, want) / norm(x), bound<T>(3e-7, 1.0 / 256), at);
-      run_twice("gelu_backward", [&] { t.typed<T>().gelu_backward(dx.data(), dy.data(), x.data(), n); },
-                {bytes(dx)});
+      run_twice("gelu_backward",
+                [&] { t.typed<T>().gelu_backward(dx.data(), dy.data(), x.data(), n, nullptr); }, {bytes(dx)});
       for (int64_t i = 0; i < n; ++i) want[i] = to_float(dy[i]) * reference::gelu_slope(to_float(x[i]));
       CHECK_CLOSE(distance(dx, want) / norm(dy), bound<T>(1e-6, 1.0 / 256), at);
       run_twice("silu", [&] { t.typed<T>().silu(ys.data(), xs.data(), n); }, {bytes(ys)});
@@ -72,7 +72,7 @@ TEST("kernels gelu and silu far from zero and for NaN") {
     std::vector<T> x(n), y(n), one(n, narrow<T>(1)), dx(n);
     for (int64_t i = 0; i < n; ++i) x[i] = narrow<T>(points[i]);
     t.typed<T>().gelu(y.data(), x.data(), n);
-    t.typed<T>().gelu_backward(dx.data(), one.data(), x.data(), n);
+    t.typed<T>().gelu_backward(dx.data(), one.data(), x.data(), n, nullptr);
     for (int64_t i = 0; i < n; ++i) {
       const double in = to_float(x[i]), got = to_float(y[i]), slope = to_float(dx[i]);
       if (std::isnan(in)) {

@@ -30,7 +30,7 @@ TEST("kernels gate_norm without a gate") {
       run_twice("gate_norm",
                 [&] {
                   t.residual<R, T>().gate_norm(nullptr, y.data(), mean.data(), rstd.data(), x.data(), nullptr,
-                                               nullptr, 0, shift.data(), scale.data(), d);
+                                               nullptr, 0, shift.data(), scale.data(), d, nullptr);
                 },
                 {bytes(y), bytes(mean), bytes(rstd)});
       const auto want = reference::layer_norm_modulate(wide(x), wide(shift), wide(scale), d);
@@ -59,9 +59,9 @@ TEST("kernels gate_norm_backward without a gate") {
         const R* extra = with_add ? add.data() : nullptr;
         run_twice("gate_norm_backward",
                   [&] {
-                    t.residual<R, T>().gate_norm_backward(dx.data(), extra, dshift.data(), dscale.data(),
-                                                          nullptr, nullptr, dy.data(), x.data(), mean.data(),
-                                                          rstd.data(), scale.data(), nullptr, nullptr, 0, d);
+                    t.residual<R, T>().gate_norm_backward(
+                        dx.data(), extra, dshift.data(), dscale.data(), nullptr, nullptr, dy.data(), x.data(),
+                        mean.data(), rstd.data(), scale.data(), nullptr, nullptr, 0, d, nullptr);
                   },
                   {bytes(dx), bytes(dshift), bytes(dscale)});
         Vec expected = want.dx;
@@ -79,7 +79,7 @@ TEST("kernels gate_norm_backward without a gate") {
       std::vector<R> in_place = add;
       t.residual<R, T>().gate_norm_backward(in_place.data(), in_place.data(), dshift.data(), dscale.data(),
                                             nullptr, nullptr, dy.data(), x.data(), mean.data(), rstd.data(),
-                                            scale.data(), nullptr, nullptr, 0, d);
+                                            scale.data(), nullptr, nullptr, 0, d, nullptr);
       CHECK(std::memcmp(in_place.data(), dx.data(), n * sizeof(R)) == 0, at, ": dx = dx_add");
     }
   });
@@ -147,12 +147,12 @@ TEST("kernels gate_norm: the bits of gate_residual and of the norm alone") {
       run_twice("gate_norm",
                 [&] {
                   k.gate_norm(out.data(), normed.data(), mean.data(), rstd.data(), x.data(), y.data(),
-                              gate.data(), of_gate.mod_stride, shift.data(), scale.data(), d);
+                              gate.data(), of_gate.mod_stride, shift.data(), scale.data(), d, nullptr);
                 },
                 {bytes(out), bytes(normed), bytes(mean), bytes(rstd)});
       k.gate_residual(want_out.data(), x.data(), y.data(), gate.data(), of_gate);
       k.gate_norm(nullptr, want_normed.data(), want_mean.data(), want_rstd.data(), want_out.data(), nullptr,
-                  nullptr, 0, shift.data(), scale.data(), d);
+                  nullptr, 0, shift.data(), scale.data(), d, nullptr);
       same("out", out, want_out);
       same("normed", normed, want_normed);
       same("mean", mean, want_mean);
@@ -162,12 +162,12 @@ TEST("kernels gate_norm: the bits of gate_residual and of the norm alone") {
                   [&] {
                     k.gate_norm_backward(dx.data(), add, dshift.data(), dscale.data(), dy.data(),
                                          dgate.data(), dnormed.data(), out.data(), mean.data(), rstd.data(),
-                                         scale.data(), y.data(), gate.data(), of_gate.mod_stride, d);
+                                         scale.data(), y.data(), gate.data(), of_gate.mod_stride, d, nullptr);
                   },
                   {bytes(dx), bytes(dshift), bytes(dscale), bytes(dy), bytes(dgate)});
         k.gate_norm_backward(want_dx.data(), add, want_dshift.data(), want_dscale.data(), nullptr, nullptr,
                              dnormed.data(), out.data(), mean.data(), rstd.data(), scale.data(), nullptr,
-                             nullptr, 0, d);
+                             nullptr, 0, d, nullptr);
         k.gate_residual_backward(want_dy.data(), want_dgate.data(), want_dx.data(), y.data(), gate.data(),
                                  of_gate);
         same("dx", dx, want_dx);
@@ -259,7 +259,7 @@ TEST("kernels split_heads") {
                       t.typed<T>().split_heads_backward(
                           dqkv.data(), norm ? dgq.data() : nullptr, norm ? dgk.data() : nullptr,
                           with_q ? dq.data() : nullptr, dk.data(), dv.data(), qkv.data(), q_rstd.data(),
-                          k_rstd.data(), gamma_q, gamma_k, d);
+                          k_rstd.data(), gamma_q, gamma_k, d, nullptr);
                     },
                     {bytes(dqkv), bytes(dgq), bytes(dgk)});
           const auto grad =

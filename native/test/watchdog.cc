@@ -86,8 +86,9 @@ TEST("watchdog: ends who hangs in a job or in its event loop, and not who works 
   CHECK(lives(waiting), "it waited all the time");
 }
 
-TEST("watchdog: a GPU that hangs, whatever the host does; before its first slot it has more time") {
+TEST("watchdog: a GPU that hangs, whatever the host does; one that waits for a copy of its state does not") {
   const pid_t hanging = start(hangs_on_device, true);
+  const pid_t copying = start([] { return copies(false), hangs_on_device(); }, true);
   const pid_t first = start(
       [] {
         const InStage now_at(Stage::Device);
@@ -95,7 +96,8 @@ TEST("watchdog: a GPU that hangs, whatever the host does; before its first slot 
       },
       true);
   CHECK(ended(hanging) == kExitCode);
-  CHECK(lives(first), "it was given more time");
+  CHECK(lives(first), "before its first slot it was given more time");
+  CHECK(lives(copying), "its update waits for the copy");
 }
 
 TEST("watchdog: a copy of the state that hangs, while the driver has no work or waits for it") {

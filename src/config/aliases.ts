@@ -30,7 +30,16 @@ export const ALIASES: readonly Alias[] = [
     'cpu or cuda; --nproc-per-node sets the number of workers',
   ),
   alias('--nproc-per-node', 'num_gpus n_gpus num_processes nproc nproc_per_node world_size devices'),
-  alias('--nodes', 'nnodes num_nodes n_nodes num_machines'),
+  alias(
+    '--nodes',
+    'nnodes num_nodes n_nodes num_machines',
+    'groups of processes on this machine; other hosts are named by --hosts',
+  ),
+  alias(
+    '--hosts',
+    'master_addr master_port rdzv_endpoint rdzv_backend rdzv_id node_rank machine_rank main_process_ip main_process_port',
+    'on one machine, which starts the workers of all and connects them; --listen is for hosts without ssh',
+  ),
   alias('--run-dir', 'output_dir out_dir logging_dir log_dir save_dir ckpt_dir checkpoint_dir results_dir'),
   alias(
     '--resume',

@@ -51,6 +51,7 @@ export const OWN_VARIABLES: readonly string[] = [
   'CUDA_FP8_SUMS',
   'EMULATED_GPUS',
   'EMULATED_HANG',
+  'EMULATED_PAGE_LOCKS',
   'FAULT',
   'FIXTURES',
   'FUZZ_MUTANTS',

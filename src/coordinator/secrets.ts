@@ -32,6 +32,8 @@ export function seesRunFolder(runDir: string, authority: string): boolean {
 export class Secrets {
   readonly #folder: string;
   readonly #isNew: boolean = true;
+  /** The port of the coordinator before; null: there was none. */
+  readonly #formerPort: string | null;
   #tokens: Tokens | null = null;
 
   /** Makes the folder. */
@@ -48,6 +50,7 @@ export class Secrets {
         throw this.#unusable('it is not a folder of this user');
       }
     }
+    this.#formerPort = textOrNull(join(this.#folder, PORT));
   }
 
   /** The address at which a coordinator listened that has died; null: there was none. */
@@ -79,7 +82,7 @@ export class Secrets {
   /** Where to listen: with port 0, at the port of the coordinator before. */
   formerPort(listen: string): string {
     const { host, port } = splitAddress(listen);
-    const former = Number(textOrNull(join(this.#folder, PORT)) ?? 0);
+    const former = Number(this.#formerPort ?? 0);
     return port === 0 && Number.isInteger(former) && former > 0 && former < 65536
       ? `${host}:${former}`
       : listen;
@@ -93,7 +96,9 @@ export class Secrets {
   close(begun: boolean): void {
     this.#tokens?.close();
     const all = this.#isNew && !begun;
-    const names = begun ? [CREDENTIAL] : [CREDENTIAL, PORT];
+    // Workers that have heard nothing of the end of the run before look for the next one at its port.
+    const forgotten = !begun && this.#formerPort === null;
+    const names = forgotten ? [CREDENTIAL, PORT] : [CREDENTIAL];
     const removed = all ? [this.#folder] : names.map((name) => join(this.#folder, name));
     for (const path of removed) rmSync(path, { recursive: true, force: true });
     try {

@@ -32,7 +32,9 @@ const CERTIFICATE_MS = 86_400_000;
 const WHO_COMPUTES = 'Leave out one of the two: the bits would depend on who computes what';
 
 const SAME = 'Check out the same commit on both machines, and run npm run setup on each';
-const NO_SSH = 'Workers of other hosts are started with the command ssh of this machine';
+const NO_SSH = 'Workers of other hosts are started with ssh: install it here, or put it on PATH';
+const OTHER_DATA =
+  'Copy the data set of the run there, or say where that machine has it: data=FOLDER in a hostfile';
 const FEWER = 'Start fewer workers there: HOST:N in --hosts, slots=N in a hostfile';
 const SMALLER = 'Leave this host out, or use a smaller model or batch.micro';
 
@@ -85,7 +87,8 @@ async function answerOf(
     const another = versions.success ? otherVersion(host, versions.data) : null;
     return another ?? silence(host, ended, errors || output);
   } catch (error) {
-    return new OrchestratorError('ERR_HOST', `${host.name} cannot be reached: ${reasonOf(error)}`, NO_SSH);
+    const message = `${host.name} cannot be reached: the command ssh of this machine: ${reasonOf(error)}`;
+    return new OrchestratorError('ERR_HOST', message, NO_SSH);
   }
 }
 
@@ -130,7 +133,7 @@ async function runToEnd(command: readonly string[], input: string): Promise<Ran>
 
 /** Why a host gave no report. */
 function silence({ name, ssh, folder }: RunHost, ended: ProcessEnd, text: string): OrchestratorError {
-  const last = printable(text.trim().split('\n').at(-1) ?? '', 300);
+  const last = printable(sayingWhy(text.trim().split('\n')), 300);
   const how = ended.signal === null ? `exit code ${ended.code}` : ended.signal;
   const why = last === '' ? how : last;
   if (failedItself(ended)) {
@@ -141,6 +144,13 @@ function silence({ name, ssh, folder }: RunHost, ended: ProcessEnd, text: string
     `${name} cannot run this program in ${folder}: ${why}`,
     `It needs this version of the program, set up (npm run setup), at the same path, or in --remote-dir; ssh's shell must find node`,
   );
+}
+
+/** The last line of what a host has printed; of Node.js, which ends with its version, that with the error. */
+function sayingWhy(lines: readonly string[]): string {
+  const last = lines.at(-1) ?? '';
+  const error = /^Node\.js v\d/.test(last) ? lines.find((line) => /^\w*Error\b.*:/.test(line)) : undefined;
+  return error ?? last;
 }
 
 /** What to do where ssh does not get through, by what it says. */
@@ -229,7 +239,7 @@ function problemsOf({ host, answer }: Asked, { dataset, workerBytes }: HostNeeds
   );
   if (dataset !== null && answer.dataset !== '' && answer.dataset !== dataset) {
     const message = `its data set is another one: its hash is ${answer.dataset}, the run's is ${dataset}`;
-    found.push(problem(message, 'data=FOLDER in a hostfile says where a host has it'));
+    found.push(problem(message, OTHER_DATA));
   }
   const need = workers * workerBytes;
   if (host.ssh !== null && need > answer.memoryBytes) {

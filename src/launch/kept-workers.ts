@@ -42,6 +42,8 @@ const SETTLE_MS = 1_000;
 /** The end of a worker that has left in order, of which nobody has seen the exit code. */
 const RELEASED: ProcessEnd = { code: SIGNAL_EXIT.SIGTERM, signal: null };
 
+const KILLED = 'a signal has ended it there, as far as ssh tells (out of memory? see dmesg there)';
+
 /** An end of which no more is known. */
 const UNKNOWN: ProcessEnd = { code: null, signal: null };
 
@@ -100,7 +102,7 @@ export class KeptWorkers {
       .map(({ name, host }) => (host.ssh === null ? name : `${name} on ${host.name}`));
     const others = missing.length - named.length;
     const all = [...named, ...(others > 0 ? [counted(others, 'other')] : [])].join(', ');
-    return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; what they have printed is above, and they take part when they come`;
+    return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; whoever is missing takes part when it comes, and what it has printed is above`;
   }
 
   /** Ends what waits for a credential, and what stands here for workers of other hosts that were not told to end. */
@@ -214,11 +216,17 @@ export class KeptWorkers {
         }
       }
       held.release();
-      const pid = spec.host.ssh === null ? worker.pid : null;
+      const { members } = coordinator;
       // A signal has ended what stands here for the worker.
-      isLost = !isKnown && coordinator.members.hasJoined(workerId) && (isLost || end.signal !== null);
-      if (isKnown || !(isLost || coordinator.members.isCutOff(workerId))) coordinator.members.ended(workerId);
+      isLost = !isKnown && members.hasJoined(workerId) && (isLost || end.signal !== null);
+      const isCutOff = members.isCutOff(workerId);
+      // ssh says of a connection that it has lost it, and of a worker that a signal has ended nothing.
+      const isKilled = !isKnown && members.hasJoined(workerId) && !isLost && !isCutOff;
+      const remote = isKilled ? members.mayLive(workerId) : null;
+      const pid = spec.host.ssh === null ? worker.pid : remote;
+      if (isKnown || !(isLost || isCutOff)) members.ended(workerId);
       const ended = isKnown ? end : await this.#endElsewhere(workerId, worker.name, isLost);
+      if (isKilled && ended === UNKNOWN && coordinator.goesOn) tell(KILLED);
       this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, isLost);
     });
   }

@@ -88,6 +88,15 @@ export type TensorReader = (tensor: string) => Float32Array | Promise<Float32Arr
 /** The state, one parameter at a time: a view of all of it could exceed 4 GiB, the limit of Node.js 20. */
 export type StateTensors = ReadonlyMap<StateName, TensorReader>;
 
+/** A copy of the state, which is valid until the next one. */
+export interface Snapshot {
+  state: ReadonlyMap<StateName, (tensor: string) => Float32Array>;
+  /** For which the update of the next step, or another write, waited. */
+  stallSeconds: number;
+  /** Why the memory of the copy could not be page-locked: a GPU copies slower then. Null: it was, or on the CPU. */
+  pageable: string | null;
+}
+
 /** The rows of one slot and their random draws. Arrays have a multiple of microBatch entries. */
 export interface SlotBatch {
   slot: number;
@@ -365,10 +374,12 @@ export interface Engine {
   reduce(): Promise<GradientNorm>;
   update(options: UpdateOptions): Promise<void>;
   /**
-   * Copies the state concurrently with the engine's work; the next update waits for it. The copy is valid
-   * until the next snapshot. Rejects with ERR_OUT_OF_MEMORY where there is no room for it.
+   * Copies the state concurrently with the engine's work, also with that of a GPU; whatever writes the state
+   * waits for the copy. Rejects with ERR_OUT_OF_MEMORY where there is no room for it.
    */
-  snapshot(): Promise<Map<StateName, (tensor: string) => Float32Array>>;
+  snapshot(): Promise<Snapshot>;
+  /** On a GPU, begins to get the memory of snapshots, beside the engine's work, so that the first one finds it. */
+  prepareSnapshot(): void;
   /**
    * Digest of all the state and the positions, 32 hexadecimal digits: equal bits give equal digests on every
    * machine and device. It detects accidents, not attacks.

@@ -23,6 +23,8 @@ export interface RemoteCredential {
 export type Credential = LocalCredential | RemoteCredential;
 
 const LOCAL = 'unix-abstract:';
+/** With it every credential for other machines begins. */
+const REMOTE_PREFIX = 'orch1.';
 const MAX_BYTES = 4_096;
 /** The length of a token is that of 32 bytes. */
 const REMOTE = /^orch1\.([\w-]{43})\.([0-9a-f]{64})@((?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):\d{1,5})$/;
@@ -52,6 +54,13 @@ export function parseCredential(text: string, place: string): Credential {
 
 /** Reads a credential from a file, or from standard input ("-"). */
 export function readCredential(path: string): Credential {
+  if (path.startsWith(REMOTE_PREFIX)) {
+    throw new OrchestratorError(
+      'ERR_TOKEN',
+      '--credential takes a file, or - for standard input, and no credential, which is a secret',
+      '`orchestrator invite RUN` prints another one: on a command line every user of the machine can read it',
+    );
+  }
   const [file, place] = path === '-' ? [0, 'standard input'] : [path, path];
   let text: string;
   try {

@@ -44,7 +44,7 @@ async function patiently(credential: RemoteCredential, worker: string): Promise<
         throw new OrchestratorError(
           'ERR_COORDINATOR_LOST',
           `No coordinator at ${credential.address} within ${PATIENCE_MS / 1000} s: ${reason}`,
-          'Is the run in progress, and does a firewall let this port through?',
+          "Is the run in progress, and does a firewall let this port through? `doctor --hosts`, on the coordinator's machine, tries it",
         );
       }
       await sleep(delay);

@@ -73,7 +73,7 @@ export async function runWorker(options: WorkerOptions): Promise<number> {
       const build = () => buildSetup(welcome, sharing, options.data);
       const { setup, form: first } = await buildUntilFormed(session, withoutRunFolder, build);
       startWatchdog();
-      const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null);
+      const saver = new CheckpointSaver(setup, session, withoutRunFolder ? peers.offers : null, note);
       const worker = { ...setup, session, saver };
       for (let form = first; ; form = await session.formation()) {
         if (session.generation === 1) planFault(id, () => native().faults);

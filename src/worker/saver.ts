@@ -4,7 +4,7 @@ import { type CheckpointMetadata, encodeMetadata } from '../checkpoint/manifest.
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { stageCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
-import type { StateName, StateTensors } from '../native/contract.js';
+import type { Snapshot, StateName } from '../native/contract.js';
 import { version } from '../version.js';
 import type { StateOffers } from './offer.js';
 import type { CoordinatorSession } from './session.js';
@@ -19,6 +19,9 @@ export class CheckpointSaver {
   readonly #setup: WorkerSetup;
   readonly #session: CoordinatorSession;
   readonly #offers: StateOffers | null;
+  readonly #note: (text: string) => void;
+  /** That the memory of copies is pageable. */
+  #isTold = false;
   #writing: Promise<void> = Promise.resolve();
   /** The step whose checkpoint is being written; null: none is. */
   #step: number | null = null;
@@ -27,35 +30,37 @@ export class CheckpointSaver {
   #copied: Promise<unknown> = Promise.resolve();
 
   /** @param offers Where the coordinator gets the state if this worker does not see the run folder; null: it does. */
-  constructor(setup: WorkerSetup, session: CoordinatorSession, offers: StateOffers | null) {
+  constructor(
+    setup: WorkerSetup,
+    session: CoordinatorSession,
+    offers: StateOffers | null,
+    note: (text: string) => void,
+  ) {
     this.#setup = setup;
     this.#session = session;
     this.#offers = offers;
+    this.#note = note;
   }
 
   /**
-   * Returns when the next update may begin. While one checkpoint is written, the coordinator requests no other
-   * except that of the last step, which waits. One that a generation before has begun goes on.
+   * Returns when the next step may begin; its update waits for the copy of the state. While one checkpoint is written,
+   * the coordinator requests no other except that of the last step, which waits. One that a generation before has begun
+   * goes on.
    */
   async save(step: number): Promise<void> {
     if (this.#step === step) {
       this.#again = true;
       return;
     }
-    const { engine, gpu } = this.#setup;
     const started = performance.now();
     await this.#writing;
     this.#step = step;
     this.#again = false;
-    const snapshot = engine.snapshot();
+    const waited = (performance.now() - started) / 1000;
+    const snapshot = this.#copy(waited);
     this.#copied = snapshot.catch(() => {});
-    // A GPU has one queue, so copying the state blocks computing.
-    if (gpu !== null) await this.#copied;
-    const stallSeconds = (performance.now() - started) / 1000;
     const attempt = () =>
-      this.#offers === null
-        ? this.#write(step, snapshot, stallSeconds)
-        : this.#offer(this.#offers, step, snapshot, stallSeconds);
+      this.#offers === null ? this.#write(step, snapshot) : this.#offer(this.#offers, step, snapshot);
     this.#writing = this.#untilDone(step, attempt);
   }
 
@@ -86,7 +91,19 @@ export class CheckpointSaver {
     return this.#writing;
   }
 
-  async #write(step: number, snapshot: Promise<StateTensors>, stallSeconds: number): Promise<boolean> {
+  /** @param waited Seconds for which training waited before. */
+  async #copy(waited: number): Promise<Snapshot> {
+    const { state, stallSeconds, pageable } = await this.#setup.engine.snapshot();
+    if (pageable !== null && !this.#isTold) {
+      this.#isTold = true;
+      this.#note(
+        `warn the memory for checkpoints cannot be page-locked (${pageable}): the GPU copies the state slower`,
+      );
+    }
+    return { state, stallSeconds: waited + stallSeconds, pageable };
+  }
+
+  async #write(step: number, snapshot: Promise<Snapshot>): Promise<boolean> {
     const { engine, welcome } = this.#setup;
     let signed = performance.now();
     const sign = () => {
@@ -94,9 +111,10 @@ export class CheckpointSaver {
       signed = performance.now();
       this.#session.send({ saving: {} });
     };
+    const { state, stallSeconds } = await snapshot;
     const content = {
       layout: engine.layout(),
-      state: await snapshot,
+      state,
       posEmbed: engine.posEmbed(),
       metadata: this.#metadata(step),
     };
@@ -107,14 +125,9 @@ export class CheckpointSaver {
     return true;
   }
 
-  async #offer(
-    offers: StateOffers,
-    step: number,
-    snapshot: Promise<StateTensors>,
-    stallSeconds: number,
-  ): Promise<boolean> {
+  async #offer(offers: StateOffers, step: number, snapshot: Promise<Snapshot>): Promise<boolean> {
     const { engine } = this.#setup;
-    const state = await snapshot;
+    const { state, stallSeconds } = await snapshot;
     const { moments } = engine.layout();
     const ema = state.has('ema');
     const memory = {

@@ -16,6 +16,9 @@ import { isSkipped, skipNonFinite } from './skip.js';
 import { attentionReport, gradientNorms } from './statistics.js';
 import { validate } from './validation.js';
 
+/** From then on a GPU replays recordings, and allocates nothing. */
+const WARM_STEPS = 3;
+
 /**
  * Trains until the coordinator stops the run and all checkpoints are written, or until the next generation
  * forms, which is told by an error, when the engine is idle.
@@ -29,6 +32,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
   const seed = BigInt(config.seed);
   const sampleEvery = config.telemetry.attention_every;
   const isFirst = form.rank === 0;
+  let done = 0;
   let commitSeconds = 0;
   let updateSeconds = 0;
 
@@ -118,6 +122,9 @@ export async function train(generation: Generation, start: Orders): Promise<void
     held.step = step;
     faultPoint('updated', step);
     updateSeconds = (performance.now() - updateStarted) / 1000;
+    done += 1;
+    // The first steps allocate memory of the GPU, which would wait for memory that is page-locked meanwhile.
+    if (done === WARM_STEPS && isFirst && config.checkpoint.every > 0) engine.prepareSnapshot();
   }
 }
 

@@ -39,7 +39,7 @@ async function filled(seed: number): Promise<Engine> {
 }
 
 async function save(engine: Engine, root: string, step: number): Promise<string> {
-  const state = await engine.snapshot();
+  const { state } = await engine.snapshot();
   const { metadata } = contentOf(step, 0);
   const content = { layout: engine.layout(), state, posEmbed: engine.posEmbed(), metadata };
   return (await saveCheckpoint(root, content)).path;

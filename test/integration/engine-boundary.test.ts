@@ -90,7 +90,7 @@ describe('close()', () => {
     const [first] = engine.layout().tensors;
     const view = await engine.state('master', first!.name);
     const positions = engine.posEmbed();
-    const copy = (await engine.snapshot()).get('master')!(first!.name);
+    const copy = (await engine.snapshot()).state.get('master')!(first!.name);
     expect(copy[0]).toBe(view[0]);
     expect(other.memory().current).toBeGreaterThan(current + 10 * MIB);
     await engine.close();
@@ -131,7 +131,7 @@ describe('close()', () => {
   test('may come while arguments are converted', async () => {
     const engine = await openEngine();
     const name = engine.layout().tensors[0]!.name;
-    const snapshot = (await engine.snapshot()).get('master')!;
+    const snapshot = (await engine.snapshot()).state.get('master')!;
     const closes = () => {
       void engine.close();
       return name;
@@ -206,7 +206,8 @@ test('a state and a copy of it are seen alike, and a digest is of all of it', as
   expect(digest).toMatch(/^[0-9a-f]{32}$/);
   expect(await same.digest()).toBe(digest);
   const name = engine.layout().tensors.at(-1)!.name;
-  const state = await engine.snapshot();
+  const { state, pageable } = await engine.snapshot();
+  expect(pageable).toBe(null);
   expect([...state.keys()]).toEqual(['master', 'ema', 'm', 'v']);
   for (const kind of ['master', 'ema', 'm', 'v'] as const) {
     const values = await engine.state(kind, name);

@@ -66,7 +66,7 @@ async function trained(
   const form = { members: [member], rank: 0 };
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
   const collective = engineCollective(setup.engine, false);
-  const saver = new CheckpointSaver(setup, session, null);
+  const saver = new CheckpointSaver(setup, session, null, () => {});
   const held = { step: 0, isShared: false, isUsed: true, isRun: true };
   await train({ ...setup, session, form, collective, saver, held }, start);
   expect(held.step).toBe(step);
@@ -129,7 +129,7 @@ test('a state that is ordered again at any moment after it was declined is offer
   const offers = new StateOffers();
   const told: number[] = [];
   const send = ({ offered }: FromWorker) => offered && told.push(offered.number!);
-  const saver = new CheckpointSaver(setup, { send } as unknown as CoordinatorSession, offers);
+  const saver = new CheckpointSaver(setup, { send } as unknown as CoordinatorSession, offers, () => {});
   for (let turns = 0; turns <= 20; turns++) {
     told.length = 0;
     await saver.save(0);

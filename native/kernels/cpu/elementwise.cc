@@ -47,7 +47,7 @@ void timestep_embedding(T* out, const float* t, int64_t samples) {
 void fill_elementwise(Table& t) {
   t.each_type([]<class T>(Typed<T>& k) {
     k.gelu = [](T* y, const T* x, int64_t n) { map(y, n, [=](auto at) { return gelu_of<T>(at(x)); }); };
-    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n) {
+    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n, uint32_t* /*amax*/) {
       map(dx, n, [=](auto at) { return at(dy) * gelu_slope<T>(at(x)); });
     };
     k.silu = [](T* y, const float* x, int64_t n) {

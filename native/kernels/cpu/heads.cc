@@ -90,7 +90,7 @@ ORCH_INLINE void norm_head_backward(T* out, vf (&dgamma)[kVectors], const T* dy,
 template <class T>
 void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk, const T* dv,
                           const T* qkv, const float* q_rstd, const float* k_rstd, const float* gamma_q,
-                          const float* gamma_k, const HeadDims& d) {
+                          const float* gamma_k, const HeadDims& d, uint32_t* /*amax*/) {
   const int64_t width = d.heads * kHeadDim;
   const bool norm = gamma_q != nullptr;
   const Gamma gq(gamma_q), gk(gamma_k);

@@ -65,7 +65,8 @@ void gate_residual(R* out, const R* x, const T* y, const float* gate, const Stre
 
 template <class R, class T>
 void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
-               int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d) {
+               int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d,
+               uint32_t* /*amax*/) {
   constexpr int kTogether = 4;
   const int64_t width = d.width;
   const R* rows = y ? out : x;
@@ -150,7 +151,7 @@ template <class R, class T>
 void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
-                        const StreamDims& d) {
+                        const StreamDims& d, uint32_t* /*amax*/) {
   for (int64_t b = 0; b < d.samples; ++b) {
     const int64_t mod = b * d.mod_stride, of_gate = b * gate_stride, end = (b + 1) * d.tokens;
     clear(dshift + mod, d.width);

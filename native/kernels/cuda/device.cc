@@ -14,6 +14,7 @@
 #include "matmul.h"
 #include "nccl.h"
 #include "queue.h"
+#include "snapshot_stream.h"
 
 namespace orch::kernels::cuda {
 namespace {
@@ -25,6 +26,7 @@ struct Context {
   size_t most_shared = kHopperShared;  ///< bytes of a block
   bool warpgroups = false;
   cudaStream_t compute_stream = nullptr, copy_stream = nullptr;
+  void* few = nullptr;  ///< page-locked memory of download()
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   graph::Device::Launches* launches = nullptr;
@@ -48,6 +50,8 @@ void refuse_capture() {
 }  // namespace
 
 cudaStream_t compute_stream() { return context.compute_stream; }
+OnStream::OnStream(cudaStream_t stream) : before_(std::exchange(context.compute_stream, stream)) {}
+OnStream::~OnStream() { context.compute_stream = before_; }
 bool plans_only() { return context.plan_only; }
 bool has_warpgroups() { return context.warpgroups; }
 
@@ -99,11 +103,18 @@ std::shared_ptr<void> device_memory(size_t bytes) {
 
 void count_held(size_t bytes) { *context.held += bytes; }
 
+// A copy to pageable memory waits within the driver for the work before it, and other threads cannot enqueue
+// anything meanwhile, such as the copies of a snapshot. So what steps need on the host, a few numbers, goes
+// through page-locked memory.
 void download(void* to, const void* from, size_t bytes) {
+  constexpr size_t kFew = 64 << 10;
   if (context.plan_only) return;
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context.compute_stream),
+  if (bytes <= kFew && !context.few) check(cudaMallocHost(&context.few, kFew), "cudaMallocHost");
+  void* const target = bytes <= kFew ? context.few : to;
+  check(cudaMemcpyAsync(target, from, bytes, cudaMemcpyDeviceToHost, context.compute_stream),
         "cudaMemcpyAsync from the device");
   synchronize();
+  if (target != to) std::memcpy(to, target, bytes);
 }
 
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
@@ -119,6 +130,18 @@ void raise_shared(const void* kernel, size_t shared) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
         "cudaFuncSetAttribute");
   most = shared;
+}
+
+bool can_start_early(const void* kernel) {
+  if (context.plan_only) return false;
+  static std::map<const void*, bool> known;
+  const auto [it, fresh] = known.try_emplace(kernel, false);
+  if (fresh) {
+    cudaFuncAttributes a;  // of the code that was chosen for this GPU: 90 is compute capability 9.0
+    check(cudaFuncGetAttributes(&a, kernel), "cudaFuncGetAttributes");
+    it->second = a.ptxVersion >= 90 && a.binaryVersion >= 90;
+  }
+  return it->second;
 }
 
 namespace {
@@ -197,6 +220,7 @@ class CudaDevice final : public TableDevice {
     for (cudaEvent_t* e : {&begin_, &end_}) check(cudaEventCreate(e), "cudaEventCreate");
     for (cudaEvent_t* e : {&compute_event_, &copy_event_})
       check(cudaEventCreateWithFlags(e, cudaEventDisableTiming), "cudaEventCreate");
+    snapshots_ = std::make_unique<SnapshotStream>(context.compute_stream);
   }
 
   Description describe() const override {
@@ -276,6 +300,26 @@ class CudaDevice final : public TableDevice {
   }
   void wait_for_copy_stream() override {
     stream_wait(context.compute_stream, copy_event_, context.copy_stream);
+  }
+  void make_snapshot_stream_wait() override {
+    enter();
+    if (snapshots_) snapshots_->wait_for_compute_stream();
+  }
+  void download_async(void* to, const void* from, size_t bytes) override {
+    enter();
+    if (snapshots_) snapshots_->download(to, from, bytes);
+  }
+  void await_download() override {
+    enter();
+    if (snapshots_) snapshots_->await_download();
+  }
+  void wait_for_snapshot_stream() override {
+    enter();
+    if (snapshots_) snapshots_->make_compute_stream_wait();
+  }
+  std::shared_ptr<void> page_lock(void* memory, size_t bytes) override {
+    enter();
+    return snapshots_ ? page_locked(memory, bytes, context.ordinal) : nullptr;
   }
   void download(void* to, const void* from, size_t bytes) override {
     enter();
@@ -402,6 +446,7 @@ class CudaDevice final : public TableDevice {
   }
 
   cudaEvent_t begin_ = nullptr, end_ = nullptr, compute_event_ = nullptr, copy_event_ = nullptr;
+  std::unique_ptr<SnapshotStream> snapshots_;  // null on a device that only plans
   std::deque<cudaEvent_t> events_;
   uint64_t first_event_ = 0;
 };

@@ -1,6 +1,7 @@
 // Activation functions, sums, conversions of storage types, and the sinusoidal timestep embedding. Eight
 // elements per thread.
 #include "../../core/elementary.h"
+#include "amax.h"
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -8,10 +9,14 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// y[i] = f(a[i], b[i], c[i]); a null pointer stands for zeros.
-template <auto f, class Y, class A, class B, class C>
-__global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, const C* c, int64_t n) {
+/// y[i] = f(a[i], b[i], c[i]); a null pointer stands for zeros. `Finds`: *amax is raised to y's largest magnitude.
+template <auto f, bool Finds, class Y, class A, class B, class C>
+__global__ void __launch_bounds__(kThreads)
+    map(Y* y, const A* a, const B* b, const C* c, int64_t n, uint32_t* amax) {
+  GPU_SHARED(memory);
   const int64_t i = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  Largest largest;
+  if constexpr (Finds) let_next_kernel_start();
   if (i + 8 <= n) {
     float x[3][8] = {}, out[8];
     if (a) load8(x[0], a + i);
@@ -19,15 +24,22 @@ __global__ void __launch_bounds__(kThreads) map(Y* y, const A* a, const B* b, co
     if (c) load8(x[2], c + i);
 #pragma unroll
     for (int j = 0; j < 8; ++j) out[j] = f(x[0][j], x[1][j], x[2][j]);
-    store8(y + i, out);
+    Pack<Y> rounded;
+    rounded.narrow(out);
+    rounded.store(y + i);
+    largest.see(rounded);
   } else {
-    for (int64_t j = i; j < n; ++j)
+    for (int64_t j = i; j < n; ++j) {
       y[j] = narrow<Y>(f(a ? widen(a[j]) : 0.0f, b ? widen(b[j]) : 0.0f, c ? widen(c[j]) : 0.0f));
+      largest.see(y[j]);
+    }
   }
+  if constexpr (Finds) raise_amax(amax, largest, memory);
 }
-template <auto f, class Y, class A, class B = float, class C = float>
-void run(int64_t n, Y* y, const A* a, const B* b = nullptr, const C* c = nullptr) {
-  launch(map<f, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, 0, y, a, b, c, n);
+template <auto f, bool Finds = false, class Y, class A, class B = float, class C = float>
+void run(int64_t n, Y* y, const A* a, const B* b = nullptr, const C* c = nullptr, uint32_t* amax = nullptr) {
+  launch(map<f, Finds, Y, A, B, C>, blocks(n, 8 * kThreads), kThreads, Finds ? kAmaxBytes : 0, y, a, b, c, n,
+         amax);
 }
 
 template <class T>
@@ -81,7 +93,12 @@ __global__ void __launch_bounds__(kWaves) embed_timestep(T* out, const float* t)
 void fill_elementwise(Table& t) {
   t.each_type([]<class T>(Typed<T>& k) {
     k.gelu = [](T* y, const T* x, int64_t n) { run<gelu<T>>(n, y, x); };
-    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n) { run<gelu_backward<T>>(n, dx, dy, x); };
+    k.gelu_backward = [](T* dx, const T* dy, const T* x, int64_t n, uint32_t* amax) {
+      if (amax)
+        run<gelu_backward<T>, true>(n, dx, dy, x, static_cast<const float*>(nullptr), amax);
+      else
+        run<gelu_backward<T>>(n, dx, dy, x);
+    };
     k.silu = [](T* y, const float* x, int64_t n) { run<silu>(n, y, x); };
     k.silu_backward = [](float* dx, const float* dx_add, const T* dy, const float* x, int64_t n) {
       run<silu_backward>(n, dx, dy, x, dx_add);

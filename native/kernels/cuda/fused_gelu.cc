@@ -50,7 +50,7 @@ class Trial {
     const Memory sum = product(plain).c, c = device_memory(sizeof(bf16) * n_);
     const auto& k = table().b16;
     if (spec_.epilogue == Epilogue::GeluBackward) {
-      k.gelu_backward(numbers(c), numbers(sum), numbers(before_), n_);
+      k.gelu_backward(numbers(c), numbers(sum), numbers(before_), n_, nullptr);
       return {c, nullptr};
     }
     k.gelu(numbers(c), numbers(sum), n_);

@@ -47,6 +47,7 @@ template <class R, class T>
 __global__ void __launch_bounds__(kThreads)
     gate_backward(T* dy, float* partial, const R* dout, const T* y, const float* gates, StreamDims d,
                   int64_t rows) {
+  let_next_kernel_start();
   const int64_t column = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x), sample = blockIdx.z;
   if (column >= d.width) return;
   float sum[8] = {}, g[8];
@@ -71,6 +72,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     sum_columns(float* partial, const T* x, int64_t total, int64_t width, int64_t stride, int64_t rows) {
+  let_next_kernel_start();
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + 8 * (threadIdx.x % kWarp);
   const bool whole = column + 8 <= width && stride % 8 == 0;
   const int64_t start = blockIdx.y * rows, end = start + rows < total ? start + rows : total;
@@ -95,6 +97,8 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     finish_chunks(SumOutputs outputs, const float* partial, int64_t chunks, int64_t width, int64_t columns) {
   GPU_SHARED(memory);
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   float* const all = reinterpret_cast<float*>(memory);
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp;
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kWarp + lane, sample = blockIdx.y;
@@ -179,7 +183,7 @@ int64_t gradient_rows(const StreamDims& d) {
 void sum_chunks(const SumOutputs& outputs, int count, const float* partial, int64_t samples, int64_t chunks,
                 int64_t width) {
   const int64_t columns = count * width;
-  launch(finish_chunks, dim3(blocks(columns, kWarp), static_cast<unsigned>(samples)), kThreads,
+  launch(true, finish_chunks, dim3(blocks(columns, kWarp), static_cast<unsigned>(samples)), kThreads,
          sizeof(float) * kRowLanes * kWarp, outputs, partial, chunks, width, columns);
 }
 

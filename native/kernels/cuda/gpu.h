@@ -141,12 +141,47 @@ GPU_INLINE float max_lanes(float x) {
   for (int mask = 1; mask < Lanes; mask *= 2) x = fmaxf(x, shuffle_xor(x, mask));
   return x;
 }
+GPU_INLINE uint32_t max_lanes(uint32_t x) {
+#if defined(__CUDACC__)
+  return __reduce_max_sync(0xffffffffu, x);
+#else
+  for (int mask = 1; mask < kWarp; mask *= 2) {
+    const uint32_t other = as_bits(shuffle_xor(as_float(x), mask));
+    x = x > other ? x : other;
+  }
+  return x;
+#endif
+}
 /// Makes the warp's writes to shared memory visible to all its lanes.
 GPU_INLINE void sync_warp() {
 #if defined(__CUDACC__)
   __syncwarp();
 #else
   emulate::sync_warp();
+#endif
+}
+
+// --- between blocks and kernels
+/// *to = max(*to, x), in memory that other blocks raise, too.
+GPU_INLINE void atomic_max(uint32_t* to, uint32_t x) {
+#if defined(__CUDACC__)
+  atomicMax(to, x);
+#else
+  if (x > *to) *to = x;  // blocks run one after the other
+#endif
+}
+/// Programmatic dependent launch: lets a kernel that was enqueued by an early launch() (context.h) start when
+/// all blocks of this one have come here or ended.
+GPU_INLINE void let_next_kernel_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
+/// Waits until the kernel before this one has ended and its writes are visible. Nothing to do in a kernel
+/// that was not started early.
+GPU_INLINE void wait_for_previous_kernel() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" : : : "memory");
 #endif
 }
 

@@ -1,5 +1,6 @@
 // Splits rows of qkv into the heads of the joint sequence, with RMSNorm of q and k; and the inverse. Eight
 // threads process a head of a token, eight channels each.
+#include "amax.h"
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -86,14 +87,17 @@ GPU_INLINE void each_column(const HeadDims& d, F f) {
 }
 
 /// y = gamma * x * r, r = (mean(x^2) + eps)^-1/2; g = gamma * dy: dx = r * (g - x * r^2 * mean(g * x)).
-/// partial: gradients of the gammas, [samples, blocks, 2, 64].
+/// partial: gradients of the gammas, [samples, blocks, 2, 64]. `amax` (or null): raised to the largest magnitude
+/// of dqkv.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     split_backward(T* dqkv, float* partial, const T* dq, const T* dk, const T* dv, const T* qkv,
                    const float* q_rstd, const float* k_rstd, const float* gamma_q, const float* gamma_k,
-                   HeadDims d) {
+                   HeadDims d, uint32_t* amax) {
   GPU_SHARED(memory);
+  let_next_kernel_start();
   float sums[2][8] = {};  // of the gammas of q and k
+  Largest largest;
   each_column(d, [&](const Column& u, bool inside) {
     const T* const from = u.part == 0 ? dq : u.part == 1 ? dk : dv;
     const float* const rstd = u.part == 0 ? q_rstd : k_rstd;
@@ -121,15 +125,20 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
           for (int j = 0; j < 8; ++j) g[j] = r * (g[j] * gamma[j] - x[j] * c);
       }
-      if (inside) store8(dqkv + u.qkv + i * u.stride, g);
+      if (!inside) continue;
+      Pack<T> rounded;
+      rounded.narrow(g);
+      rounded.store(dqkv + u.qkv + i * u.stride);
+      largest.see(rounded);
     }
 #pragma unroll
     for (int of = 0; of < 2; ++of)
 #pragma unroll
       for (int j = 0; j < 8; ++j) sums[of][j] += u.part == of ? sum[j] : 0;
   });
-  if (gamma_q == nullptr) return;
   float* const all = reinterpret_cast<float*>(memory);  // [threads, 16]
+  if (amax) raise_amax(amax, largest, all + kThreads * 16);
+  if (gamma_q == nullptr) return;
   store8(all + threadIdx.x * 16, sums[0]);
   store8(all + threadIdx.x * 16 + 8, sums[1]);
   __syncthreads();
@@ -151,11 +160,11 @@ void split_heads(T* q, T* k, T* v, float* q_rstd, float* k_rstd, const T* qkv, c
 template <class T>
 void split_heads_backward(T* dqkv, float* dgamma_q, float* dgamma_k, const T* dq, const T* dk, const T* dv,
                           const T* qkv, const float* q_rstd, const float* k_rstd, const float* gamma_q,
-                          const float* gamma_k, const HeadDims& d) {
+                          const float* gamma_k, const HeadDims& d, uint32_t* amax) {
   const unsigned count = blocks(d.tokens, kRows), samples = static_cast<unsigned>(d.samples);
   float* partial = gamma_q ? workspace<float>(d.samples * count * 2 * kHeadDim) : nullptr;
-  launch(split_backward<T>, dim3(count, samples), kThreads, sizeof(float) * kThreads * 16, dqkv, partial, dq,
-         dk, dv, qkv, q_rstd, k_rstd, gamma_q, gamma_k, d);
+  launch(split_backward<T>, dim3(count, samples), kThreads, sizeof(float) * kThreads * 16 + kAmaxBytes, dqkv,
+         partial, dq, dk, dv, qkv, q_rstd, k_rstd, gamma_q, gamma_k, d, amax);
   if (gamma_q)
     sum_chunks({{{dgamma_q, kHeadDim}, {dgamma_k, kHeadDim}}}, 2, partial, d.samples, count, kHeadDim);
 }

@@ -2,6 +2,7 @@
 // with the gated residual before it. Forward: one warp per row, which stays in registers up to 4096 channels.
 // Backward: one block per row.
 #include "../../core/error.h"
+#include "amax.h"
 #include "families.h"
 
 namespace orch::kernels::cuda {
@@ -56,14 +57,12 @@ struct Gate {
   int64_t stride;
 };
 
-/// `Gated`: the row is first replaced by out = x + gate * y.
+/// A row by a warp. `Gated`: it is first replaced by out = x + gate * y.
 template <int Vectors, bool Gated, class R, class T>
-__global__ void __launch_bounds__(kThreads)
-    forward(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, Gate gate,
-            const float* shift, const float* scale, StreamDims d) {
+GPU_INLINE void forward_row(int64_t row, R* out, T* normed, float* mean, float* rstd, const R* x, const T* y,
+                            Gate gate, const float* shift, const float* scale, const StreamDims& d,
+                            Largest& largest) {
   const int width = static_cast<int>(d.width);
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  if (row >= d.samples * d.tokens) return;
   Row<Vectors, R> r(x + row * width, width);
   if constexpr (Gated) {
     const float* const values = gate.values + row / d.tokens * gate.stride;
@@ -105,8 +104,25 @@ __global__ void __launch_bounds__(kThreads)
     load8(sc, scale + mod + 8 * i);
 #pragma unroll
     for (int j = 0; j < 8; ++j) e[j] = (e[j] - mu) * factor * (1.0f + sc[j]) + sh[j];
-    store8(normed + row * width + 8 * i, e);
+    Pack<T> rounded;
+    rounded.narrow(e);
+    rounded.store(normed + row * width + 8 * i);
+    largest.see(rounded);
   });
+}
+
+/// `amax` (or null): raised to the largest magnitude of normed.
+template <int Vectors, bool Gated, class R, class T>
+__global__ void __launch_bounds__(kThreads)
+    forward(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, Gate gate,
+            const float* shift, const float* scale, StreamDims d, uint32_t* amax) {
+  GPU_SHARED(memory);
+  let_next_kernel_start();
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+  Largest largest;
+  if (row < d.samples * d.tokens)
+    forward_row<Vectors, Gated>(row, out, normed, mean, rstd, x, y, gate, shift, scale, d, largest);
+  if (amax) raise_amax(amax, largest, memory);
 }
 
 /// Most threads of a block in the backward pass. Blocks of kFewThreads have so few registers that three fit.
@@ -121,12 +137,15 @@ struct RowGradients {
 };
 
 /// Rows [blockIdx.x * rows, ...) of sample blockIdx.y, one after the other by the whole block; the next row is
-/// read while one is computed. The sums over rows stay in registers.
+/// read while one is computed. The sums over rows stay in registers. `amax` (or null): raised to the largest
+/// magnitude of dy.
 template <int Vectors, int Threads, bool Gated, class R, class T>
 __global__ void __launch_bounds__(Threads, Threads == kFewThreads ? 3 : 1)
     backward(R* dx, float* partial, const R* dx_add, T* dy, const T* dnormed, const R* out, const float* mean,
-             const float* rstd, const float* scale, const T* y, Gate gate, StreamDims d, int64_t rows) {
+             const float* rstd, const float* scale, const T* y, Gate gate, StreamDims d, int64_t rows,
+             uint32_t* amax) {
   GPU_SHARED(memory);
+  let_next_kernel_start();
   const int width = static_cast<int>(d.width), count = width / 8, lane = threadIdx.x % kWarp,
             warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
   float2* of_warps = reinterpret_cast<float2*>(memory);  // [2][warps], for two rows in turn
@@ -158,6 +177,7 @@ __global__ void __launch_bounds__(Threads, Threads == kFewThreads ? 3 : 1)
 
   constexpr int kSums = Gated ? 3 : 2;  // shift, scale and gate
   float sums[Vectors][kSums][8] = {};
+  Largest largest;
   Gradients next;
   read(next, start);
   for (int64_t n = start; n < end; ++n) {
@@ -213,10 +233,15 @@ __global__ void __launch_bounds__(Threads, Threads == kFewThreads ? 3 : 1)
           sums[v][2][j] += e[j] * b[j];
           e[j] *= g[j];
         }
-        store8(dy + at + i, e);
+        Pack<T> product;
+        product.narrow(e);
+        product.store(dy + at + i);
+        largest.see(product);
       }
     });
   }
+  if constexpr (Gated)
+    if (amax) raise_amax(amax, largest, of_warps + 2 * warps);
   const int64_t chunk = sample * gridDim.x + blockIdx.x;
   each_vector([&](int v, int i) {
 #pragma unroll
@@ -242,12 +267,13 @@ void with_vectors(int64_t width, F f) {
 
 template <class R, class T>
 void gate_norm(R* out, T* normed, float* mean, float* rstd, const R* x, const T* y, const float* gate,
-               int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d) {
+               int64_t gate_stride, const float* shift, const float* scale, const StreamDims& d,
+               uint32_t* amax) {
   with_vectors(d.width, [&](auto vectors) {
     constexpr int kVectors = decltype(vectors)::value;
     launch(y ? forward<kVectors, true, R, T> : forward<kVectors, false, R, T>,
-           blocks(d.samples * d.tokens, kWarps), kThreads, 0, out, normed, mean, rstd, x, y,
-           Gate{gate, gate_stride}, shift, scale, d);
+           blocks(d.samples * d.tokens, kWarps), kThreads, kAmaxBytes, out, normed, mean, rstd, x, y,
+           Gate{gate, gate_stride}, shift, scale, d, amax);
   });
 }
 
@@ -255,7 +281,7 @@ template <class R, class T>
 void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T* dy, float* dgate,
                         const T* dnormed, const R* out, const float* mean, const float* rstd,
                         const float* scale, const T* y, const float* gate, int64_t gate_stride,
-                        const StreamDims& d) {
+                        const StreamDims& d, uint32_t* amax) {
   const int64_t rows = gradient_rows(d), chunks = blocks(d.tokens, rows), vectors = d.width / 8;
   float* const partial = workspace<float>((y ? 3 : 2) * d.samples * chunks * d.width);
   const auto run = [&](auto of_thread, auto most_threads) {
@@ -263,8 +289,8 @@ void gate_norm_backward(R* dx, const R* dx_add, float* dshift, float* dscale, T*
     const unsigned warps = blocks(vectors, kVectors * kWarp);
     launch(y ? backward<kVectors, kThreads, true, R, T> : backward<kVectors, kThreads, false, R, T>,
            dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(d.samples)), warps * kWarp,
-           2 * warps * sizeof(float2), dx, partial, dx_add, dy, dnormed, out, mean, rstd, scale, y,
-           Gate{gate, gate_stride}, d, rows);
+           2 * warps * sizeof(float2) + kAmaxBytes, dx, partial, dx_add, dy, dnormed, out, mean, rstd, scale, y,
+           Gate{gate, gate_stride}, d, rows, amax);
   };
   constexpr std::integral_constant<int, kMostThreads> most;
   if (vectors <= kFewThreads)

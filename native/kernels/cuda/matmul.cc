@@ -250,9 +250,12 @@ struct Operands {
     const int64_t n = rows * width;
     if (!is_float8(t)) return random_numbers(n, t, id);
     const auto half = random_numbers(n, DType::BF16, id);
+    const auto word = device_memory(sizeof(uint32_t));
+    const Amax amax{static_cast<uint32_t*>(word.get()), false};
+    check(cudaMemsetAsync(amax.bits, 0, sizeof(uint32_t), compute_stream()), "cudaMemsetAsync");
     auto bytes = device_memory(n);
     table().raw.quantize({static_cast<uint8_t*>(bytes.get()), nullptr, static_cast<float*>(scale.get())},
-                         nullptr, static_cast<const bf16*>(half.get()), rows, width, t);
+                         nullptr, static_cast<const bf16*>(half.get()), amax, rows, width, t);
     synchronize();
     return bytes;
   }

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <thread>
 
+#include "device.h"
 #include "queue.h"
 #endif
 
@@ -142,6 +143,12 @@ class NcclTransport final : public graph::Transport {
                               comm_, stream_));
   }
 
+  void add(float* to, const float* a, const float* b, int64_t elements) override {
+    await_last_call();
+    const OnStream on(stream_);
+    table().f32.add(to, a, b, elements);
+  }
+
   void wait_for_compute_stream() override { stream_wait(stream_, compute_stream()); }
   void make_compute_stream_wait() override { stream_wait(compute_stream(), stream_); }
 
@@ -206,8 +213,12 @@ class NcclTransport final : public graph::Transport {
     throw Error("ERR_EXCHANGE", "NCCL, ", doing_, ": ", why);
   }
   /// Aborts the communicator (ncclCommAbort): its kernels end, so the streams that wait for them continue.
+  /// The additions after them still write into the gradient, so the compute stream waits for them.
   ncclResult_t abort_communicator() {
-    return comm_ ? library().abort(std::exchange(comm_, nullptr)) : ncclSuccess;
+    if (!comm_) return ncclSuccess;
+    const ncclResult_t status = library().abort(std::exchange(comm_, nullptr));
+    if (cudaEventRecord(event_, stream_) == cudaSuccess) cudaStreamWaitEvent(compute_stream(), event_);
+    return status;
   }
 
   const int rank_, ranks_;

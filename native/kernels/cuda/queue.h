@@ -34,9 +34,22 @@ bool may_launch(dim3 grid, dim3 block, size_t shared);
 void submit(std::function<void()> work);
 #else
 cudaStream_t compute_stream();
+/// While it lives, kernels are launched on this stream in place of the compute stream. They may use no
+/// workspace.
+class OnStream {
+ public:
+  explicit OnStream(cudaStream_t stream);
+  ~OnStream();
+  OnStream(const OnStream&) = delete;
+
+ private:
+  const cudaStream_t before_;
+};
 void check(cudaError_t status, const char* what);
 /// Allows a kernel more than 48 KiB of shared memory.
 void raise_shared(const void* kernel, size_t shared);
+/// Whether a kernel has the instructions of a launch that is `early` (context.h), and the device runs them.
+bool can_start_early(const void* kernel);
 /// Adds device memory that was allocated elsewhere to held_bytes().
 void count_held(size_t bytes);
 #endif

@@ -3,7 +3,16 @@ import { usageAdvice } from '../../../src/cli/usage-advice.js';
 
 test.each([
   ["unknown option '--config'", [], 'The configuration is an argument, without an option: launch run.yaml'],
-  ["unknown option '--nnodes'", [], 'Here it is the option --nodes of `orchestrator launch`'],
+  [
+    "unknown option '--nnodes'",
+    [],
+    'Here it is the option --nodes of `orchestrator launch` (groups of processes on this machine; other hosts are named by --hosts)',
+  ],
+  [
+    "unknown option '--rdzv-endpoint'",
+    [],
+    'Here it is the option --hosts of `orchestrator launch` (on one machine, which starts the workers of all and connects them; --listen is for hosts without ssh)',
+  ],
   ["unknown option '--learning-rate'", [], 'Here it is optimizer.lr: --set optimizer.lr=VALUE'],
   ["unknown option '--zzz'", [], null],
   ["unknown command 'train'", [], 'Here it is `orchestrator launch`'],

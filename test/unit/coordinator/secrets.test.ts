@@ -78,8 +78,24 @@ test('a run listens again at its last port, unless somebody else has it by now',
   other.close();
   expect(address).toMatch(/^a:\d+$/);
   expect(address).not.toBe(`a:${port}`);
-  next.close(false);
-  expect(new Secrets(runDir).formerPort('127.0.0.1:0')).toBe('127.0.0.1:0');
+  next.close(true);
+  expect(new Secrets(runDir).formerPort('127.0.0.1:0')).toBe(address.replace('a', '127.0.0.1'));
+});
+
+test('a start that does not begin leaves the port of the run before, and none where there was none', () => {
+  const first = new Secrets(runDir);
+  first.keepPort(12_345);
+  first.close(true);
+  const ended = new Secrets(runDir);
+  ended.keepPort(12_345);
+  ended.close(false);
+  expect(new Secrets(runDir).formerPort('127.0.0.1:0')).toBe('127.0.0.1:12345');
+
+  const other = temporaryFolder();
+  const fresh = new Secrets(other);
+  fresh.keepPort(12_345);
+  fresh.close(false);
+  expect(readdirSync(other)).toEqual([]);
 });
 
 test('a run that never began leaves nothing', async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { OrchestratorError } from '../../../src/errors.js';
 import { type Asked, askHosts, judgeHosts } from '../../../src/launch/check-hosts.js';
 import type { HostReport } from '../../../src/launch/host-report.js';
@@ -81,6 +81,31 @@ test.each<[string, string, string]>([
   expect(asked!.answer).toMatchObject({
     message: `b cannot be reached by ssh: ${says.split('\n').at(-1)}`,
     hint,
+  });
+});
+
+test('of a program that Node.js ends, its error is told, and not the last line', async () => {
+  const ssh = new PretendedSsh();
+  onTestFinished(() => ssh.close());
+  const [asked] = await askHosts(
+    [ssh.host('b', "import('nosuchpackage');")],
+    { config: null, plan: null },
+    {},
+  );
+  expect(asked!.answer).toMatchObject({
+    message: expect.stringMatching(/^b cannot run this program in .*: Error .*Cannot find .*nosuchpackage/),
+  });
+});
+
+test('a machine without ssh is named as the one that lacks it', async () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  vi.stubEnv('PATH', '/nonexistent');
+  const ssh = { destination: 'b', port: null };
+  const host = { name: 'b', ssh, workers: 1, folder: '/opt', data: null };
+  const [asked] = await askHosts([host], { config: null, plan: null }, {});
+  expect(asked!.answer).toMatchObject({
+    message: 'b cannot be reached: the command ssh of this machine: it does not exist (ENOENT)',
+    hint: expect.stringContaining('install it here'),
   });
 });
 

@@ -49,13 +49,18 @@ describe('a worker on another host', () => {
     const members = new Members();
     members.follow({ process: said } as unknown as Child);
     const told: string[] = [];
+    /** The processes of workers that are known to have ended. */
+    const ended: (number | null)[] = [];
     const children: ChildProcess[] = [];
     const coordinator = {
       ...{ members, goesOn: true, mayReturn: true, present: Promise.resolve('here'), orphan: () => null },
       tell: (line: string) => told.push(line),
       over: new Promise<void>((resolve) => ends.push(resolve)),
       workerStarts: (id: string) => members.starts(id),
-      workerEnded: ({ again }: { again: boolean }) => told.push(again ? 'again' : 'not again'),
+      workerEnded: ({ again, pid }: { again: boolean; pid: number | null }) => {
+        ended.push(pid);
+        told.push(again ? 'again' : 'not again');
+      },
     } as unknown as KeptCoordinator;
     const run = { hosts: [B], workerPort: 0, network: null, environment: {}, maxRestarts };
     const options = run as unknown as LaunchOptions;
@@ -82,6 +87,7 @@ describe('a worker on another host', () => {
       start,
       workers,
       told,
+      ended,
       say,
       isStarted: (times: number) => expect.poll(() => children.length, { timeout: 10_000 }).toBe(times),
       ends: (how: string) => void (children.at(-1)!.stdio[3] as Writable).write(`${how}\n`),
@@ -144,6 +150,24 @@ describe('a worker on another host', () => {
       say(presence);
       ends(how);
       await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(counted);
+    }
+  });
+
+  test('of which ssh says nothing was ended by a signal, and its connection was not lost', async () => {
+    for (const [how, pid, count] of [
+      ['255', 42, 1],
+      ['255 client_loop: send disconnect: Broken pipe', null, 0],
+      ['1', null, 0],
+    ] as const) {
+      const { told, ended, say, ends } = await launched(1);
+      say('here');
+      say('lost');
+      ends(how);
+      await expect.poll(() => told.at(-1), { timeout: 10_000 }).toContain('is started again in 1 s');
+      expect(
+        told.filter((line) => line.startsWith('[worker 0 on b] a signal has ended it there')),
+      ).toHaveLength(count);
+      expect(ended).toEqual([pid]);
     }
   });
 
@@ -243,7 +267,7 @@ describe('a worker on another host', () => {
   test('is named where the run has begun without it', async () => {
     const { workers, say } = await launched(1);
     expect(workers.missing()).toBe(
-      'the run has begun without 1 of its 1 worker: worker 0 on b; what they have printed is above, and they take part when they come',
+      'the run has begun without 1 of its 1 worker: worker 0 on b; whoever is missing takes part when it comes, and what it has printed is above',
     );
     say('here');
     expect(workers.missing()).toBeNull();

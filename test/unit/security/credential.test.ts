@@ -46,3 +46,11 @@ test('a file that is missing is named, and of one that is too long nothing is ta
   writeFileSync(path, 'unix-abstract:x\n');
   expect(readCredential(path).address).toBe('unix-abstract:x');
 });
+
+test('a credential in the place of its file is refused, and is not repeated', () => {
+  const text = formatCredential({ address: 'a:1', enrolment });
+  const read = () => readCredential(text);
+  expect(read).toThrow(expect.objectContaining({ code: 'ERR_TOKEN' }));
+  expect(read).toThrow(/^--credential takes a file, or - for standard input/);
+  expect(read).not.toThrow(TOKEN);
+});

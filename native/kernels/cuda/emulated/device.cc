@@ -12,14 +12,15 @@
 #include "../../../core/error.h"
 #include "../../../core/float8.h"
 #include "../context.h"
+#include "downloads.h"
 #include "emulated_device.h"
 #include "transport.h"
 
 namespace orch::kernels::cuda {
 namespace {
 
-std::mutex counting;
-graph::Device::Launches launches{};  // of all emulated devices of this process
+// Several devices of a process may work at a time, each on a thread of its own.
+thread_local graph::Device::Launches launches{};
 int ordinal = 0;
 int device_count() {
   const char* given = std::getenv("ORCHESTRATOR_EMULATED_GPUS");
@@ -46,10 +47,7 @@ struct Replayed {
     for (void* p : workspaces) std::free(p);
   }
   void replay() const {
-    {
-      std::lock_guard lock(counting);
-      launches.replays += 1;
-    }
+    launches.replays += 1;
     for (const auto& w : work) {
       hang_if_asked();
       w();
@@ -58,7 +56,6 @@ struct Replayed {
   std::vector<std::function<void()>> work;
   std::vector<void*> workspaces;
 };
-// Several devices of a process may work at a time, each on a thread of its own.
 thread_local Replayed* recording = nullptr;
 thread_local std::unique_ptr<void, void (*)(void*)> workspace_memory{nullptr, std::free};
 
@@ -145,10 +142,8 @@ void multiply(const graph::MatmulSpec& s, const void* a_, const void* b_, const 
 class EmulatedDevice final : public TableDevice {
  public:
   explicit EmulatedDevice(AtCall at_call = nullptr) : at_call_(std::move(at_call)) {}
-  Launches take_launches() override {
-    std::lock_guard lock(counting);
-    return std::exchange(launches, {});
-  }
+  /// Those of the calling thread.
+  Launches take_launches() override { return std::exchange(launches, {}); }
   /// The name makes clear, wherever it is shown, that this is not a GPU.
   Description describe() const override {
     return {"emulated GPU (runs on the CPU, for tests)", "no CUDA, no cuBLASLt", size_t{4} << 30, ""};
@@ -215,6 +210,22 @@ class EmulatedDevice final : public TableDevice {
     reject_during_capture("A stream wait");
     finish_copies();
   }
+  void make_snapshot_stream_wait() override {
+    reject_during_capture("A stream wait");
+    downloads_.begin(contents());
+  }
+  void download_async(void* to, const void* from, size_t bytes) override {
+    reject_during_capture("A download");
+    downloads_.enqueue(to, from, bytes);
+  }
+  void await_download() override { downloads_.await_next(); }
+  void wait_for_snapshot_stream() override {
+    reject_during_capture("A stream wait");
+    downloads_.finish();
+  }
+  std::shared_ptr<void> page_lock(void* memory, size_t bytes) override {
+    return downloads_.page_lock(memory, bytes);
+  }
   void synchronize() override { reject_during_capture("A synchronization"); }
   uint64_t record_event() override {
     reject_during_capture("An event");
@@ -248,10 +259,7 @@ class EmulatedDevice final : public TableDevice {
   /// Freed not before the streams are idle, as in CUDA.
   Buffer made(size_t bytes, bool on_device) {
     reject_during_capture("An allocation");
-    {
-      std::lock_guard lock(counting);
-      launches.allocations += 1;
-    }
+    launches.allocations += 1;
     char* const p = static_cast<char*>(poisoned(bytes));
     if (on_device) {
       std::lock_guard lock(memory_mutex_);
@@ -260,6 +268,7 @@ class EmulatedDevice final : public TableDevice {
     }
     const auto release = [this, on_device](void* memory) {
       finish_copies();
+      downloads_.finish();
       if (on_device) {
         std::lock_guard lock(memory_mutex_);
         held_ -= rounded(memory_.extract(static_cast<char*>(memory)).mapped());
@@ -279,6 +288,7 @@ class EmulatedDevice final : public TableDevice {
     uploads_.clear();
   }
   std::vector<std::function<void()>> uploads_;
+  Downloads downloads_;
   const AtCall at_call_;
   std::mutex memory_mutex_;
   std::map<char*, size_t> memory_;  ///< what is allocated on the device
@@ -306,10 +316,7 @@ void download(void* to, const void* from, size_t bytes) {
 }
 /// Every operation gets a new workspace, filled with NaN.
 void* workspace_bytes(size_t bytes) {
-  {
-    std::lock_guard lock(counting);
-    launches.workspace = std::max(launches.workspace, bytes);
-  }
+  launches.workspace = std::max(launches.workspace, bytes);
   void* const fresh = poisoned(bytes);
   if (recording) {
     recording->workspaces.push_back(fresh);
@@ -320,7 +327,6 @@ void* workspace_bytes(size_t bytes) {
   return fresh;
 }
 bool may_launch(dim3 grid, dim3 block, size_t shared) {
-  std::lock_guard lock(counting);
   return count_launch(launches, {grid.x, grid.y, grid.z}, block.x * block.y * block.z, shared, kHopperShared);
 }
 

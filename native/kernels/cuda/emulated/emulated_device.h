@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <memory>
 
 #include "../../../graph/device.h"
@@ -12,6 +13,13 @@ extern bool warpgroups;
 /// The library that serves attention: none, one that does it right, one with a fault.
 enum class Library { None, Right, NotDemanded, Wrong, Unsteady, NoPlan };
 extern Library library;
+/// As long as it is set, a host that waits for an asynchronous download waits until the compute stream does.
+extern std::atomic<bool> hold_downloads;
+/// How much memory can still be page-locked, in calls; negative: any. At first what
+/// ORCHESTRATOR_EMULATED_PAGE_LOCKS says.
+extern std::atomic<int> page_locks;
+/// How many of the next downloads fail.
+extern std::atomic<int> failing_downloads;
 }  // namespace orch::emulate
 
 namespace orch::kernels::cuda {

@@ -53,6 +53,17 @@ class EmulatedTransport final : public graph::Transport {
     }
     enqueue_exchange(transfers, true);
   }
+  void add(float* to, const float* a, const float* b, int64_t elements) override {
+    count_call();
+    poison(to, elements);
+    enqueue([=, this] {
+      const float *const left = seen(a, elements), *const right = seen(b, elements);
+      std::vector<float> sum(elements);
+      for (int64_t i = 0; i < elements; ++i) sum[i] = left[i] + right[i];
+      std::memcpy(seen(to, elements), sum.data(), bytes(sum));
+      arrived_.push_back({to, std::move(sum)});
+    });
+  }
   void wait_for_compute_stream() override {
     count_call();
     enqueue([this, now = contents_()]() mutable {
@@ -77,6 +88,8 @@ class EmulatedTransport final : public graph::Transport {
   }
 
  private:
+  /// Until make_compute_stream_wait() the device may find any value there, so NaN.
+  static void poison(float* data, int64_t elements) { std::memset(data, 0xff, sizeof(float) * elements); }
   static size_t bytes(const std::vector<float>& data) { return data.size() * sizeof(float); }
   void fail_if_over() const {
     if (!failure_.empty()) throw Error("ERR_EXCHANGE", failure_);
@@ -101,9 +114,8 @@ class EmulatedTransport final : public graph::Transport {
     changed_.notify_all();
   }
   void enqueue_exchange(const std::vector<Transfer>& transfers, bool gathers) {
-    // Until make_compute_stream_wait() the device may find any value there, so NaN.
     for (const Transfer& t : transfers)
-      if (t.direction == Transfer::Receive) std::memset(t.data, 0xff, sizeof(float) * t.elements);
+      if (t.direction == Transfer::Receive) poison(t.data, t.elements);
     enqueue([this, transfers, gathers] {
       Meeting::Call call{gathers, {}, {}};
       for (const Transfer& t : transfers) {
