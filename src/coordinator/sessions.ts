@@ -361,7 +361,8 @@ function eventOf(id: string, message: WorkerMessage): MessageEvent | null {
   if (type === undefined || type === 'join') return null;
   for (const texts of [failure, notSaved?.failure, suspect]) if (texts) shorten(texts, MAX_MESSAGE);
   // They go to all workers, or into the run's files and its status.
-  for (const texts of [formed?.device, formed?.sharing, ready, standby]) if (texts) shorten(texts, MAX_DEVICE);
+  for (const texts of [formed?.device, formed?.sharing, ready, standby])
+    if (texts) shorten(texts, MAX_DEVICE);
   return { type, id, [type]: message[type] } as unknown as MessageEvent;
 }
 
