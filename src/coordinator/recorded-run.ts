@@ -99,9 +99,9 @@ export async function recordedRun(runDir: string): Promise<RecordedRun> {
     progress.checkpoint(checkpoint);
   }
   const phase = phaseIn(runDir);
-  // Its coordinator may have died between the last checkpoint and its own end.
   progress.listWorkers = () =>
     workers.map(({ id, host, pid }, rank) => ({ rank, id, host, pid, state: 'unknown', device: '' }));
+  // Its coordinator may have died between the last checkpoint and its own end.
   const isComplete = phase === 'KILLED' && checkpoint !== undefined && checkpoint.step >= steps;
   progress.phase(isComplete ? 'DONE' : phase);
   clock = Date.now();

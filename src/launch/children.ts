@@ -126,3 +126,20 @@ export function passLines({ process: child }: Child, write: (line: string) => vo
     });
   }
 }
+
+/** What a child prints, line by line. What it prints before somebody wants it is kept, also when the child has ended. */
+export class Lines {
+  readonly #kept: string[] = [];
+  #write = (line: string) => {
+    if (this.#kept.length < MOST_WAITING) this.#kept.push(line);
+  };
+
+  constructor(child: Child) {
+    passLines(child, (line) => this.#write(line));
+  }
+
+  passTo(write: (line: string) => void): void {
+    this.#write = write;
+    for (const line of this.#kept.splice(0)) write(line);
+  }
+}

@@ -1,4 +1,4 @@
-/** What a process prints, without what is said in other words. */
+/** What ssh prints of a host that it cannot reach, which the launcher says in its own words. */
 
 /** Holds back the first lines of a process, as long as each only says again that its host cannot be reached. */
 export class HeldLines {

@@ -6,7 +6,7 @@ import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
 import { counted, timeSpan } from '../text/quantities.js';
 import { endOf } from './adopted.js';
-import { type Child, passLines, signalGroup } from './children.js';
+import { type Child, signalGroup } from './children.js';
 import type { Exits } from './exits.js';
 import { HeldLines } from './held-lines.js';
 import type { KeptCoordinator } from './kept-coordinator.js';
@@ -190,14 +190,15 @@ export class KeptWorkers {
     const spec = workerProcess(run, kept.index);
     const workerId = spec.environment[ENVIRONMENT.workerId]!;
     coordinator.workerStarts(workerId);
-    const worker = await opened.start(kept.index, spec, () => credentialOf(run, workerId, address));
+    const credential = () => credentialOf(run, workerId, address);
+    const { child: worker, lines } = await opened.start(kept.index, spec, credential);
     if (spec.host.ssh !== null) this.#elsewhere.set(workerId, worker);
     const tell = (line: string) => coordinator.tell(`[${worker.name}] ${line}`);
     /** Why its host cannot be reached, if it cannot. */
     let unreachable: string | null = null;
     let isLost = false;
     const held = new HeldLines(tell);
-    passLines(worker, (line) => {
+    lines.passTo((line) => {
       const says = launcher.saysUnreachable(spec, line, unreachable);
       if (says) unreachable ??= line;
       isLost ||= launcher.saysLost(spec, line);

@@ -1,15 +1,21 @@
 /** Processes of workers that are started early, while hosts are asked and the coordinator starts: they wait for their credential. */
-import { type Child, signalGroup } from './children.js';
+import { type Child, Lines, signalGroup } from './children.js';
 import type { Launcher } from './launcher.js';
 import { type LaunchOptions, type ProcessSpec, type RunHost, workerProcess, workersOf } from './processes.js';
 
 /** More workers of a host than these are not started at the same time: ssh servers refuse more than 10 such logins. */
 const AT_ONCE = 8;
 
+interface Opened {
+  child: Child;
+  /** Node.js throws away what a process that has ended has printed, unless somebody listens from its start. */
+  lines: Lines;
+}
+
 export class OpenedWorkers {
   readonly #launcher: Launcher;
   /** By the number of the worker. */
-  readonly #opened = new Map<number, Child>();
+  readonly #opened = new Map<number, Opened>();
   readonly #onStarted: (child: Child, spec: ProcessSpec) => void;
 
   /** @param onStarted A process was started: a worker's, or one that stands for it here. */
@@ -32,24 +38,24 @@ export class OpenedWorkers {
   }
 
   /** Takes the process that waits, or starts one, and gives it what it waits for. */
-  async start(index: number, spec: ProcessSpec, input: () => Promise<string>): Promise<Child> {
+  async start(index: number, spec: ProcessSpec, input: () => Promise<string>): Promise<Opened> {
     if (!this.#opened.has(index)) await this.#open(index, spec);
-    const child = this.#opened.get(index)!;
+    const opened = this.#opened.get(index)!;
     try {
-      child.process.stdin!.end(await input());
+      opened.child.process.stdin!.end(await input());
     } catch (error) {
       this.drop(index);
       throw error;
     }
     this.#opened.delete(index);
-    return child;
+    return opened;
   }
 
   /** One that waits is not needed. */
   drop(index: number): void {
     const opened = this.#opened.get(index);
     this.#opened.delete(index);
-    if (opened !== undefined) signalGroup(opened, 'SIGKILL');
+    if (opened !== undefined) signalGroup(opened.child, 'SIGKILL');
   }
 
   dropAll(): void {
@@ -58,7 +64,7 @@ export class OpenedWorkers {
 
   async #open(index: number, spec: ProcessSpec): Promise<void> {
     const child = await this.#launcher.start(spec);
-    this.#opened.set(index, child);
+    this.#opened.set(index, { child, lines: new Lines(child) });
     this.#onStarted(child, spec);
   }
 }

@@ -28,7 +28,7 @@ export interface WorkerView {
   id: string;
   host: string;
   pid: number | null;
-  /** lost: it may come again; ended: it is not started again; unknown: no coordinator says it. */
+  /** lost: it may come again; ended: it is not started again, or not for minutes; unknown: no coordinator says it. */
   state: 'training' | 'building' | 'standby' | 'leaving' | 'lost' | 'ended' | 'unknown';
   /** Name and number of its GPU; empty on the CPU. */
   device: string;

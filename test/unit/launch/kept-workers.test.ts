@@ -44,7 +44,7 @@ describe('a worker on another host', () => {
   });
 
   /** A launch of one worker, which is started so often in ten minutes. Its process ends as it is told. */
-  async function launched(maxRestarts: number, early = false) {
+  async function launched(maxRestarts: number, early = false, before = 'true') {
     const said = new EventEmitter();
     const members = new Members();
     members.follow({ process: said } as unknown as Child);
@@ -67,7 +67,7 @@ describe('a worker on another host', () => {
     const launcher = {
       ...ssh,
       start: async () => {
-        const script = 'read credential; read code line <&3; [ -z "$line" ] || echo "$line" >&2; exit $code';
+        const script = `${before} || exit 255; read credential; read code line <&3; [ -z "$line" ] || echo "$line" >&2; exit $code`;
         const pipes = Array(4).fill('pipe');
         const child = await startChild('worker 0 on b', ['sh', '-c', script], {}, pipes, null);
         processes.push(child.process);
@@ -250,6 +250,18 @@ describe('a worker on another host', () => {
     await start();
     await expect.poll(() => told.at(-1)).toContain('worker 0 on b is started again in 1 s');
     await isStarted(2);
+  });
+
+  test('that has ended before it got its credential has told why', async () => {
+    const unreachable = 'ssh: connect to host b port 22: No route to host';
+    const { told, start, isStarted } = await launched(1, true, `! echo '${unreachable}' >&2`);
+    await expect.poll(() => processes[0]!.exitCode).toBe(255);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await start();
+    await isStarted(2);
+    expect(told).toEqual([
+      expect.stringContaining(`b cannot be reached to start worker 0: ${unreachable}; it is tried again`),
+    ]);
   });
 
   test('is named where the run has begun without it', async () => {
