@@ -130,7 +130,7 @@ endif()
 if(missing STREQUAL "")
   add_library(orchestrator_cuda SHARED EXCLUDE_FROM_ALL ${CUDA_OBJECTS} ${CUDA_SOURCES}/entry.cc ${CUDA_SOURCES}/device.cc
               ${CUDA_SOURCES}/matmul.cc ${CUDA_SOURCES}/fused_gelu.cc ${CUDA_SOURCES}/limits.cc ${CUDA_SOURCES}/attention_cudnn.cc
-              ${CUDA_SOURCES}/cudnn.cc ${CUDA_SOURCES}/nccl.cc ${CUDA_SOURCES}/snapshot_stream.cc)
+              ${CUDA_SOURCES}/cudnn.cc ${CUDA_SOURCES}/nccl.cc ${CUDA_SOURCES}/queue.cc ${CUDA_SOURCES}/snapshot_stream.cc)
   add_dependencies(orchestrator_cuda cuda_kernels)
   target_include_directories(orchestrator_cuda PRIVATE native)
   target_compile_definitions(orchestrator_cuda PRIVATE "ORCH_CUDA_BUILT_FOR=\"${CUDA_BUILT_FOR}\"")
