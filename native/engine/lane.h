@@ -109,7 +109,9 @@ struct Engine::Lane {
     if (!ends.empty())
       return repeated(
           device, ends.size(),
-          [&](size_t part) { executor.run_nodes(part ? ends[part - 1] : 0, ends[part], stats); },
+          [this, ends, stats](size_t part) {
+            executor.run_nodes(part ? ends[part - 1] : 0, ends[part], stats);
+          },
           [&](size_t part) { (*after)(ends[part] - 1); });
     if (after) return executor.run(stats, after);
     repeated(device, [this, stats] { executor.run(stats); });

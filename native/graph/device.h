@@ -120,12 +120,13 @@ class Device : public Backend {
 Device& cpu_device();
 
 /// Work that is the same each time: the first call runs it directly, the second one captures it, and from
-/// then on the recording is replayed.
+/// then on the recording is replayed. A device may keep the work itself as its recording, so what the work of
+/// the second call refers to has to live as long as this.
 class Repeated {
  public:
   void operator()(Device& device, const std::function<void()>& work) {
     (*this)(
-        device, 1, [&](size_t) { work(); }, [](size_t) {});
+        device, 1, [work](size_t) { work(); }, [](size_t) {});
   }
   /// The same for work in parts, each with a recording of its own. after(part) is called when the part has
   /// been enqueued. In the first two calls, which may wait for the whole device, all parts are enqueued
@@ -134,7 +135,7 @@ class Repeated {
                   const std::function<void(size_t)>& after) {
     const bool warm = replays_.size() == parts;
     while (ran_ && replays_.size() < parts)
-      replays_.push_back(device.record([&, part = replays_.size()] { work(part); }));
+      replays_.push_back(device.record([work, part = replays_.size()] { work(part); }));
     for (size_t part = 0; part < parts; ++part) {
       ran_ ? replays_[part]() : work(part);
       if (warm) after(part);

@@ -7,6 +7,7 @@
 
 #include "../core/error.h"
 #include "../model/model.h"
+#include "devices.h"
 #include "harness.h"
 
 namespace {
@@ -105,6 +106,25 @@ TEST("executor: an exception in one of several threads reaches the caller, and t
       CHECK(code == (part < 0 ? "" : "ERR_TEST"), "part ", part, " round ", round, ": ", code);
     }
     CHECK(part >= 0 || done == 20 * 64, done.load());
+  }
+}
+
+TEST("executor: what is repeated outlives the call that recorded it, on every device") {
+  std::vector<graph::Device*> all{&graph::cpu_device()};
+  for (const test::TestedDevice& d : test::devices()) all.push_back(&d.device);
+  for (graph::Device* d : all) {
+    const Buffer memory = d->allocate(sizeof(float));
+    graph::Repeated repeated;
+    for (int i = 0; i < 4; ++i) {
+      d->fill(memory.data(), 1, sizeof(float));
+      // The work ends with this call.
+      const auto work =
+          std::make_unique<std::function<void()>>([d, to = memory.data()] { d->fill(to, 7, sizeof(float)); });
+      repeated(*d, *work);
+      char got[sizeof(float)];
+      d->download(got, memory.data(), sizeof got);
+      CHECK(got[0] == 7, d->describe().name, ", call ", i);
+    }
   }
 }
 
