@@ -337,7 +337,8 @@ describe('refusals', () => {
     await ends(alone.outcome, 143);
     expect(existsSync(join(alone.runDir, 'secrets'))).toBe(false);
     expect(readFileSync(join(run.runDir, 'run.log'), 'utf8')).not.toMatch(/orch1\.|PRIVATE KEY/);
-    expect(readdirSync(secrets).sort()).toEqual(['authority.key', 'authority.pem', 'tokens.jsonl']);
+    // The port stays: a worker that was cut off looks for the run's next start there.
+    expect(readdirSync(secrets).sort()).toEqual(['authority.key', 'authority.pem', 'port', 'tokens.jsonl']);
   });
 
   test('a new run where checkpoints lie', async () => {
