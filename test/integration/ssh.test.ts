@@ -17,9 +17,11 @@ import {
   type Whence,
 } from '../support/launched.js';
 import { because, needs } from '../support/needs.js';
+import { PACED } from '../support/paced.js';
 import { TestSshd } from '../support/sshd.js';
 
-const STEPS = 24;
+/** So many that the launcher, which waits for a worker elsewhere to come back, starts another before the end. */
+const STEPS = 100;
 const B = '10.77.0.2';
 /** The port of a server whose processors are said to be plain. */
 const PLAIN = 2222;
@@ -46,10 +48,12 @@ describe.skipIf(reason)(because('hosts that ssh reaches', reason), () => {
 
   test.runIf(FULL)('a worker outlives its connection, and is started again when it dies', async () => {
     const reference = join(folder, 'reference');
-    const undisturbed = launch(reference, 1);
-    const options = ['--hosts', `localhost,${B}`];
+    const long = ['--set', `schedule.steps=${STEPS}`];
+    const undisturbed = launch(reference, 1, ...long);
+    const options = ['--hosts', `localhost,${B}`, ...long];
     const { output: page } = await ends(launch(runDir, here, ...options, '--dry-run'), 0);
-    const run = new Launched(runDir, here, ...options);
+    const paced = { ...here, env: { ...PACED.env, ...here.env } };
+    const run = new Launched(runDir, paced, ...options);
     await run.steps(1);
     const [connection] = childrenOf(run.process.pid!).filter((pid) => commandOf(pid)[0]?.endsWith('ssh'));
     // Before them is the configuration of the tests.
