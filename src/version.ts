@@ -17,16 +17,16 @@ export function version(): string {
 let known: string | null = null;
 
 /**
- * What this program's own code is, which its version does not say between two releases: 12 hexadecimal digits, the same
- * wherever the same sources were built. It takes some 20 ms, once in a process. The native addon is not part of it,
- * because compilers differ.
+ * The build of this program: a hash of its own code, which differs where the version does not, between two releases. 12
+ * hexadecimal digits, the same wherever the same sources were built. It takes some 20 ms, once in a process. The native
+ * addon is not part of it, because compilers differ.
  */
 export function build(): string {
   known ??= buildOf(fileURLToPath(new URL('.', import.meta.url)), extname(fileURLToPath(import.meta.url)));
   return known;
 }
 
-/** Of the files with this extension in a folder, and of the messages beside it. */
+/** The build of a folder: a hash of its files with this extension, and of `proto/cluster.proto` beside it. */
 export function buildOf(folder: string, extension: string): string {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
   const files = names.filter((name) => extname(name) === extension).sort();

@@ -99,8 +99,8 @@ TEST("device: every tensor is quantized by its own largest magnitude, by whichev
       for (const graph::Node& n : nodes)
         if (n.op->finds_amax >= 0 && n.amax >= 0) ++found[n.op->name];
       CHECK(quantized > 40, at, ": ", quantized);
-      // Of two blocks with two streams each, the first with a second attention, the last without an MLP for
-      // text.
+      // The model has two blocks with two streams each; the first has a second attention, and the last has no
+      // MLP for text.
       const std::map<std::string, int> want{{"layer norm, modulate", 3},
                                             {"gate, residual, layer norm, modulate", 5},
                                             {"gate, residual, layer norm, modulate backward", 6},

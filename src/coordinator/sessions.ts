@@ -33,11 +33,11 @@ import type { StateCall } from './serve-checkpoint.js';
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;
 type InviteCall = ServerUnaryCall<Invitation, Credential>;
 
-/** That of the code that runs, whatever is built later. */
+/** The build of the code that this process runs, whatever is built later. */
 const BUILD = build();
 /** Time limit for the first message of a session. */
 const JOIN_MS = 10_000;
-/** At the end those are not waited for of whom nothing was heard for so long; a heartbeat comes four times a second. */
+/** The end does not wait for a worker that was not heard for so long; a heartbeat comes four times a second. */
 const SILENT_MS = 3_000;
 /** Time for what was written last to arrive, and for connections to end. */
 const SETTLE_MS = 500;
@@ -181,7 +181,7 @@ export class Sessions {
     let isClosed = await passes(Math.min(timeoutMs, SETTLE_MS));
     while (!isClosed && performance.now() < due && this.#anyHeard()) isClosed = await passes(POLL_MS);
     for (const id of [...this.#sessions.keys()]) {
-      // Of one whose connection is open nobody knows whether it has got what it was told.
+      // While its connection is open, nobody knows whether the worker has received what it was told.
       if (!isClosed) this.#released.delete(id);
       this.#leave(id, 'cutOff');
     }

@@ -266,7 +266,7 @@ export class KeptWorkers {
     const { host, environment } = workerProcess(run, kept.index);
     const workerId = environment[ENVIRONMENT.workerId]!;
     const isMissed = coordinator.goesOn && hasDied(ended);
-    // Of a worker elsewhere that is not heard nobody knows whether it or the network stands still.
+    // If a worker on another host is not heard, either the worker or the network may stand still.
     const isUnheard = host.ssh !== null && ended.code !== EXIT.hung && coordinator.members.isCutOff(workerId);
     const isCutOff = run.maxRestarts > 0 && (isLost || isUnheard);
     const starts = isCutOff ? kept.returns : kept.restarts;

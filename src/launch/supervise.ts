@@ -89,7 +89,7 @@ export async function superviseRun(
       keepWhileRunning(children, child);
       if (host.ssh === null) keepWhileRunning(local, child);
     });
-    // Of a run that was not ended, workers may live.
+    // Workers of a run that was not ended may still live, and are not started a second time.
     if (localCredential(run.runDir) === null) await opened.openAll(run);
     const workers = new KeptWorkers({ run, launcher, coordinator, exits, opened });
     const { warnings = [], instructionSets = null } =

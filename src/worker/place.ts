@@ -46,7 +46,7 @@ export async function takePart(
   const isFirst = form.rank === 0;
   const log = isFirst ? note : () => {};
   const isAlone = form.members.length === 1;
-  // That of the run, however many of its workers are left.
+  // The exchange is the run's, however many of its workers are left.
   const wanted = wantedExchange(config, welcome.workers);
   regrouped.addEventListener('abort', () => group?.abort(), { once: true });
   let collective: Collective = engineCollective(engine, false);

@@ -62,6 +62,14 @@ export class Returning extends Script {
   ready(step: number, ...ids: string[]): Action[] {
     return ids.flatMap((id) => this.event({ type: 'ready', id, ready: ready({ step }) }));
   }
+
+  /** Both workers return with step 5, and are ready. Returns what they are told then. */
+  bothReady(): Action[] {
+    this.returns('a');
+    this.returns('b');
+    this.formed({ a: 5, b: 5 });
+    return this.ready(5, 'a', 'b');
+  }
 }
 
 export const started = (actions: Action[]) => actions.find((action) => action.type === 'started');

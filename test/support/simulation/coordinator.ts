@@ -249,7 +249,7 @@ export class Coordinator {
     const refused = this.#world.disk.refusal();
     clock.later(this.#publisherFree - clock.now, () => {
       const at = this.#publishing.indexOf(saved);
-      // That of a coordinator that has died.
+      // It was being published by a coordinator that has died.
       if (at < 0) return;
       this.#publishing.splice(at, 1);
       if (refused) {

@@ -45,7 +45,7 @@ export class Saver {
       goOn();
       return;
     }
-    // That of the last step waits for the one before.
+    // The checkpoint of the last step waits for the one before.
     if (this.#writing !== 0 && !this.#worker.sees) {
       this.#worker.during(20, () => this.save(step, goOn));
       return;

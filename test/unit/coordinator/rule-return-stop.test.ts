@@ -58,10 +58,7 @@ test('a run that is asked to stop waits for the workers that hold what is not sa
   const run = new Returning();
   const stop = { type: 'stop', exitCode: 143, reason: 'received SIGTERM' } as const;
   expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM' }]);
-  run.returns('a');
-  run.returns('b');
-  run.formed({ a: 5, b: 5 });
-  const [order] = sent(run.ready(5, 'a', 'b'));
+  const [order] = sent(run.bothReady());
   expect(order!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
 
   const alone = new Returning();
@@ -73,10 +70,7 @@ test('a run that is asked to stop waits for the workers that hold what is not sa
 
 test('it waits also for one whose session breaks again before it has said what it holds', () => {
   const run = new Returning();
-  run.returns('a');
-  run.returns('b');
-  run.formed({ a: 5, b: 5 });
-  run.ready(5, 'a', 'b');
+  run.bothReady();
   run.event({ type: 'stop', exitCode: 143, reason: 'received SIGTERM' });
   for (const id of ['a', 'b']) run.event({ type: 'lost', id, reason: 'reset' });
   run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
@@ -87,10 +81,7 @@ test('it waits also for one whose session breaks again before it has said what i
 
 test('where none is heard of those that hold what is not saved, they may come back with it', () => {
   const run = new Returning();
-  run.returns('a');
-  run.returns('b');
-  run.formed({ a: 5, b: 5 });
-  run.ready(5, 'a', 'b');
+  run.bothReady();
   const actions = run.until(run.now + 4_000);
   const cuts = actions.filter(({ type }) => type === 'cut');
   expect(cuts).toMatchObject([

@@ -110,14 +110,6 @@ describe('a worker on another host', () => {
     await expect.poll(() => told.slice(2), { timeout: 10_000 }).toEqual(['again', counted]);
   });
 
-  test('whose connections are lost has not died, either', async () => {
-    const { told, say, ends } = await launched(1);
-    say('here');
-    say('cutOff');
-    ends('255 Timeout, server b not responding.');
-    await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(CUT_OFF);
-  });
-
   test('comes back by itself where only its connections were reset', async () => {
     const { told, say, ends } = await launched(1);
     say('here');
@@ -129,7 +121,7 @@ describe('a worker on another host', () => {
     await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(goesOn);
   });
 
-  test('is not started again when it has come back before', async () => {
+  test('whose connections are lost has not died, and is not started again when it has come back before', async () => {
     const { told, say, ends } = await launched(1);
     say('here');
     say('cutOff');
