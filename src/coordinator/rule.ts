@@ -257,7 +257,7 @@ export class RunState {
     if (this.#end.asked === null || this.#end.over !== null || this.#generation !== null) return actions;
     const { rendezvous } = this.#membership;
     const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsHolder(now);
-    return mayBeSaved ? actions : [...actions, ...this.#end.with(this.#end.asked)];
+    return mayBeSaved ? actions : [...actions, ...this.#end.finish(this.#end.asked)];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -334,7 +334,7 @@ export class RunState {
     }
     if (!this.#listening) return [];
     if (this.#end.asked !== null && !rendezvous.awaitsHolder(now)) {
-      return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end.with(this.#end.asked);
+      return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end.finish(this.#end.asked);
     }
     const forms = this.#membership.formIfFull(now);
     const wait = forms.length > 0 ? null : rendezvous.check(now);

@@ -45,14 +45,14 @@ export class RunEnd {
   }
 
   fail(fault: Fault): Action[] {
-    return this.with({ exitCode: EXIT.failed, reason: fault.message, fault });
+    return this.finish({ exitCode: EXIT.failed, reason: fault.message, fault });
   }
 
   stopped(exitCode: number, reason: string): Action[] {
-    return this.with({ exitCode, reason, fault: null });
+    return this.finish({ exitCode, reason, fault: null });
   }
 
-  with({ exitCode, reason, fault }: Ending): Action[] {
+  finish({ exitCode, reason, fault }: Ending): Action[] {
     if (fault !== null) this.#over = 'FAILED';
     else this.#over = exitCode === EXIT.done ? 'DONE' : 'STOPPED';
     const stop = this.#membership.send(null, { stop: { exitCode } });
@@ -71,8 +71,8 @@ export class RunEnd {
     if (outcome !== 'done') return this.fail(outcome);
     const { gathering, generation } = this.#membership;
     if (gathering || generation?.stage !== 'CHECKPOINTING' || !generation.settled) return [];
-    if (this.#asked !== null) return this.with(this.#asked);
+    if (this.#asked !== null) return this.finish(this.#asked);
     const reason = `All ${this.#settings.steps} steps are done`;
-    return this.with({ exitCode: EXIT.done, reason, fault: null });
+    return this.finish({ exitCode: EXIT.done, reason, fault: null });
   }
 }

@@ -13,7 +13,10 @@ const CREDENTIAL = 'credential';
 const AUTHORITY = 'authority.pem';
 const AUTHORITY_KEY = 'authority.key';
 const TOKENS = 'tokens.jsonl';
-/** The port at which workers of other machines reached the last coordinator: those that heard nothing of its end look for the next one there. */
+/**
+ * The port at which workers of other machines reached the last coordinator. Those that have heard nothing of its end look
+ * for the next one there.
+ */
 const PORT = 'port';
 
 /** The credential of workers of the coordinator's machine; null if nothing runs in the folder. */

@@ -13,7 +13,13 @@ import type { KeptCoordinator } from './kept-coordinator.js';
 import type { Launcher } from './launcher.js';
 import type { LeftBehind } from './left-behind.js';
 import type { OpenedWorkers } from './opened-workers.js';
-import { ENVIRONMENT, type LaunchOptions, type ProcessSpec, workerProcess, workersOf } from './processes.js';
+import {
+  ENVIRONMENT,
+  type LaunchOptions,
+  type ProcessSpec,
+  workerProcess,
+  workerProcesses,
+} from './processes.js';
 import { Restarts } from './restarts.js';
 
 /** Time in which a worker that is started must have joined. */
@@ -92,7 +98,7 @@ export class KeptWorkers {
   /** Tells of workers without which the run has begun; null: all are there. */
   missing(): string | null {
     const { run, coordinator } = this.#options;
-    const specs = Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index));
+    const specs = workerProcesses(run);
     const missing = specs.filter(
       ({ environment }) => !coordinator.members.has(environment[ENVIRONMENT.workerId]!),
     );
@@ -115,12 +121,10 @@ export class KeptWorkers {
   /** Workers of other hosts that may outlive the run, because nobody could tell them that it has ended. */
   leftBehind(): LeftBehind[] {
     const { run, coordinator } = this.#options;
-    return Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index)).flatMap(
-      ({ host, environment }) => {
-        const pid = coordinator.members.mayLive(environment[ENVIRONMENT.workerId]!);
-        return host.ssh === null || pid === null ? [] : [{ host, pid }];
-      },
-    );
+    return workerProcesses(run).flatMap(({ host, environment }) => {
+      const pid = coordinator.members.mayLive(environment[ENVIRONMENT.workerId]!);
+      return host.ssh === null || pid === null ? [] : [{ host, pid }];
+    });
   }
 
   /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */

@@ -1,7 +1,7 @@
 /** Processes of workers that are started early, while hosts are asked and the coordinator starts: they wait for their credential. */
 import { type Child, Lines, signalGroup } from './children.js';
 import type { Launcher } from './launcher.js';
-import { type LaunchOptions, type ProcessSpec, type RunHost, workerProcess, workersOf } from './processes.js';
+import { type LaunchOptions, type ProcessSpec, type RunHost, workerProcesses } from './processes.js';
 
 /** More workers of a host than these are not started at the same time: ssh servers refuse more than 10 such logins. */
 const AT_ONCE = 8;
@@ -29,8 +29,7 @@ export class OpenedWorkers {
     // It takes a tenth of a second to load.
     if (run.network !== null) void import('../rpc/invite.js').catch(() => {});
     const counts = new Map<RunHost, number>();
-    for (let index = 0; index < workersOf(run); index++) {
-      const spec = workerProcess(run, index);
+    for (const [index, spec] of workerProcesses(run).entries()) {
       const count = counts.get(spec.host) ?? 0;
       counts.set(spec.host, count + 1);
       if (count < AT_ONCE) await this.#open(index, spec).catch(() => {});

@@ -161,6 +161,11 @@ export function workerProcess(run: LaunchOptions, index: number): ProcessSpec {
   };
 }
 
+/** The processes of all workers of the run, by number. */
+export function workerProcesses(run: LaunchOptions): ProcessSpec[] {
+  return Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index));
+}
+
 /** The host of worker `index`, and its number among that host's workers. */
 function placeOf(hosts: readonly RunHost[], index: number): { host: RunHost; localRank: number } {
   let localRank = index;
