@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure } from '../files/io.js';
 import { isMapping } from '../files/json.js';
@@ -31,6 +32,8 @@ export interface Owner extends ProcessId {
 
 /** Time for a process that has just taken a lock to say who it is. */
 const NAME_MS = 1_000;
+/** Between two looks at a lock that another process holds. */
+const POLL_MS = 10;
 const OPEN = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
 
 /**
@@ -63,6 +66,26 @@ export function lockFile(path: string): () => void {
       throw systemFailure('ERR_RUN_DIR', 'write', path, error, hint);
     }
     return release(path, file);
+  }
+}
+
+/**
+ * Waits until nobody else holds the lock, takes it, and returns the function that releases it: for locks that are
+ * held for a moment. They name nobody.
+ *
+ * @throws the system's error if there can be no file, and ERR_SYSTEM if its file system has no locks.
+ */
+export async function waitForLock(path: string): Promise<() => void> {
+  for (;;) {
+    const file = openSync(path, OPEN, 0o666);
+    try {
+      if (native().lockFile(file) && isAt(file, path)) return release(path, file);
+    } catch (error) {
+      closeSync(file);
+      throw error;
+    }
+    closeSync(file);
+    await sleep(POLL_MS);
   }
 }
 
@@ -107,6 +130,7 @@ export function lockOwner(path: string): Owner | null {
         `${path} is held by a process that does not say who it is`,
       );
     }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
   }
 }
 
