@@ -47,9 +47,16 @@ export function suspendedParent({ pid }: ProcessId): number | null {
   return parent > 1 && statOf(parent).state === 'T' ? parent : null;
 }
 
-/** Fields 3, 4 and 22 of /proc/PID/stat, where there is such a file. */
+/** Whether a process is of the group to which its terminal belongs; also if it has no terminal. */
+export function isForeground(pid: number): boolean {
+  const { group, terminalGroup } = statOf(pid);
+  return terminalGroup === group || terminalGroup === '-1';
+}
+
+/** Fields 3, 4, 5, 8 and 22 of /proc/PID/stat, where there is such a file: see proc(5). */
 function statOf(pid: number) {
   const stat = textOrNull(`/proc/${pid}/stat`);
-  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
-  return { state: fields[0], parent: fields[1], started: fields[19] };
+  const [state, parent, group, , , terminalGroup, ...others] =
+    stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  return { state, parent, group, terminalGroup, started: others[13] };
 }
