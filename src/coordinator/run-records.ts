@@ -61,6 +61,7 @@ export class RunRecords {
   #stepSeconds = 0;
   readonly #validationProgress = new ValidationProgress();
   readonly #stragglers = new Stragglers();
+  /** The last committed step of this process; 0 before the first. */
   #lastStep = 0;
   /** The last step that the journal says is on disk. */
   #synced = 0;
@@ -89,11 +90,6 @@ export class RunRecords {
     this.#dir = dir;
     this.#recorder = recorder;
     this.#trainedRows = resolved.rows - resolved.config.data.validation_rows;
-  }
-
-  /** The last committed step of this process; 0 before the first. */
-  get lastStep(): number {
-    return this.#lastStep;
   }
 
   /** The device of a rank of the last generation; '' on the CPU, and before it has said. */

@@ -405,7 +405,7 @@ export class Run {
     const close = async () => {
       const shutdownMs = fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed;
       await Promise.all([this.#sessions.close(shutdownMs), this.#fetcher.close()]);
-      if (this.#records.lastStep > 0) await this.#publisher.close();
+      if (this.#dir.begun) await this.#publisher.close();
       await this.#recorder.close();
       this.#secrets.close(this.#dir.begun);
       this.#dir.release();
@@ -420,15 +420,16 @@ export class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
+    const { committed } = this.#state;
     if (exitCode === EXIT.unsaved) {
       const { step, path } = this.#state.checkpoint;
-      const loss = lossOf({ step: this.#records.lastStep, checkpoint: path === '' ? null : { step, path } });
+      const loss = lossOf({ step: committed, checkpoint: path === '' ? null : { step, path } });
       return `${reason}: stopped without saving: ${loss}`;
     }
     if (exitCode !== EXIT.done) {
-      return this.#records.lastStep === 0
+      return committed === 0
         ? stoppedEarly(reason)
-        : `${reason}: stopped after step ${this.#records.lastStep}; ${howToResume(this.#options.resume)}`;
+        : `${reason}: stopped after step ${committed}; ${howToResume(this.#options.resume)}`;
     }
     return `${reason}, in ${timeSpan(this.#records.seconds)}`;
   }
