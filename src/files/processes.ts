@@ -41,10 +41,15 @@ function startOf(pid: number): string | null {
   return state === 'Z' ? '' : (started ?? null);
 }
 
-/** The process that started another, if it is suspended, as by Ctrl-Z; otherwise null. */
-export function suspendedParent({ pid }: ProcessId): number | null {
+/** The process that started another; null: that has ended, or the first of all processes has started it. */
+export function parentOf({ pid }: ProcessId): ProcessId | null {
   const parent = Number(statOf(pid).parent ?? 0);
-  return parent > 1 && statOf(parent).state === 'T' ? parent : null;
+  return parent > 1 ? processId(parent) : null;
+}
+
+/** Whether a process is suspended, as by Ctrl-Z. */
+export function isSuspended({ pid }: ProcessId): boolean {
+  return statOf(pid).state === 'T';
 }
 
 /** Whether a process is of the group to which its terminal belongs; also if it has no terminal. */
