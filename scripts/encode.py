@@ -1,4 +1,4 @@
-"""Makes a data set of pictures and captions: latents of an autoencoder, features of CLIP-L, CLIP-G and T5.
+"""Makes a data set of pictures and captions: latents of an autoencoder, and features of CLIP-L, CLIP-G and T5.
 
     python scripts/encode.py --model stabilityai/stable-diffusion-3-medium-diffusers --images PHOTOS --out DATA
 
@@ -10,6 +10,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -27,88 +28,103 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderMo
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PREFIXES = {"original": "", "synthetic": "synthetic_"}  # of columns, by kind of caption
-STATE = "encoding.json"  # in the folder of an encoding that is not complete
-NAMED = 20  # unusable rows that an error names
+TEXT_FOLDERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5": "text_encoder_3"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+STATE = "encoding.json"  # is in the folder of an encoding that is not complete
 
 
 @dataclass(frozen=True)
 class Row:
-    """A picture's path in the folder, and its caption of each kind; None where there is none."""
+    """A picture's path in the folder, and its caption of each kind; None where it is missing."""
 
     name: str
     captions: dict[str, str | None]
 
 
-def arguments():
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--model", required=True, help="a model of SD3's layout in diffusers' format: a folder, or a name on the Hub")
-    add("--images", type=Path, required=True, help="folder of pictures, with captions beside them or in a metadata file")
-    add("--out", type=Path, required=True, help="folder of the data set; must not exist")
-    add("--size", type=int, default=512, help="side of the square pictures in pixels, a multiple of 16 (default: %(default)s)")
-    add("--mode", choices=("sample", "mean", "moments"), default="sample",
-        help="which latent: drawn from the posterior, its mean, or mean and log-variance, of which each step of a training "
-        "draws another latent (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of --mode sample (default: %(default)s)")
-    add("--t5-tokens", type=int, default=77, help="T5 tokens of a caption: 77, or 256 as in SD3.5 (default: %(default)s)")
-    add("--caption-extension", default=".txt", help="of the file with a picture's caption (default: %(default)s)")
-    add("--synthetic-extension", help="of the file with a second, synthetic caption, such as .synthetic.txt")
-    add("--caption-column", default="text", help="of metadata.jsonl or metadata.csv (default: %(default)s)")
-    add("--synthetic-column", default="synthetic_text", help="second caption, if the file has it (default: %(default)s)")
-    add("--skip-broken", action="store_true", help="leave out rows that cannot be encoded, instead of ending")
-    add("--batch", type=int, default=8, help="pictures or captions at once (default: %(default)s)")
-    add("--shard-rows", type=int, default=1000, help="rows of a file, which are held in memory (default: %(default)s)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(default: %(default)s)")
-    add("--dtype", choices=DTYPES, help="of the text encoders (default: float16 on a GPU, else float32)")
+
+    def add(name, meaning, **options):
+        parser.add_argument(name, help=meaning + (" (default: %(default)s)" if options.get("default") else ""), **options)
+
+    add("--model", "a model of SD3's layout in diffusers' format: a folder, or a name on the Hub", required=True)
+    add("--images", "folder of pictures, with captions beside them or in a metadata file", type=Path, required=True)
+    add("--out", "folder of the data set; must not exist", type=Path, required=True)
+    add("--size", "side of the square pictures in pixels, a multiple of 16", type=int, default=512)
+    add("--mode", "latents are samples of the posterior, its means, or its moments, from which every step of a training "
+        "draws another sample", choices=("sample", "mean", "moments"), default="sample")
+    add("--seed", "seed of --mode sample", type=int, default=1)
+    add("--t5-tokens", "T5 tokens of a caption; 256 for SD3.5", type=int, default=77)
+    add("--caption-extension", "of the file with a picture's caption", default=".txt")
+    add("--synthetic-extension", "of the file with a second, synthetic caption, such as .synthetic.txt")
+    add("--caption-column", "caption in metadata.jsonl or metadata.csv", default="text")
+    add("--synthetic-column", "second, synthetic caption there, if there is this column", default="synthetic_text")
+    add("--skip-broken", "leave out rows that cannot be encoded, instead of ending", action="store_true")
+    add("--batch", "pictures or captions at once", type=int, default=8)
+    add("--shard-rows", "rows of a file, which are held in memory", type=int, default=1000)
+    add("--device", "where to compute", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--dtype", "of the text encoders (default: float16 on a GPU, else float32)", choices=DTYPES)
     args = parser.parse_args()
     if args.size < 16 or args.size % 16:
-        parser.error("--size must be a multiple of 16: 8 pixels of a latent, in patches of 2 x 2")
+        parser.error("--size must be a multiple of 16: a latent has 8 pixels to a side, a patch 2 latents")
     if min(args.batch, args.shard_rows, args.t5_tokens) < 1:
         parser.error("--batch, --shard-rows and --t5-tokens must be at least 1")
     args.dtype = args.dtype or ("float32" if args.device == "cpu" else "float16")
     return args
 
 
-def read_rows(args) -> list[Row]:
-    """The rows of metadata.jsonl or metadata.csv; without these files, every picture with the files beside it."""
-    for name, read in (("metadata.jsonl", lambda file: map(json.loads, filter(str.strip, file))), ("metadata.csv", csv.DictReader)):
-        if (args.images / name).exists():
-            with open(args.images / name, encoding="utf-8-sig", newline="") as file:
-                entries = list(read(file))
-            columns = {"original": args.caption_column, "synthetic": args.synthetic_column}
-            if not any(args.synthetic_column in entry for entry in entries):
-                del columns["synthetic"]
-            return [Row(e["file_name"], {kind: text(e.get(column)) for kind, column in columns.items()}) for e in entries]
+def read_rows(args: argparse.Namespace) -> list[Row]:
+    """The rows of metadata.jsonl or metadata.csv; without these files, every picture with the captions beside it."""
+    entries = read_metadata(args.images)
+    if entries is not None:
+        columns = {"original": args.caption_column, "synthetic": args.synthetic_column}
+        columns = {kind: column for kind, column in columns.items() if kind == "original" or column in entries[0]}
+        return [Row(e["file_name"], {kind: text(e.get(column)) for kind, column in columns.items()}) for e in entries]
     endings = {"original": args.caption_extension, "synthetic": args.synthetic_extension}
-    pictures = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in PICTURES)
-    return [
-        Row(str(path.relative_to(args.images)), {kind: beside(path, end) for kind, end in endings.items() if end})
-        for path in pictures
-    ]
+    rows = []
+    for path in sorted(path for path in args.images.rglob("*") if path.suffix.lower() in PICTURES):
+        files = {kind: path.with_suffix(ending) for kind, ending in endings.items() if ending}
+        captions = {kind: read_caption(file) for kind, file in files.items()}
+        rows.append(Row(str(path.relative_to(args.images)), captions))
+    return rows
 
 
-def beside(picture: Path, extension: str) -> str | None:
-    path = picture.with_suffix(extension)
-    return text(path.read_text(encoding="utf-8-sig")) if path.is_file() else None
+def read_metadata(folder: Path) -> list[dict] | None:
+    """The lines of a metadata file as Hugging Face's imagefolder has it; None if there is no such file."""
+    for path in (folder / "metadata.jsonl", folder / "metadata.csv"):
+        if path.exists():
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                entries = list(csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, filter(str.strip, file)))
+            if not entries or any(not entry.get("file_name") for entry in entries):
+                sys.exit(f"{path} must have a file_name in every line")
+            return entries
+    return None
 
 
-def unusable(row: Row, args) -> str | None:
-    """Why a row cannot be encoded, as far as that is known before its picture is read."""
-    if not (args.images / row.name).is_file():
+def read_caption(file: Path) -> str | None:
+    try:
+        return text(file.read_text("utf-8-sig")) if file.is_file() else None
+    except UnicodeDecodeError:
+        sys.exit(f"{file} is not UTF-8")
+
+
+def text(caption) -> str | None:
+    """The first line that is not empty: several programs take the others as alternatives."""
+    lines = caption.splitlines() if isinstance(caption, str) else []
+    return next((line.strip() for line in lines if line.strip()), None)
+
+
+def unusable(row: Row, images: Path) -> str | None:
+    """Why a row cannot be encoded, as far as this is known before its picture is read."""
+    if not (images / row.name).is_file():
         return "there is no such picture"
     return next((f"it has no {kind} caption" for kind, caption in row.captions.items() if caption is None), None)
 
 
-def text(caption: str | None) -> str | None:
-    """The first line that is not empty: other programs take further lines as alternative captions."""
-    return next((line.strip() for line in (caption or "").splitlines() if line.strip()), None)
-
-
-def load_picture(path: Path, size: int, notes: Counter) -> torch.Tensor:
+def load_picture(path: Path, size: int) -> tuple[torch.Tensor, bool]:
     """
-    [3, size, size] in [-1, 1]: upright (EXIF), transparency on white, the shorter side resized to `size` with
-    Lanczos' antialiasing filter, the centre of the longer one.
+    [3, size, size] in [-1, 1]: upright (EXIF), transparency on white, the shorter side resized to `size` (Lanczos,
+    antialiased), the middle of the longer one. Also whether it was enlarged.
     """
     with Image.open(path) as picture:
         picture = ImageOps.exif_transpose(picture)
@@ -116,106 +132,112 @@ def load_picture(path: Path, size: int, notes: Counter) -> torch.Tensor:
             raise ValueError(f"its pixels ({picture.mode}) have more than 8 bits")
         if picture.has_transparency_data:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        if min(picture.size) < size:
-            notes[f"pictures are smaller than {size} pixels, and were enlarged"] += 1
-        picture = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def noise(row: Row, seed: int, shape) -> torch.Tensor:
-    """A row has the same noise in whichever batch, and after an interruption."""
-    digest = hashlib.sha256(f"{seed} {row.name}".encode()).digest()
-    return torch.randn(shape, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7])))
+        fitted = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float() / 127.5 - 1, min(picture.size) < size
 
 
 class Encoders:
-    """Are kept in the host's memory; each is on the device for its turn only, one after the other."""
+    """Are held in the host's memory; each is on the device for its turn only, so the largest must fit there."""
 
-    def __init__(self, args):
-        self.args, self.notes = args, Counter()
-        load = lambda kind, folder, **options: kind.from_pretrained(args.model, subfolder=folder, **options)
-        encoder = lambda kind, folder: load(kind, folder, torch_dtype=DTYPES[args.dtype]).eval()
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.notes, self.broken = args, Counter(), {}
+
+        def load(kind, folder, **options):
+            return kind.from_pretrained(args.model, subfolder=folder, **options)
+
         self.vae = load(AutoencoderKL, "vae", torch_dtype=torch.float32).eval()
-        self.text = {
-            "clip_l": (load(CLIPTokenizer, "tokenizer"), encoder(CLIPTextModelWithProjection, "text_encoder")),
-            "clip_g": (load(CLIPTokenizer, "tokenizer_2"), encoder(CLIPTextModelWithProjection, "text_encoder_2")),
-            "t5": (load(T5TokenizerFast, "tokenizer_3"), encoder(T5EncoderModel, "text_encoder_3")),
-        }
+        self.text = {}
+        for name, folder in TEXT_FOLDERS.items():
+            clip = CLIPTokenizer, CLIPTextModelWithProjection
+            tokenizer, encoder = (T5TokenizerFast, T5EncoderModel) if name == "t5" else clip
+            tokenizer = load(tokenizer, folder.replace("text_encoder", "tokenizer"))
+            self.text[name] = tokenizer, load(encoder, folder, torch_dtype=DTYPES[args.dtype]).eval()
+
+    @torch.inference_mode()
+    def table(self, rows: list[Row]) -> pa.Table | None:
+        """These rows without those that cannot be encoded, which `broken` then holds; None if no row is left."""
+        self.broken = {row.name: why for row in rows if (why := unusable(row, self.args.images))}
+        rows, latents = self.latents([row for row in rows if row.name not in self.broken])
+        if not rows:
+            return None
+        columns = {"moments" if self.args.mode == "moments" else "latent": torch.stack(latents).numpy()}
+        kinds = list(rows[0].captions)
+        for name, values in self.features([row.captions[kind] for kind in kinds for row in rows]).items():
+            parts = np.split(values, len(kinds))
+            columns |= {PREFIXES[kind] + name: part for kind, part in zip(kinds, parts, strict=True)}
+        finite = np.all([np.isfinite(values).reshape(len(rows), -1).all(axis=1) for values in columns.values()], axis=0)
+        if not finite.all():
+            bad = [rows[i].name for i in np.flatnonzero(~finite)]
+            self.broken |= dict.fromkeys(bad, "it gives values that are not finite; try another --dtype")
+            rows = [rows[i] for i in np.flatnonzero(finite)]
+            columns = {name: values[finite] for name, values in columns.items()}
+        texts = {PREFIXES[kind] + "caption": [row.captions[kind] for row in rows] for kind in kinds}
+        numbers = {name: nested(values) for name, values in columns.items()}
+        return pa.table({"id": [row.name for row in rows], **texts, **numbers}) if rows else None
 
     @contextlib.contextmanager
     def on_device(self, encoder):
         yield encoder.to(self.args.device)
         encoder.to("cpu")
 
-    def latents(self, rows: list[Row]) -> tuple[dict[int, torch.Tensor], dict[str, str]]:
-        """The latents by index of the row, as the model sees them; and the pictures that cannot be read, and why."""
-        latents, broken = {}, {}
+    def latents(self, rows: list[Row]) -> tuple[list[Row], list[torch.Tensor]]:
+        """The rows whose pictures can be read, and their latents. The next pictures are read while some are encoded."""
+        kept, latents = [], []
+        batches = [*batched(rows, self.args.batch), []]
         with self.on_device(self.vae) as vae, ThreadPoolExecutor() as pool:
-            for first in range(0, len(rows), self.args.batch):
-                indices = range(first, min(first + self.args.batch, len(rows)))
-                tries = list(pool.map(lambda i: self.picture(rows[i]), indices))
-                broken |= {rows[i].name: found for i, found in zip(indices, tries) if isinstance(found, str)}
-                good = [(i, found) for i, found in zip(indices, tries) if not isinstance(found, str)]
-                if good:
-                    moments = vae.encode(torch.stack([found for _, found in good]).to(self.args.device)).latent_dist
-                    for (i, _), mean, logvar in zip(good, moments.mean.cpu(), moments.logvar.cpu()):
-                        latents[i] = self.latent(rows[i], mean, logvar)
-        return latents, broken
+            reading = pool.map(self.picture, batches[0])
+            for following in batches[1:]:
+                read = [pair for pair in reading if pair is not None]
+                reading = pool.map(self.picture, following)
+                if read:
+                    posterior = vae.encode(torch.stack([picture for _, picture in read]).to(self.args.device)).latent_dist
+                    kept += (row for row, _ in read)
+                    latents += map(self.latent, kept[-len(read) :], posterior.mean.cpu(), posterior.logvar.cpu())
+        return kept, latents
 
-    def picture(self, row: Row) -> torch.Tensor | str:
+    def picture(self, row: Row) -> tuple[Row, torch.Tensor] | None:
+        """The picture; None if it cannot be read, which `broken` then holds."""
         try:
-            return load_picture(self.args.images / row.name, self.args.size, self.notes)
+            picture, is_enlarged = load_picture(self.args.images / row.name, self.args.size)
         except Exception as error:  # Pillow's decoders raise errors of many kinds.
-            return f"{type(error).__name__}: {error}"
+            self.broken[row.name] = f"{type(error).__name__}: {error}"
+            return None
+        self.notes[f"pictures smaller than {self.args.size} pixels, enlarged"] += is_enlarged
+        return row, picture
 
     def latent(self, row: Row, mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        """Shifted and scaled. A row has the same noise in any batch, and after an interruption."""
         shift, scale = self.vae.config.shift_factor or 0.0, self.vae.config.scaling_factor
         if self.args.mode == "sample":
-            mean = mean + torch.exp(logvar / 2) * noise(row, self.args.seed, mean.shape)
-        scaled = (mean - shift) * scale
-        return torch.cat([scaled, logvar + 2 * np.log(scale)]) if self.args.mode == "moments" else scaled
+            digest = hashlib.sha256(f"{self.args.seed} {row.name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+            mean = mean + torch.exp(logvar / 2) * torch.randn(mean.shape, generator=generator)
+        latent = (mean - shift) * scale
+        return torch.cat([latent, logvar + 2 * math.log(scale)]) if self.args.mode == "moments" else latent
 
     def features(self, captions: list[str]) -> dict[str, np.ndarray]:
-        """CLIP's penultimate layer and pooled projection, T5's last layer, as StableDiffusion3Pipeline.encode_prompt has them."""
+        """CLIP's penultimate hidden states and pooled projections, T5's last ones; as in diffusers' encode_prompt."""
         columns = {}
         for name, (tokenizer, encoder) in self.text.items():
             tokens = self.args.t5_tokens if name == "t5" else tokenizer.model_max_length
-            cut = sum(len(ids) > tokens for ids in tokenizer(captions, verbose=False).input_ids)
-            self.notes[f"captions were cut to the {tokens} tokens of {name}"] += cut
+            padded = {"padding": "max_length", "max_length": tokens, "truncation": True, "return_tensors": "pt"}
             parts = []
             with self.on_device(encoder):
-                for first in range(0, len(captions), self.args.batch):
-                    batch = captions[first : first + self.args.batch]
-                    ids = tokenizer(batch, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt").input_ids
-                    output = encoder(ids.to(self.args.device), output_hidden_states=name != "t5")
-                    found = [output.last_hidden_state] if name == "t5" else [output.hidden_states[-2], output.text_embeds]
+                for batch in batched(captions, self.args.batch):
+                    cut = sum(len(ids) > tokens for ids in tokenizer(batch, verbose=False).input_ids)
+                    self.notes[f"captions longer than the {tokens} tokens of {name}, cut"] += cut
+                    ids = tokenizer(batch, **padded).input_ids.to(self.args.device)
+                    output = encoder(ids, output_hidden_states=True)
+                    clip = name != "t5" and [output.hidden_states[-2], output.text_embeds]
+                    found = clip or [output.last_hidden_state]
                     parts.append([values.to("cpu", torch.float16) for values in found])
-            for suffix, values in zip(("", "_pooled"), zip(*parts)):
+            for suffix, values in zip(("", "_pooled"), zip(*parts, strict=True), strict=False):
                 columns[name + suffix] = torch.cat(values).numpy()
         return columns
 
-    @torch.inference_mode()
-    def shard(self, rows: list[Row]) -> tuple[pa.Table | None, dict[str, str]]:
-        """The table of these rows without those that cannot be encoded, and why not, by name."""
-        latents, broken = self.latents(rows)
-        rows = [rows[i] for i in latents]
-        if not rows:
-            return None, broken
-        columns = {"moments" if self.args.mode == "moments" else "latent": torch.stack(list(latents.values())).numpy()}
-        kinds = list(rows[0].captions)
-        for name, values in self.features([row.captions[kind] for kind in kinds for row in rows]).items():
-            columns |= {PREFIXES[kind] + name: part for kind, part in zip(kinds, np.split(values, len(kinds)))}
-        finite = np.ones(len(rows), dtype=bool)
-        for name, values in columns.items():
-            is_finite = np.isfinite(values).reshape(len(rows), -1).all(axis=1)
-            broken |= {rows[i].name: f"{name} is not finite; try another --dtype" for i in np.flatnonzero(~is_finite)}
-            finite &= is_finite
-        if not finite.all():
-            rows = [row for row, is_finite in zip(rows, finite) if is_finite]
-            columns = {name: values[finite] for name, values in columns.items()}
-        texts = {PREFIXES[kind] + "caption": [row.captions[kind] for row in rows] for kind in kinds}
-        numbers = {name: nested(values) for name, values in columns.items()}
-        return pa.table({"id": [row.name for row in rows], **texts, **numbers}), broken
+
+def batched(items: list, size: int) -> list[list]:
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def nested(values: np.ndarray) -> pa.Array:
@@ -226,114 +248,100 @@ def nested(values: np.ndarray) -> pa.Array:
     return array
 
 
-def write(path: Path, fill) -> None:
-    """The file appears when it is complete."""
+@contextlib.contextmanager
+def complete(path: Path):
+    """A file that appears under its name when it is complete and on the disk."""
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
-        fill(file)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
 
 
 def write_json(path: Path, value) -> None:
-    write(path, lambda file: file.write(json.dumps(value, indent=2, ensure_ascii=False).encode()))
+    with complete(path) as file:
+        file.write(json.dumps(value, indent=2).encode())
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    def fill(file):
-        with pa.ipc.new_stream(file, table.schema) as stream:
-            stream.write_table(table)
-
-    write(path, fill)
-
-
-def tell(broken: dict[str, str], args) -> None:
-    """Names rows that cannot be encoded, and ends if they are not to be skipped."""
-    for name, why in list(broken.items()) if args.skip_broken else list(broken.items())[:NAMED]:
+def tell(broken: dict[str, str], args: argparse.Namespace) -> None:
+    """Names the rows that cannot be encoded, and ends if they are not to be skipped."""
+    for name, why in list(broken.items())[: None if args.skip_broken else 20]:
         print(f"{'skipped' if args.skip_broken else 'error'}: {args.images / name}: {why}", file=sys.stderr)
     if broken and not args.skip_broken:
-        sys.exit(f"{len(broken)} rows cannot be encoded. Mend them, or add --skip-broken; the same command then goes on")
+        sys.exit(f"{len(broken)} rows cannot be encoded. Mend them, or add --skip-broken; then the same command goes on")
 
 
-def settings_of(args, rows: list[Row]) -> dict:
-    """What an interrupted encoding must have in common with the command that goes on with it."""
+def begin(args: argparse.Namespace, rows: list[Row], work: Path) -> dict:
+    """What was encoded so far: the rows of every complete shard, by the name of its file."""
     keys = ("model", "size", "mode", "seed", "t5_tokens", "dtype", "shard_rows")
-    content = json.dumps([[row.name, row.captions] for row in rows])
-    return {**{key: getattr(args, key) for key in keys}, "rows": hashlib.sha256(content.encode()).hexdigest()}
-
-
-def begin(work: Path, settings: dict) -> dict:
-    """The state of the encoding in the folder `work`: rows of each shard that is complete, by its file's name."""
-    path = work / STATE
-    if not path.exists():
+    digest = hashlib.sha256(json.dumps([[row.name, row.captions] for row in rows]).encode()).hexdigest()
+    settings = {**{key: getattr(args, key) for key in keys}, "rows": digest}
+    if not (work / STATE).exists():
         work.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"settings": settings, "shards": {}})
-    state = json.loads(path.read_text(encoding="utf-8"))
+        write_json(work / STATE, {"settings": settings, "shards": {}})
+    state = json.loads((work / STATE).read_bytes())
     other = [key for key, value in settings.items() if state["settings"].get(key) != value]
     if other:
         sys.exit(f"{work} was begun with other {', '.join(other)}. Use what it was begun with, or delete it")
     return state
 
 
-def encode(args, rows: list[Row], leave_out: set[str], work: Path, state: dict) -> Counter:
-    """Encodes what is not encoded yet, shard by shard; returns what was notable, and how often."""
-    count = -(-len(rows) // args.shard_rows)
-    files = [f"data-{i:05d}-of-{count:05d}.arrow" for i in range(count)]
-    missing = [i for i in range(count) if files[i] not in state["shards"]]
-    if not missing:
-        return Counter()
-    encoders = Encoders(args)
+def encode(args: argparse.Namespace, shards: dict[str, list[Row]], work: Path, state: dict) -> None:
+    """Encodes the shards that are not complete, one after the other."""
+    missing = [name for name in shards if name not in state["shards"]]
+    encoders = Encoders(args) if missing else None
     begun = time.monotonic()
-    for done, i in enumerate(missing, 1):
-        part = rows[i * args.shard_rows : (i + 1) * args.shard_rows]
-        table, broken = encoders.shard([row for row in part if row.name not in leave_out])
-        tell(broken, args)
-        if table is not None and table.num_rows:
-            write_table(work / files[i], table)
-        state["shards"][files[i]] = table.num_rows if table is not None else 0
+    for done, name in enumerate(missing, 1):
+        table = encoders.table(shards[name])
+        tell(encoders.broken, args)
+        if table is not None:
+            with complete(work / name) as file, pa.ipc.new_stream(file, table.schema) as stream:
+                stream.write_table(table)
+        state["shards"][name] = table.num_rows if table is not None else 0
         write_json(work / STATE, state)
         left = (time.monotonic() - begun) / done * (len(missing) - done)
-        print(f"{files[i]}: {state['shards'][files[i]]} rows; about {left / 60:.0f} min left", flush=True)
-    return encoders.notes
+        print(f"{name}: {state['shards'][name]} rows, about {left / 60:.0f} min left", flush=True)
+    for what, times in encoders.notes.items() if encoders else ():
+        if times:
+            print(f"note: {what}: {times}")
 
 
-def finish(args, work: Path, state: dict) -> None:
-    """Writes what makes the shards a data set that `datasets.load_from_disk` reads, and gives the folder its name."""
+def finish(args: argparse.Namespace, work: Path, state: dict) -> None:
+    """Writes what `datasets.load_from_disk` needs beside the shards, and gives the folder its name."""
     files = sorted(name for name, rows in state["shards"].items() if rows)
     if not files:
         sys.exit("No row could be encoded")
-    name = Path(args.model).resolve().name if Path(args.model).is_dir() else args.model
-    folders = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5": "text_encoder_3"}
-    info = {
-        "description": f"Encoded by scripts/encode.py with {json.dumps(state['settings'])}",
-        "encoders": {encoder: f"{name}/{folder}" for encoder, folder in folders.items()},
+    model = Path(args.model).resolve().name if Path(args.model).is_dir() else args.model
+    write_json(work / "dataset_info.json", {
+        "description": f"Encoded by scripts/encode.py: {json.dumps(state['settings'])}",
+        "encoders": {name: f"{model}/{folder}" for name, folder in TEXT_FOLDERS.items()},
         **{"citation": "", "homepage": "", "license": "", "features": None},
-    }
-    hf = {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None}
-    fingerprint = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
-    write_json(work / "dataset_info.json", info)
-    write_json(work / "state.json", {"_data_files": [{"filename": f} for f in files], "_fingerprint": fingerprint, **hf})
+    })
+    write_json(work / "state.json", {
+        "_data_files": [{"filename": name} for name in files],
+        "_fingerprint": hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16],
+        **{"_format_columns": None, "_format_kwargs": {}, "_format_type": None},
+        **{"_output_all_columns": False, "_split": None},
+    })
     work.rename(args.out)
     (args.out / STATE).unlink()
+    rows = sum(state["shards"].values())
+    print(f"{args.out}: {rows} rows. Next: ./orchestrator config new --data {args.out} --out my.yaml")
 
 
 def main() -> None:
     args = arguments()
-    torch.backends.cudnn.allow_tf32 = False  # The autoencoder in fp32 is meant to be that.
+    torch.backends.cudnn.allow_tf32 = False  # The autoencoder computes in fp32.
     if args.out.exists():
-        sys.exit(f"{args.out} exists already")
+        sys.exit(f"{args.out} is there already")
     rows = read_rows(args)
-    broken = {row.name: why for row in rows if (why := unusable(row, args))}
-    tell(broken, args)
+    tell({row.name: why for row in rows if (why := unusable(row, args.images))}, args)
     work = args.out.with_name(args.out.name + ".partial")
-    state = begin(work, settings_of(args, rows))
-    notes = encode(args, rows, set(broken), work, state)
-    for note, times in notes.items():
-        if times:
-            print(f"note: {times} {note}")
+    state = begin(args, rows, work)
+    parts = batched(rows, args.shard_rows)
+    encode(args, {f"data-{i:05d}-of-{len(parts):05d}.arrow": part for i, part in enumerate(parts)}, work, state)
     finish(args, work, state)
-    print(f"{args.out}: {sum(state['shards'].values())} rows. Next: ./orchestrator config new --data {args.out} --out my.yaml")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""For test/interop/encode.test.ts: a pipeline of SD3's layout with random weights, pictures, and what diffusers computes of them.
+"""For test/interop/encode.test.ts: a pipeline of SD3's layout with random weights, and what diffusers computes with it.
 
-    sd3_pipeline.py make MODEL PICTURES      writes both folders
-    sd3_pipeline.py compare MODEL PICTURES   prints JSON: what diffusers computes of a picture and its caption
-    sd3_pipeline.py load DATA                prints JSON: what Hugging Face `datasets` reads, or null without the library
+    sd3_pipeline.py make MODEL PICTURES           writes both folders
+    sd3_pipeline.py compare MODEL PICTURES DATA   prints JSON: what diffusers' own pipeline makes of plain.png and its
+                                                  caption, and what Hugging Face's load_from_disk finds in the data set
 """
 
 import json
@@ -13,7 +13,14 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz,"
 SIZE = 64
@@ -68,7 +75,10 @@ def make(model: Path, pictures: Path) -> None:
         text_encoder_2=clip(80, words, "gelu"),
         tokenizer_2=second,
         text_encoder_3=T5EncoderModel(
-            T5Config(vocab_size=t5_words, d_model=160, d_kv=20, d_ff=320, num_layers=2, num_heads=8, feed_forward_proj="gated-gelu")
+            T5Config(
+                vocab_size=t5_words, d_model=160, d_kv=20, d_ff=320, num_layers=2, num_heads=8,
+                feed_forward_proj="gated-gelu",
+            )
         ),
         tokenizer_3=third,
         transformer=SD3Transformer2DModel(
@@ -84,8 +94,12 @@ def make(model: Path, pictures: Path) -> None:
 def draw(folder: Path) -> None:
     """Ten pictures with captions: one as it is encoded, the same one in four other guises, and others of any size."""
     generator = torch.Generator().manual_seed(2)
-    noise = lambda height, width: torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8).numpy()
-    plain = Image.fromarray(noise(SIZE, SIZE))
+
+    def noise(width: int, height: int) -> Image.Image:
+        values = torch.randint(0, 256, (height, width, 3), generator=generator, dtype=torch.uint8)
+        return Image.fromarray(values.numpy())
+
+    plain = noise(SIZE, SIZE)
     plain.save(folder / "plain.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise
@@ -100,33 +114,36 @@ def draw(folder: Path) -> None:
     Image.new("RGB", (SIZE, SIZE), "white").save(folder / "white.png")
     (folder / "more").mkdir()
     for i, size in enumerate([(100, 80), (80, 300), (50, 40)]):
-        Image.fromarray(noise(*size)).save(folder / "more" / f"{i}.jpg", quality=90)
+        noise(*size).save(folder / "more" / f"{i}.jpg", quality=90)
     for i, path in enumerate(sorted(folder.rglob("*.[jp][pn]g"))):
         path.with_suffix(".txt").write_text(f"a red picture, {LETTERS[i] * (1 + 9 * i)}\nanother caption\n")
         path.with_suffix(".synthetic.txt").write_text(f"one of {LETTERS[i]}")
 
 
 @torch.inference_mode()
-def compare(model: Path, pictures: Path) -> dict:
+def compare(model: Path, pictures: Path, data: Path) -> dict:
     pipeline = StableDiffusion3Pipeline.from_pretrained(model, torch_dtype=torch.float32)
     caption = (pictures / "plain.txt").read_text().splitlines()[0]
-    embeds, _, pooled, _ = pipeline.encode_prompt(caption, None, None, do_classifier_free_guidance=False, max_sequence_length=77)
+    context, _, pooled, _ = pipeline.encode_prompt(
+        caption, None, None, do_classifier_free_guidance=False, max_sequence_length=77
+    )
     pixels = pipeline.image_processor.preprocess(Image.open(pictures / "plain.png"))
-    vae = pipeline.vae
-    mean = vae.encode(pixels).latent_dist.mode()
-    latent = (mean - vae.config.shift_factor) * vae.config.scaling_factor
-    return {"caption": caption, "context": embeds[0].flatten().tolist(), "pooled": pooled[0].tolist(), "latent": latent.flatten().tolist()}
+    mean = pipeline.vae.encode(pixels).latent_dist.mode()
+    latent = (mean - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
+    found = {"context": context, "pooled": pooled, "latent": latent}
+    return {name: values.flatten().tolist() for name, values in found.items()} | {"loaded": loaded(data)}
 
 
-def load(data: Path) -> dict | None:
+def loaded(data: Path) -> dict | None:
+    """What `datasets` reads; None without this library."""
     try:
-        import datasets
+        from datasets import load_from_disk
     except ImportError:
         return None
-    found = datasets.load_from_disk(str(data))
-    return {"rows": found.num_rows, "ids": found["id"][:], "captions": found["caption"][:], "synthetic": found["synthetic_caption"][:]}
+    found = load_from_disk(str(data)).with_format("numpy")
+    return {"columns": found.column_names, "ids": found["id"][:].tolist(), "t5": list(found["t5"][:].shape)}
 
 
 if __name__ == "__main__":
     command, *paths = sys.argv[1:]
-    print(json.dumps({"make": make, "compare": compare, "load": load}[command](*map(Path, paths))))
+    print(json.dumps({"make": make, "compare": compare}[command](*map(Path, paths))))
