@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     add("--mode", "latents are samples of the posterior, its means, or its moments, from which every step of a training "
         "draws another sample", choices=("sample", "mean", "moments"), default="sample")
     add("--seed", "seed of --mode sample", type=int, default=1)
-    add("--t5-tokens", "T5 tokens of a caption; 256 for SD3.5", type=int, default=77)
+    add("--t5-tokens", "T5 tokens of a caption; 256 is for longer captions", type=int, default=77)
     add("--caption-extension", "of the file with a picture's caption", default=".txt")
     add("--synthetic-extension", "of the file with a second, synthetic caption, such as .synthetic.txt")
     add("--caption-column", "caption in metadata.jsonl or metadata.csv", default="text")
