@@ -66,7 +66,7 @@ def arguments() -> argparse.Namespace:
     add("--dtype", "of the text encoders (default: float16 on a GPU, else float32)", choices=DTYPES)
     args = parser.parse_args()
     if args.size < 16 or args.size % 16:
-        parser.error("--size must be a multiple of 16: a latent has 8 pixels to a side, a patch 2 latents")
+        parser.error("--size must be a multiple of 16: the autoencoder divides it by 8, and patches by 2")
     if min(args.batch, args.shard_rows, args.t5_tokens) < 1:
         parser.error("--batch, --shard-rows and --t5-tokens must be at least 1")
     args.dtype = args.dtype or ("float32" if args.device == "cpu" else "float16")
@@ -78,7 +78,8 @@ def read_rows(args: argparse.Namespace) -> list[Row]:
     entries = read_metadata(args.images)
     if entries is not None:
         columns = {"original": args.caption_column, "synthetic": args.synthetic_column}
-        columns = {kind: column for kind, column in columns.items() if kind == "original" or column in entries[0]}
+        if not any(args.synthetic_column in entry for entry in entries):
+            del columns["synthetic"]
         return [Row(e["file_name"], {kind: text(e.get(column)) for kind, column in columns.items()}) for e in entries]
     endings = {"original": args.caption_extension, "synthetic": args.synthetic_extension}
     rows = []
@@ -187,23 +188,23 @@ class Encoders:
         with self.on_device(self.vae) as vae, ThreadPoolExecutor() as pool:
             reading = pool.map(self.picture, batches[0])
             for following in batches[1:]:
-                read = [pair for pair in reading if pair is not None]
+                read = [found for found in reading if found is not None]
                 reading = pool.map(self.picture, following)
                 if read:
-                    posterior = vae.encode(torch.stack([picture for _, picture in read]).to(self.args.device)).latent_dist
-                    kept += (row for row, _ in read)
-                    latents += map(self.latent, kept[-len(read) :], posterior.mean.cpu(), posterior.logvar.cpu())
+                    batch, pictures, enlarged = zip(*read, strict=True)
+                    posterior = vae.encode(torch.stack(pictures).to(self.args.device)).latent_dist
+                    kept += batch
+                    latents += map(self.latent, batch, posterior.mean.cpu(), posterior.logvar.cpu())
+                    self.notes[f"pictures smaller than {self.args.size} pixels, enlarged"] += sum(enlarged)
         return kept, latents
 
-    def picture(self, row: Row) -> tuple[Row, torch.Tensor] | None:
-        """The picture; None if it cannot be read, which `broken` then holds."""
+    def picture(self, row: Row) -> tuple[Row, torch.Tensor, bool] | None:
+        """The picture, and whether it was enlarged; None if it cannot be read, which `broken` then holds."""
         try:
-            picture, is_enlarged = load_picture(self.args.images / row.name, self.args.size)
+            return row, *load_picture(self.args.images / row.name, self.args.size)
         except Exception as error:  # Pillow's decoders raise errors of many kinds.
             self.broken[row.name] = f"{type(error).__name__}: {error}"
             return None
-        self.notes[f"pictures smaller than {self.args.size} pixels, enlarged"] += is_enlarged
-        return row, picture
 
     def latent(self, row: Row, mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
         """Shifted and scaled. A row has the same noise in any batch, and after an interruption."""
@@ -336,6 +337,8 @@ def main() -> None:
     if args.out.exists():
         sys.exit(f"{args.out} is there already")
     rows = read_rows(args)
+    if not rows:
+        sys.exit(f"There are no pictures in {args.images}")
     tell({row.name: why for row in rows if (why := unusable(row, args.images))}, args)
     work = args.out.with_name(args.out.name + ".partial")
     state = begin(args, rows, work)
