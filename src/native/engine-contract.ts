@@ -361,8 +361,6 @@ export interface Engine {
   connectDevices(leader: string): Promise<void>;
   /** Aborts every wait for other devices with ERR_EXCHANGE, now and until the next rendezvous(). */
   abortDevices(): void;
-  /** Called by the leader of a group before it writes another state: until stateLoaded(), there is none. */
-  replaceState(): Promise<void>;
   /**
    * Collective: called by all members of the group after the leader has written the state, or where it stays,
    * with the step after which it is.
