@@ -55,7 +55,7 @@ export interface PaceOptions {
   checkpointBytes: number;
 }
 
-export interface Remaining {
+interface Remaining {
   seconds: number;
   /** It is more often wrong than others: too little was measured, or the newest steps are not of one pace. */
   isRough: boolean;

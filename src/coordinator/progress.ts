@@ -4,7 +4,7 @@ import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
 import { lastStep } from '../files/jsonl-seek.js';
 
-export interface Progress {
+interface Progress {
   /** The last committed step; 0 = none. */
   step: number;
   /** The last checkpoint, or null. */

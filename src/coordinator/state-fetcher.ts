@@ -30,7 +30,7 @@ const LOST_MS = 4_000;
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
 
-export interface FetcherOptions {
+interface FetcherOptions {
   runDir: string;
   onEvent: (event: Event) => void;
   /** Time after which it is told that a transfer has broken. */

@@ -16,7 +16,7 @@ const MOST_MEDIANS = { atFirst: 1.15, later: 4 };
 /** Steps whose means are compared, and how many such blocks, the newest. */
 const BLOCK = { steps: 5, count: 4, mostMedians: 1.25 };
 
-export interface StepPace {
+interface StepPace {
   /** Seconds of a step. */
   mean: number;
   /**

@@ -26,7 +26,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
 };
 
 /** A part of a file from its beginning. */
-export interface Leading {
+interface Leading {
   /** Number of lines. */
   lines: number;
   bytes: number;

@@ -38,7 +38,7 @@ const OTHER_DATA =
 const FEWER = 'Start fewer workers there: HOST:N in --hosts, slots=N in a hostfile';
 const SMALLER = 'Leave this host out, or use a smaller model or batch.micro';
 
-export interface HostNeeds {
+interface HostNeeds {
   /** The identity of the run's data set; null: it is not known. */
   dataset: string | null;
   /** The instruction set of the run; null: it begins, or computes on GPUs. */
@@ -177,7 +177,7 @@ function jsonOf(text: string): unknown {
   }
 }
 
-export interface Judgement {
+interface Judgement {
   problems: OrchestratorError[];
   warnings: string[];
   /** The instruction sets that all have, the best first, where some would compute with others; null: all are alike. */

@@ -33,7 +33,7 @@ export interface MeasuredLink {
   result: Measured | { problem: string };
 }
 
-export interface LinkOptions {
+interface LinkOptions {
   /** The address of this machine for the hosts. */
   address: string;
   environment: Readonly<Record<string, string>>;

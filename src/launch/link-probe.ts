@@ -32,7 +32,7 @@ const ECHO = 1;
 const BLOCKS = 2;
 
 /** What `doctor` says first. */
-export const setupSchema = z.object({
+const setupSchema = z.object({
   run: z.string(),
   id: z.string(),
   certificate: z.string(),
@@ -46,8 +46,8 @@ export const setupSchema = z.object({
 });
 export type Setup = z.infer<typeof setupSchema>;
 
-export const peerSchema = z.object({ id: z.string(), address: z.string() });
-export type ProbePeer = z.infer<typeof peerSchema>;
+const peerSchema = z.object({ id: z.string(), address: z.string() });
+type ProbePeer = z.infer<typeof peerSchema>;
 
 /** What a host says: its public key, then where it listens, then the answer to each peer. */
 export const keySchema = z.object({ publicKey: said });

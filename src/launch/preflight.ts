@@ -28,7 +28,7 @@ import { savingsHint } from './savings-hint.js';
 
 export type Preflight = Awaited<ReturnType<typeof preflight>>;
 
-export interface PreflightOptions {
+interface PreflightOptions {
   workers: number;
   /** Where they are; by default all are on this machine. */
   spread?: Spread;

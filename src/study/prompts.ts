@@ -19,7 +19,7 @@ import { mean } from './statistics.js';
 const FIRST_PROMPT = 2 ** 40;
 const FIRST_REFERENCE = 2 ** 41;
 
-export interface StudyPrompt {
+interface StudyPrompt {
   prompt: string;
   stated: Stated;
 }

@@ -21,7 +21,7 @@ export interface Compared {
   estimates: Estimate[];
 }
 
-export interface Estimate {
+interface Estimate {
   followed: Measured;
   frechet: Measured;
   replicates: Point[];

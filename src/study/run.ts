@@ -12,7 +12,7 @@ import { bestCheckpoint } from './score.js';
 import type { LoadedStudy } from './spec.js';
 import { type Current, type StudyProgress, Tally } from './tally.js';
 
-export interface StudyOptions {
+interface StudyOptions {
   study: LoadedStudy;
   dir: string;
   /** The variants of the study, and those of them to run now. */
@@ -32,7 +32,7 @@ export interface StudyOptions {
 }
 
 /** What `runStudy` tells while it works. */
-export interface StudyListener {
+interface StudyListener {
   /** Something has happened: a whole sentence or a line. */
   line(text: string): void;
   progress(state: StudyProgress): void;

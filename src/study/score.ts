@@ -42,11 +42,11 @@ const scoresSchema = z.strictObject({
 });
 
 export type Scores = z.infer<typeof scoresSchema>;
-export type SettingScores = Scores['settings'][number];
+type SettingScores = Scores['settings'][number];
 
 const SCORES_FILE = 'scores.json';
 /** The first pictures of the shown setting, side by side. */
-export const PICTURES_FILE = 'pictures.png';
+const PICTURES_FILE = 'pictures.png';
 export const PICTURES_SHOWN = 8;
 
 /** What the scores of a folder are of. */
