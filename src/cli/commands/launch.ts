@@ -28,9 +28,10 @@ import {
   workerCount,
 } from '../arguments.js';
 import { type HostFlags, hostsOf, networkOfHosts, refuseLaunch, refuseUnfit } from '../launch-hosts.js';
+import { bytesOfWhole } from '../../text/quantities.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
-import { bytesOf, Progress } from '../progress.js';
+import { Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
 const LONG_READING_BYTES = 2 ** 30;
@@ -193,7 +194,7 @@ export function register(program: Command): void {
       if (!dry) onStopSignals(stopEarly);
       checkWorkers(config, workers);
       const { runDir, resume, allowDataChange = false } = options;
-      const reading = new Progress('reading the data set', bytesOf);
+      const reading = new Progress('reading the data set', bytesOfWhole);
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
         progress: (done: number, total: number) => {
