@@ -3,6 +3,7 @@
  * on its standard input and output. Its port takes connections like a worker's: only over TLS, with a certificate of
  * an authority that `doctor` makes for this alone; its key never leaves the process.
  */
+import { medianHigh } from '../averages.js';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -128,9 +129,8 @@ async function measure(own: Certified, { id, address }: ProbePeer, connectMs: nu
       await Promise.race([answer, end]);
       trips.push((performance.now() - started) / 1000);
     }
-    trips.sort((a, b) => a - b);
     const bytesPerSecond = await Promise.race([receive(socket), end]);
-    return { roundTripSeconds: trips[(ROUND_TRIPS - 1) / 2]!, bytesPerSecond };
+    return { roundTripSeconds: medianHigh(trips), bytesPerSecond };
   } finally {
     socket.destroy();
   }

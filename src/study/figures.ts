@@ -1,4 +1,5 @@
 /** The figures of a study's report. */
+import { mean } from '../averages.js';
 import { join } from 'node:path';
 import { STUDY } from '../objective/study.js';
 import { chartSvg, type Panel, type Series } from '../plots/chart.js';
@@ -9,7 +10,7 @@ import { bestOfFamilies, inOrder, shownSetting } from './order.js';
 import { drawPrompts, picturesIn, readReference } from './prompts.js';
 import type { FoundRun, Results, SettingResult } from './result-types.js';
 import { keptPictures, PICTURES_SHOWN } from './score.js';
-import { COVERAGE, mean } from './statistics.js';
+import { COVERAGE } from './statistics.js';
 
 export interface Figure {
   /** Name of the file without its ending. */

@@ -1,4 +1,5 @@
 /** What a study's models are asked to draw, and the pictures that theirs are compared with. */
+import { mean } from '../averages.js';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
@@ -13,7 +14,6 @@ import { showsWhat } from '../shapes/evaluation/judge.js';
 import { generatorOf } from '../shapes/generate.js';
 import { drawPicture, PICTURE_KINDS, type PictureKind } from '../shapes/kinds.js';
 import { render } from '../shapes/render.js';
-import { mean } from './statistics.js';
 
 /** Numbers of new pictures: beyond the rows of any data set, and different for both purposes. */
 const FIRST_PROMPT = 2 ** 40;

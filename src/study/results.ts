@@ -1,4 +1,5 @@
 /** Reads the folder of a study, and computes what its report says. */
+import { mean } from '../averages.js';
 import { join } from 'node:path';
 import { canonicalName } from '../objective/names.js';
 import { type JournalLine, journalOf, type RunState, readStudy, runState, type StudyFile } from './folder.js';
@@ -16,7 +17,6 @@ import {
   type VariantResult,
 } from './result-types.js';
 import { scoresOf } from './score.js';
-import { mean } from './statistics.js';
 import { type Validation, validationsOf } from './validations.js';
 
 /** Reads the folder of a study. */

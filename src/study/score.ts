@@ -1,4 +1,5 @@
 /** Scores a trained run: pictures at every setting, and what a detector and a distance say of them. */
+import { mean } from '../averages.js';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { z } from 'zod';
@@ -14,7 +15,7 @@ import { openShapesModel } from '../shapes/model.js';
 import { PICTURE_SIZE } from '../shapes/vocabulary.js';
 import { distributionOf, drawPrompts, type Pictures, type Reference } from './prompts.js';
 import type { Evaluation } from './schema.js';
-import { mean, RESAMPLED, resample } from './statistics.js';
+import { RESAMPLED, resample } from './statistics.js';
 import { validationsOf } from './validations.js';
 
 const point = z.strictObject({ followed: z.number(), frechet: z.number() });
