@@ -164,10 +164,6 @@ export class JsonlFile {
 
 /** The object of a line; null if it is none. */
 export function parseLine(line: string): Mapping | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isMapping(value) ? value : null;
-  } catch {
-    return null;
-  }
+  const value = jsonOrNull(line);
+  return isMapping(value) ? value : null;
 }

@@ -1,4 +1,5 @@
 /** Asks all hosts of a run what they have, and says what is wrong with each, before anything is started there. */
+import { jsonOrNull } from '../files/json.js';
 import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
@@ -169,12 +170,8 @@ function sshHint({ destination, port }: NonNullable<RunHost['ssh']>, text: strin
 }
 
 function jsonOf(text: string): unknown {
-  try {
-    // A login script may have printed something before.
-    return JSON.parse(text.trim().split('\n').at(-1)!);
-  } catch {
-    return null;
-  }
+  // A login script may have printed something before.
+  return jsonOrNull(text.trim().split('\n').at(-1)!);
 }
 
 interface Judgement {

@@ -1,4 +1,5 @@
 /** Asks all hosts to connect to each other, as the workers of a run do: who is reached, how fast. */
+import { jsonOrNull } from '../files/json.js';
 import { isIP } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
@@ -190,7 +191,7 @@ class Prober {
       for (;;) {
         const { value, done } = await this.#lines.next();
         if (done) throw new Error(this.#silence());
-        const answer = schema.safeParse(jsonOf(value));
+        const answer = schema.safeParse(jsonOrNull(value));
         if (answer.success) return answer.data;
       }
     } finally {
@@ -212,13 +213,5 @@ function isSocketAddress(text: string): boolean {
     return 'host' in address && isIP(address.host) !== 0 && address.port > 0;
   } catch {
     return false;
-  }
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
   }
 }
