@@ -1,4 +1,5 @@
 /** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
+import { named } from '../text/shortened.js';
 import { bestStep } from '../checkpoint/retention.js';
 import {
   describeBatch,
@@ -377,16 +378,10 @@ export class RunRecords {
   }
 }
 
-/** A line names so many workers; `status` and the journal name all. */
-const NAMED_WORKERS = 16;
-
 /** "rank 0 (pid 4242): slots 0-1, rank 1 (pid 4243): slots 2-3"; "(pid 4242 on a)" where there are several hosts. */
 export function describePlaces(places: readonly Place[]): string {
   const several = places.some(({ host }) => host !== places[0]!.host);
-  const describe = (place: Place) => describePlace(place, several);
-  const named = places.slice(0, NAMED_WORKERS).map(describe).join(', ');
-  const others = places.length - NAMED_WORKERS;
-  return others > 0 ? `${named} and ${counted(others, 'other')}` : named;
+  return named(places.map((place) => describePlace(place, several)));
 }
 
 function describePlace({ rank, pid, host, firstSlot, endSlot }: Place, withHost: boolean): string {

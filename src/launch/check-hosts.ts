@@ -20,7 +20,7 @@ import {
   hostVersionSchema,
 } from './host-report.js';
 import { programElsewhere, type RunHost } from './processes.js';
-import { commandFor, failedItself } from './ssh.js';
+import { commandFor, failedItself, portOption } from './ssh.js';
 
 /** Reading the data set may take its time. */
 const ANSWER_MS = 600_000;
@@ -156,8 +156,7 @@ function sayingWhy(lines: readonly string[]): string {
 
 /** What to do where ssh does not get through, by what it says. */
 function sshHint({ destination, port }: NonNullable<RunHost['ssh']>, text: string): string {
-  const onPort = port === null ? [] : ['-p', String(port)];
-  const attempt = (...options: string[]) => shellText(['ssh', ...options, ...onPort, destination, 'true']);
+  const attempt = (...options: string[]) => shellText(['ssh', ...options, ...portOption(port), destination, 'true']);
   if (/REMOTE HOST IDENTIFICATION HAS CHANGED/.test(text)) {
     const host = destination.replace(/^.*@/, '');
     const forget = shellText(['ssh-keygen', '-R', port === null ? host : `[${host}]:${port}`]);

@@ -1,5 +1,6 @@
 /** Workers of other hosts that may outlive their run: who they are, how long, and how to end them. */
 
+import { portOption } from './ssh.js';
 import { counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import type { RunHost } from './processes.js';
@@ -25,8 +26,7 @@ export function describeLeftBehind(
   for (const { host, pid } of left) hosts.set(host, [...(hosts.get(host) ?? []), pid]);
   return [...hosts].map(([{ name, ssh }, pids]) => {
     const { destination, port } = ssh!;
-    const onPort = port === null ? [] : ['-p', String(port)];
-    const kill = shellText(['ssh', ...onPort, destination, 'kill', ...pids.map(String)]);
+    const kill = shellText(['ssh', ...portOption(port), destination, 'kill', ...pids.map(String)]);
     const told = `${name} could not be told that the run has ended`;
     const who = `${counted(pids.length, 'worker')} there may run for up to ${timeSpan(patienceSeconds)} (--patience)`;
     const next = mayResume ? ', or until the same command starts the run again' : '';

@@ -1,4 +1,5 @@
 /** How far the runs of a study are, and how long the rest takes. */
+import { LEDGER } from '../coordinator/run-dir.js';
 import { join } from 'node:path';
 import { lastStep } from '../files/jsonl-seek.js';
 import type { StudyRun } from './expand.js';
@@ -116,7 +117,7 @@ export class Tally {
   }
 
   #step(name: string): number {
-    return lastStep(join(this.#folder.runDir(name), 'ledger.jsonl'));
+    return lastStep(join(this.#folder.runDir(name), LEDGER));
   }
 
   /** What is done of a run, from 0 to 1. */
