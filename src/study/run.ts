@@ -31,7 +31,7 @@ interface StudyOptions {
   command: string;
 }
 
-/** What `runStudy` tells while it works. */
+/** Who hears of a study while it runs. */
 interface StudyListener {
   /** Something has happened: a whole sentence or a line. */
   line(text: string): void;
