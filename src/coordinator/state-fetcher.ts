@@ -11,7 +11,7 @@ import { faultPoint } from '../fault-points.js';
 import { reasonOf } from '../files/io.js';
 import { elementsOf } from '../formats/safetensors/header.js';
 import { native } from '../native/load.js';
-import { connectStreams } from '../rpc/grpc-stream.js';
+import { connectStreams } from '../rpc/grpc-client.js';
 import { type Offered, Peer } from '../rpc/proto.js';
 import type { Certified } from '../security/identity.js';
 import { ArrivingState } from './arriving-state.js';
