@@ -79,10 +79,7 @@ interface Written {
 }
 
 /** Writes what was drawn to where the options say, and prints which files there are now. */
-export async function writeDrawn(
-  drawn: Drawn,
-  { out, preview, each, columns, json }: Places,
-): Promise<void> {
+export async function writeDrawn(drawn: Drawn, { out, preview, each, columns, json }: Places): Promise<void> {
   const grid = isLatentsPath(out) ? preview : out;
   const files: Written[] = [];
   if (isLatentsPath(out)) files.push(await writeLatents(drawn, out));

@@ -1,5 +1,5 @@
 /** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
-import { named } from '../text/shortened.js';
+
 import { bestStep } from '../checkpoint/retention.js';
 import {
   describeBatch,
@@ -17,6 +17,7 @@ import { comparableFrom } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { CheckpointRecord, MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { counted, stepsText } from '../text/quantities.js';
+import { named } from '../text/shortened.js';
 import {
   attentionSummary,
   forwardShare,

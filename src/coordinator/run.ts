@@ -1,5 +1,5 @@
 /** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
-import { MOST_WORKERS } from '../rpc/protocol.js';
+
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
@@ -13,6 +13,7 @@ import { faultPoint, planFault } from '../fault-points.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import { native } from '../native/load.js';
+import { MOST_WORKERS } from '../rpc/protocol.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkFewest, checkWorkers } from '../step/assignment.js';
 import { leveled } from '../telemetry/events.js';

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import { errnoOf, openForAppending, readFailure, systemFailure } from './io.js';
-import { isMapping, type Mapping } from './json.js';
+import { isMapping, jsonOrNull, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
 /** Other work of the process waits for the reading of so many lines of a long file. */

@@ -1,8 +1,9 @@
 /** Asks all hosts of a run what they have, and says what is wrong with each, before anything is started there. */
-import { jsonOrNull } from '../files/json.js';
+
 import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
+import { jsonOrNull } from '../files/json.js';
 import { commonIsas } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import type { ProcessEnd } from '../signals.js';
@@ -156,7 +157,8 @@ function sayingWhy(lines: readonly string[]): string {
 
 /** What to do where ssh does not get through, by what it says. */
 function sshHint({ destination, port }: NonNullable<RunHost['ssh']>, text: string): string {
-  const attempt = (...options: string[]) => shellText(['ssh', ...options, ...portOption(port), destination, 'true']);
+  const attempt = (...options: string[]) =>
+    shellText(['ssh', ...options, ...portOption(port), destination, 'true']);
   if (/REMOTE HOST IDENTIFICATION HAS CHANGED/.test(text)) {
     const host = destination.replace(/^.*@/, '');
     const forget = shellText(['ssh-keygen', '-R', port === null ? host : `[${host}]:${port}`]);

@@ -1,10 +1,11 @@
 /** Asks all hosts to connect to each other, as the workers of a run do: who is reached, how fast. */
-import { jsonOrNull } from '../files/json.js';
+
 import { isIP } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
+import { jsonOrNull } from '../files/json.js';
 import { socketAddress } from '../rpc/address.js';
 import { Authority } from '../security/authority.js';
 import { printable } from '../text/printable.js';

@@ -1,9 +1,9 @@
 /** Workers of other hosts that may outlive their run: who they are, how long, and how to end them. */
 
-import { portOption } from './ssh.js';
 import { counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import type { RunHost } from './processes.js';
+import { portOption } from './ssh.js';
 
 export interface LeftBehind {
   host: RunHost;

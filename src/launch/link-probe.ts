@@ -3,12 +3,13 @@
  * on its standard input and output. Its port takes connections like a worker's: only over TLS, with a certificate of
  * an authority that `doctor` makes for this alone; its key never leaves the process.
  */
-import { medianHigh } from '../averages.js';
+
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { z } from 'zod';
+import { medianHigh } from '../averages.js';
 import { reasonOf } from '../files/io.js';
 import { hostInAddress } from '../rpc/address.js';
 import { connectLink, type Link, Unreachable } from '../rpc/links.js';

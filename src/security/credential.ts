@@ -31,7 +31,9 @@ const MAX_BYTES = 4_096;
 const REMOTE = /^([\w-]{43})\.([0-9a-f]{64})@((?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):\d{1,5})$/;
 
 export function formatCredential({ address, enrolment }: Credential): string {
-  return enrolment === null ? address : `${REMOTE_PREFIX}${enrolment.token}.${enrolment.fingerprint}@${address}`;
+  return enrolment === null
+    ? address
+    : `${REMOTE_PREFIX}${enrolment.token}.${enrolment.fingerprint}@${address}`;
 }
 
 /**

@@ -3,12 +3,13 @@
  * which it knows by the fingerprint in its credential, presents its token and its public key, and gets a
  * certificate. One line of JSON each way. Until then it can reach nothing else.
  */
-import { jsonOrNull } from '../files/json.js';
+
 import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { jsonOrNull } from '../files/json.js';
 import { printable, printableLine } from '../text/printable.js';
 import type { Authority } from './authority.js';
 import type { RemoteCredential } from './credential.js';

@@ -1,6 +1,7 @@
 /** The figures of a study's report. */
-import { mean } from '../averages.js';
+
 import { join } from 'node:path';
+import { mean } from '../averages.js';
 import { STUDY } from '../objective/study.js';
 import { chartSvg, type Panel, type Series } from '../plots/chart.js';
 import { writeDrawing } from '../plots/drawing.js';

@@ -1,8 +1,9 @@
 /** What a study's models are asked to draw, and the pictures that theirs are compared with. */
-import { mean } from '../averages.js';
+
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { mean } from '../averages.js';
 import { readManifest } from '../data/manifest.js';
 import { OrchestratorError } from '../errors.js';
 import { replaceFile, writeDurably } from '../files/io.js';

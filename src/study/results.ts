@@ -1,6 +1,7 @@
 /** Reads the folder of a study, and computes what its report says. */
-import { mean } from '../averages.js';
+
 import { join } from 'node:path';
+import { mean } from '../averages.js';
 import { canonicalName } from '../objective/names.js';
 import { type JournalLine, journalOf, type RunState, readStudy, runState, type StudyFile } from './folder.js';
 import { readReference } from './prompts.js';

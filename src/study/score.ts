@@ -1,8 +1,9 @@
 /** Scores a trained run: pictures at every setting, and what a detector and a distance say of them. */
-import { mean } from '../averages.js';
+
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { z } from 'zod';
+import { mean } from '../averages.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { bestStep, listCheckpoints } from '../checkpoint/retention.js';
 import { OrchestratorError } from '../errors.js';

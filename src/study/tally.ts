@@ -1,6 +1,7 @@
 /** How far the runs of a study are, and how long the rest takes. */
-import { LEDGER } from '../coordinator/run-dir.js';
+
 import { join } from 'node:path';
+import { LEDGER } from '../coordinator/run-dir.js';
 import { lastStep } from '../files/jsonl-seek.js';
 import type { StudyRun } from './expand.js';
 import type { RunState, StudyFolder } from './folder.js';

@@ -31,13 +31,17 @@ function importedNames(): Map<string, Set<string>> {
   const of = (path: string) => imported.get(path) ?? imported.set(path, new Set()).get(path)!;
   const passedOn: [from: string, by: string][] = [];
   for (const [file, text] of texts) {
-    for (const [, names, whole] of text.matchAll(/^(?:import|export) (?:type )?\{([^}]*)\} from '(\.[^']+)'/gm)) {
+    for (const [, names, whole] of text.matchAll(
+      /^(?:import|export) (?:type )?\{([^}]*)\} from '(\.[^']+)'/gm,
+    )) {
       for (const name of namesIn(names!)) of(target(file, whole!)).add(name);
     }
     for (const [, whole] of text.matchAll(/^export (?:type )?\* from '(\.[^']+)'/gm)) {
       passedOn.push([target(file, whole!), file]);
     }
-    for (const [, whole] of text.matchAll(/(?:^import (?:type )?\* as \w+ from|\bimport\()\s*'(\.[^']+)'/gm)) {
+    for (const [, whole] of text.matchAll(
+      /(?:^import (?:type )?\* as \w+ from|\bimport\()\s*'(\.[^']+)'/gm,
+    )) {
       of(target(file, whole!)).add(EVERYTHING);
     }
   }
@@ -46,8 +50,7 @@ function importedNames(): Map<string, Set<string>> {
 }
 
 function exportedNames(text: string): string[] {
-  const declared =
-    /^export (?:abstract |async )?(?:const|let|function\*?|class|interface|type|enum) (\w+)/gm;
+  const declared = /^export (?:abstract |async )?(?:const|let|function\*?|class|interface|type|enum) (\w+)/gm;
   return [...text.matchAll(declared)].map(([, name]) => name!);
 }
 

@@ -16,6 +16,7 @@ import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkFewest, checkWorkers } from '../../step/assignment.js';
+import { bytesOfWhole } from '../../text/quantities.js';
 import {
   advertisedHost,
   listenAddress,
@@ -28,7 +29,6 @@ import {
   workerCount,
 } from '../arguments.js';
 import { type HostFlags, hostsOf, networkOfHosts, refuseLaunch, refuseUnfit } from '../launch-hosts.js';
-import { bytesOfWhole } from '../../text/quantities.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
 import { Progress } from '../progress.js';

@@ -1,5 +1,5 @@
 /** `orchestrator sample`: draws pictures of prompts, or latents for rows of a data set. */
-import { type Places, requirePlaces, writeDrawn } from '../drawn-files.js';
+
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../../config/load.js';
@@ -17,10 +17,25 @@ import { withWeights } from '../../model/weights.js';
 import type { ObjectiveConfig } from '../../objective/objective.js';
 import type { Conditioning } from '../../sampling/conditioning.js';
 import { isShapesWorld, LATENT } from '../../shapes/model.js';
-import { latentSides, picturePath, positiveInteger, repeatCount, rowNumbers, samplesPath } from '../arguments.js';
+import {
+  latentSides,
+  picturePath,
+  positiveInteger,
+  repeatCount,
+  rowNumbers,
+  samplesPath,
+} from '../arguments.js';
+import { type Places, requirePlaces, writeDrawn } from '../drawn-files.js';
 import { choiceOption, WEIGHTS_ALONE } from '../options.js';
 import { printFields } from '../output.js';
-import { CHECKPOINT, drawSettings, type SamplerOptions, samplerOptions, withModel, withShapesModel } from '../sampler-options.js';
+import {
+  CHECKPOINT,
+  drawSettings,
+  type SamplerOptions,
+  samplerOptions,
+  withModel,
+  withShapesModel,
+} from '../sampler-options.js';
 
 interface Options extends SamplerOptions, Places {
   prompt: string[];
