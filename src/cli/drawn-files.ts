@@ -22,7 +22,7 @@ export interface Places {
 }
 
 /** Latents [count, C, H, W], as the model sees them. */
-export interface Drawn {
+interface Drawn {
   latents: Float32Array;
   shape: readonly [number, number, number];
   labels: string[];
