@@ -34,10 +34,6 @@ Engine::Joined Engine::join(std::shared_ptr<Group> group, uint64_t generation) {
   return {group_->state().step(), completed};
 }
 
-void Engine::replace_state() {
-  if (group_) group_->state().set_step(SharedState::kNoStep);
-}
-
 void Engine::state_loaded(int64_t step) {
   ORCH_FAULT_STEP(step);
   if (group_) {

@@ -1,4 +1,5 @@
 /** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
+
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
@@ -12,6 +13,7 @@ import { faultPoint, planFault } from '../fault-points.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import { native } from '../native/load.js';
+import { MOST_WORKERS } from '../rpc/protocol.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkFewest, checkWorkers } from '../step/assignment.js';
 import { leveled } from '../telemetry/events.js';
@@ -42,8 +44,6 @@ import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
 const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
-/** More do not join a run. */
-const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 

@@ -1,4 +1,5 @@
-/** Whether a process still is the one that it was. */
+/** Whether a process still is the one that it was, and where its id means the same. */
+import { readFileSync, readlinkSync } from 'node:fs';
 import { errnoOf, textOrNull } from './io.js';
 
 export interface ProcessId {
@@ -9,6 +10,16 @@ export interface ProcessId {
 
 export function thisProcess(): ProcessId {
   return processId(process.pid);
+}
+
+/** Where process ids mean the same: a boot of the machine, and the namespace of processes. '' where it is not known. */
+export function processSpace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return '';
+  }
 }
 
 /** The process that has this id now. */

@@ -11,7 +11,6 @@ import {
   ftruncateSync,
   openSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   statSync,
   writeSync,
@@ -22,7 +21,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure } from '../files/io.js';
 import { isMapping } from '../files/json.js';
-import { isAlive, type ProcessId, thisProcess } from '../files/processes.js';
+import { isAlive, type ProcessId, processSpace, thisProcess } from '../files/processes.js';
 import { native } from './load.js';
 
 export interface Owner extends ProcessId {
@@ -57,7 +56,7 @@ export function lockFile(path: string): () => void {
       }
       isOwn = true;
       ftruncateSync(file);
-      writeSync(file, JSON.stringify({ ...thisProcess(), host: hostname(), namespace: namespace() }), 0);
+      writeSync(file, JSON.stringify({ ...thisProcess(), host: hostname(), namespace: processSpace() }), 0);
     } catch (error) {
       if (isOwn) rmSync(path, { force: true });
       if (file !== null) closeSync(file);
@@ -161,7 +160,7 @@ function readOwner(path: string): (Owner & { legacy: boolean }) | null {
     if (!isMapping(found) || !Number.isSafeInteger(found.pid) || (found.pid as number) < 1) return null;
     const { pid, started, host, namespace: other } = found;
     const legacy = typeof other !== 'string';
-    const isHere = legacy || (host === hostname() && other === namespace());
+    const isHere = legacy || (host === hostname() && other === processSpace());
     return {
       pid: pid as number,
       started: typeof started === 'string' ? started : null,
@@ -170,15 +169,6 @@ function readOwner(path: string): (Owner & { legacy: boolean }) | null {
     };
   } catch {
     return null;
-  }
-}
-
-/** Where process ids mean the same: this boot of the machine, and the namespace of processes. */
-function namespace(): string {
-  try {
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/pid')}`;
-  } catch {
-    return '';
   }
 }
 

@@ -7,15 +7,11 @@ import { Client, type ClientReadableStream, Server, ServerCredentials } from '@g
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { native } from '../../../src/native/load.js';
 import { channelTarget } from '../../../src/rpc/address.js';
-import {
-  connectStreams,
-  type PulledCall,
-  type ServedCall,
-  StreamServer,
-  watchConnection,
-} from '../../../src/rpc/grpc-stream.js';
+import { connectStreams, type PulledCall } from '../../../src/rpc/grpc-client.js';
+import { type ServedCall, StreamServer } from '../../../src/rpc/grpc-server.js';
 import { type Link, LinkCredentials } from '../../../src/rpc/links.js';
 import { Listener } from '../../../src/rpc/listener.js';
+import { watchConnection } from '../../../src/rpc/watch-connection.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
 const PATH = '/test.Bulk/Pull';
