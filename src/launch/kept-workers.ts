@@ -16,6 +16,7 @@ import type { OpenedWorkers } from './opened-workers.js';
 import {
   ENVIRONMENT,
   type LaunchOptions,
+  nameWithHost,
   type ProcessSpec,
   workerProcess,
   workerProcesses,
@@ -103,9 +104,7 @@ export class KeptWorkers {
       ({ environment }) => !coordinator.members.has(environment[ENVIRONMENT.workerId]!),
     );
     if (missing.length === 0) return null;
-    const named = missing
-      .slice(0, NAMED_WORKERS)
-      .map(({ name, host }) => (host.ssh === null ? name : `${name} on ${host.name}`));
+    const named = missing.slice(0, NAMED_WORKERS).map(({ name, host }) => nameWithHost(name, host));
     const others = missing.length - named.length;
     const all = [...named, ...(others > 0 ? [counted(others, 'other')] : [])].join(', ');
     return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; whoever is missing takes part when it comes, and what it has printed is above`;

@@ -91,7 +91,8 @@ export function register(program: Command): void {
         if (run === null) process.exit(EXIT.done);
         const started = run;
         if (early !== null) started.stop(early);
-        process.on('message', ({ exited, gone, forgotten, warning, output }: LauncherNotice) => {
+        process.on('message', ({ expected, exited, gone, forgotten, warning, output }: LauncherNotice) => {
+          if (expected) started.workersExpected(expected);
           if (gone) started.workerGone(gone);
           if (forgotten) started.workerForgotten(forgotten);
           if (exited) started.workerExited(exited.workerId, exited.pid, exited.exit, exited.again);
