@@ -64,6 +64,7 @@ export function register(program: Command): void {
       ignoreOutputErrors();
       // The credential may come later than the process: launch starts it together with the coordinator.
       const { runWorker } = await import('../../worker/run.js');
+      native();
       // Who types it may still interrupt it.
       const credential = await credentialFrom(flags);
       // Until it has joined, there is nothing to save.
