@@ -3,11 +3,11 @@ import { isAttentionLogged, isLogged } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 
 /** Bytes of a line of the ledger, and of a step in run.log. */
-const LEDGER_BYTES = 106;
+const LEDGER_BYTES = 196;
 const LOG_BYTES = 150;
 /** Bytes of a step, and of its detailed records, in metrics.jsonl and in TensorBoard's event files. */
 const METRICS_BYTES = { step: 270, worker: 490, attention: 330, block: 30 };
-const EVENT_BYTES = { step: 230, worker: 530, attention: 370, block: 31 };
+const EVENT_BYTES = { step: 230, worker: 510, attention: 340, block: 30 };
 
 /** Bytes of the ledger, metrics.jsonl, event files and run.log after the last step, without validations. */
 export function recordBytes(config: Config, workers: number): number {
