@@ -5,6 +5,7 @@ import { faultLines, faultOf } from '../fault.js';
 import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
 import { counted, timeSpan } from '../text/quantities.js';
+import { named } from '../text/shortened.js';
 import { endOf } from './adopted.js';
 import { type Child, signalGroup } from './children.js';
 import type { Exits } from './exits.js';

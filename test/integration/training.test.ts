@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { eventFiles } from '../support/event-files.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
@@ -132,7 +133,13 @@ describe('the promise', () => {
 
     await ends(launch(runDir, 1, ...long), 0);
     expect(fingerprint(runDir, steps)).toEqual(fingerprint((await undisturbed(...long)).runDir, steps));
-    expect(readdirSync(runDir).sort()).toEqual([
+    // Each start has an event file of its own.
+    expect(eventFiles(runDir)).toHaveLength(4);
+    expect(
+      readdirSync(runDir)
+        .filter((name) => !name.startsWith('events.'))
+        .sort(),
+    ).toEqual([
       'checkpoints',
       // Those before and with `exchange: grpc`.
       'config.1.yaml',
