@@ -16,7 +16,7 @@ import {
   type StreamClient,
   StreamServer,
 } from '../../rpc/grpc-stream.js';
-import type { Link } from '../../rpc/links.js';
+import { type Link, Unreachable } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { Identity } from '../../security/identity.js';
 import { StateOffers } from '../offer.js';
@@ -159,7 +159,8 @@ export class GrpcCollective implements Collective {
       this.#clients.push({ rank, client });
       if (this.#closed) client.close();
     } catch (cause) {
-      const message = `Cannot reach rank ${rank} at ${link.address}: ${(cause as Error).message}`;
+      const hint = cause instanceof Unreachable ? '; a firewall may drop what is sent to this port' : '';
+      const message = `Cannot reach rank ${rank} at ${link.address}: ${(cause as Error).message}${hint}`;
       throw new ExchangeBroken(rank, message, cause as Error);
     }
   }
