@@ -91,7 +91,7 @@ export class Members {
 
   /** Whether one has joined that was in a generation before, and has not said what it holds. */
   get areReturning(): boolean {
-    return this.#all().some(({ standby, newest }) => !standby && newest > 0);
+    return [...this.#joined.keys()].some((id) => this.isReturning(id));
   }
 
   /** Those that have asked to leave. */
@@ -203,10 +203,14 @@ export class Members {
     return (this.#joined.get(id)?.held ?? null) !== null;
   }
 
-  /** The same, or it was in a generation before it joined, and has not said what it holds. */
+  /** Whether it was in a generation before it joined, and has not said what it holds. */
+  isReturning(id: string): boolean {
+    return !this.isReady(id) && this.newestOf(id) > 0;
+  }
+
+  /** Whether it holds a state of the run, as far as anybody knows. */
   mayHold(id: string): boolean {
-    const joined = this.#joined.get(id);
-    return this.holdsAny(id) || (joined !== undefined && !joined.standby && joined.newest > 0);
+    return this.holdsAny(id) || this.isReturning(id);
   }
 
   /** Whether one holds the newest state of the run that is none of these. */

@@ -130,7 +130,8 @@ export class Membership {
     const seesFolder = !withoutRunFolder;
     this.members.standBy(id, { seesFolder, held: this.#useful(held), isOld: held !== null || shares });
     const strays = this.#strays().flatMap((stray) => this.tooLate(stray.id, now));
-    return [...strays, ...(this.members.has(id) ? this.#takeIn(id, now) : [])];
+    const takenIn = this.members.has(id) ? this.#takeIn(id, now) : [];
+    return [...strays, ...takenIn, ...this.release()];
   }
 
   /** The step of a state that a worker holds. One that is later than all committed steps is as good as that of step 0. */
@@ -284,8 +285,10 @@ export class Membership {
     const { holders } = this.members;
     const areHolding = generation?.places.some(({ id }) => holders.has(id)) ?? false;
     const mayBeNeeded = !areHolding || this.#gathering;
-    const isFree = ({ id }: { id: string }) =>
-      !(generation?.place(id) || (mayBeNeeded && holders.has(id)) || this.#steps.checkpoints.isWriter(id));
+    const isFree = ({ id }: { id: string }) => {
+      if (generation?.place(id) || this.#steps.checkpoints.isWriter(id)) return false;
+      return !(this.members.isReturning(id) || (mayBeNeeded && holders.has(id)));
+    };
     return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
       this.#released.set(id, this.name(id));
       this.members.leave(id);

@@ -71,7 +71,7 @@ async function cutOff(patience: string) {
   const run = coordinate(runDir, patience);
   await run.says('credential of workers');
   const worker = new Program('worker', '--join', runDir);
-  await run.says(/step 3\//);
+  await run.says(/step 6\//);
   worker.process.kill('SIGSTOP');
   await run.says('no sign of life');
   return { runDir, run, worker };
