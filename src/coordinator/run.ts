@@ -19,8 +19,8 @@ import { summaryLines } from '../telemetry/lines.js';
 import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
-import { counted, timeSpan } from '../text/quantities.js';
-import { type Action, type Event, type Former, GATHER_MS, STOP_MS } from './events.js';
+import { timeSpan } from '../text/quantities.js';
+import { type Action, type Event, type Former, GATHER_MS } from './events.js';
 import { expectedState } from './expected-state.js';
 import { formerOf, mayHold, type Orphan, orphansOf } from './former.js';
 import { readRecords } from './kept-records.js';
@@ -38,11 +38,10 @@ import { type Presence, Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
+import { howToResume, whatFollows } from './stop-texts.js';
 import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
-/** So many workers are named that a run waits for. */
-const NAMED_WORKERS = 3;
 const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
 /** More do not join a run. */
 const MOST_WORKERS = 4_096;
@@ -435,20 +434,4 @@ export class Run {
     }
     return `${reason}, in ${timeSpan(this.#records.seconds)}`;
   }
-}
-
-/** What a run does that is asked to stop. */
-function whatFollows(awaited: readonly string[]): string {
-  if (awaited.length === 0) return 'finishing the step and writing a checkpoint';
-  const others =
-    awaited.length > NAMED_WORKERS ? ` and ${counted(awaited.length - NAMED_WORKERS, 'other')}` : '';
-  const who = `${awaited.slice(0, NAMED_WORKERS).join(', ')}${others}`;
-  return `waiting up to ${STOP_MS / 1000} s for ${who} to come back: nobody else holds the steps after the last checkpoint`;
-}
-
-/** Only `--resume auto` takes the checkpoint that was written last; a path or `never` would not. */
-function howToResume(resume: string): string {
-  return resume === 'auto'
-    ? 'run the same command to resume'
-    : `to resume, run the command with \`--resume auto\`, not \`--resume ${resume}\``;
 }

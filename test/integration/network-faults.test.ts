@@ -166,7 +166,7 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
     const { hosts } = make(2);
     await network.serve(2);
     hosts.limitRate(SLOW);
-    const options = ['--hosts', hosts.address(2), '--patience', '10s', '--set', 'checkpoint.every=0'];
+    const options = ['--hosts', hosts.address(2), '--patience', '30s', '--set', 'checkpoint.every=0'];
     const run = network.launchWith(options);
     await run.steps(2);
     hosts.cut(1, 2);
