@@ -4,8 +4,8 @@
  */
 import type { Fault } from '../fault.js';
 import { named } from '../text/shortened.js';
-import type { ExpectedWorker, Member, Place, Settings } from './events.js';
-import { Members, nameOf } from './members.js';
+import { type ExpectedWorker, type Member, type Place, type Settings, STOP_MS } from './events.js';
+import { type Known, Members, nameOf } from './members.js';
 
 /** Time for the workers of the run to join; after that, enough of them will do. */
 const JOIN_MS = 60_000;
@@ -20,8 +20,6 @@ const SLOW_JOIN_MS = 5_000;
 const SLOW_BUILD_MS = 30_000;
 /** Workers on standby wait so long for others that are about to stand by. */
 export const DEBOUNCE_MS = 2_000;
-
-type Known = Pick<Member, 'id' | 'ownAccord'> & Partial<Member>;
 
 /** A worker that was lost. */
 interface Away {
@@ -48,6 +46,8 @@ export class Rendezvous {
   #loss: { id: string; fault: Fault } | null = null;
   /** Whether there was a generation. */
   #formed = false;
+  /** When the run was asked to stop while it trains; null: it was not. */
+  #stopsSince: number | null = null;
   /** Workers of the launcher that have ended and will not be started again. */
   readonly #gone = new Map<string, Known>();
   /** Workers that were lost, and may come again as far as anybody knows. */
@@ -139,6 +139,7 @@ export class Rendezvous {
   paused(ms: number): void {
     this.members.paused(ms);
     this.#since += ms;
+    if (this.#stopsSince !== null) this.#stopsSince += ms;
     for (const away of this.#away.values()) away.at += ms;
   }
 
@@ -160,9 +161,19 @@ export class Rendezvous {
     this.#loss = null;
   }
 
-  /** The fewest workers of a generation. Who is asked to stop makes do with any. */
-  least(stopping: boolean): number {
-    return stopping ? 1 : this.#settings.minWorkers;
+  /** The run was asked to stop while it trains. */
+  stops(now: number): void {
+    this.#stopsSince ??= now;
+  }
+
+  /** Whether it was. */
+  get stopping(): boolean {
+    return this.#stopsSince !== null;
+  }
+
+  /** The fewest workers of a generation. A run that is asked to stop makes do with any. */
+  get least(): number {
+    return this.stopping ? 1 : this.#settings.minWorkers;
   }
 
   /**
@@ -214,8 +225,21 @@ export class Rendezvous {
 
   /** Whether the connection of one that holds the state has just broken, and it is about to come back. */
   awaitsHolder(now: number): boolean {
-    if (this.awaitsReturn(now) || this.members.areReturning) return true;
-    return [...this.#away.values()].some(({ at, holds }) => holds && now - at <= RECONNECT_MS);
+    return this.awaitsReturn(now) || this.members.areReturning || this.holdersAway(now).length > 0;
+  }
+
+  /**
+   * Those with a broken connection that may come back with the state of the run.
+   *
+   * @param now Those for which the run waits now; null: all, however long they are gone.
+   */
+  holdersAway(now: number | null): Known[] {
+    const isAwaited = ({ at }: Away) => {
+      if (now === null || now - at <= RECONNECT_MS) return true;
+      return this.#stopsSince !== null && now - Math.max(at, this.#stopsSince) <= STOP_MS;
+    };
+    const awaited = [...this.#away.values()].filter((away) => away.holds && isAwaited(away));
+    return awaited.map(({ member }) => member);
   }
 
   /** Whether one that was lost may come again in a moment. */
@@ -224,14 +248,10 @@ export class Rendezvous {
     return this.awaitsHolder(now) || [...this.#away.values()].some(isDue);
   }
 
-  /**
-   * Whether those on standby form a generation now, without one before.
-   *
-   * @param stopping The run was asked to stop.
-   */
-  isFull(now: number, stopping: boolean): boolean {
+  /** Whether those on standby form a generation now, without one before. */
+  isFull(now: number): boolean {
     const ready = this.members.standby.length;
-    if (ready < this.least(stopping) || this.awaitsReturn(now)) return false;
+    if (ready < this.least || this.awaitsReturn(now)) return false;
     // Who holds the state waits for those that held it, too, and not for others.
     if (!this.#formed && this.members.anyHolds) return true;
     if (this.#isStarting(now)) return ready >= this.#expected;
