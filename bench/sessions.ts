@@ -8,12 +8,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { loadConfigWithSources } from '../src/config/load.js';
-import { keptRecords } from '../src/coordinator/kept-records.js';
-import { describeData, resolveRun } from '../src/coordinator/resolve-run.js';
 import { Run } from '../src/coordinator/run.js';
-import { RunDir } from '../src/coordinator/run-dir.js';
-import { Secrets } from '../src/coordinator/secrets.js';
 import { openRecorder } from '../src/coordinator/sinks.js';
+import { keptRecords } from '../src/run-folder/kept-records.js';
+import { describeData, resolveRun } from '../src/run-folder/resolve-run.js';
+import { RunDir } from '../src/run-folder/run-dir.js';
+import { Secrets } from '../src/run-folder/secrets.js';
 import { SESSIONS } from './goals.js';
 import { goal, median, milliseconds, percent, print, table } from './report.js';
 

@@ -11,4 +11,4 @@ if [ "${1:-}" != --simulated ]; then
   exec node build/bench/bench/soak.js "$@"
 fi
 export SOAK_SCHEDULES=${2:-1000000} SOAK_FIRST=${3:-1}
-exec npx vitest run --project unit test/unit/coordinator/schedules.test.ts
+exec npx vitest run --project unit test/unit/rule/schedules.test.ts

@@ -2,8 +2,8 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { underRuns } from '../checkpoint/resume.js';
-import { localCredential } from '../coordinator/secrets.js';
 import { OrchestratorError } from '../errors.js';
+import { localCredential } from '../run-folder/secrets.js';
 
 /** What the argument of a command that takes a run means. */
 export const RUN = 'folder of the run, or its name under runs/';

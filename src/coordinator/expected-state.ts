@@ -5,8 +5,8 @@ import { inferenceSpec } from '../engine/spec.js';
 import { canonicalJson } from '../files/json.js';
 import { native } from '../native/load.js';
 import { contextTokens } from '../native/specs.js';
+import type { ResolvedRun } from '../run-folder/resolve-run.js';
 import { SamplePlan } from '../step/plan.js';
-import type { ResolvedRun } from './resolve-run.js';
 
 /** All but with which programs and instructions a worker has computed it. */
 type Known = Omit<CheckpointMetadata, 'versions'>;

@@ -3,12 +3,12 @@
 import { OrchestratorError } from '../errors.js';
 import { hostInAddress } from '../rpc/address.js';
 import { PROTOCOL } from '../rpc/protocol.js';
+import type { Secrets } from '../run-folder/secrets.js';
 import { formatCredential } from '../security/credential.js';
 import { Enrolments } from '../security/enrolment.js';
 import type { Certified } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
 import type { NetworkAddress } from './network-address.js';
-import type { Secrets } from './secrets.js';
 import type { Sessions } from './sessions.js';
 
 /** Makes a credential. */

@@ -7,7 +7,7 @@ import { faultOf } from '../fault.js';
 import { faultPoint } from '../fault-points.js';
 import { freeBytes, reasonOf } from '../files/io.js';
 import type { Saved } from '../rpc/proto.js';
-import type { Event } from './events.js';
+import type { Event } from '../rule/events.js';
 
 export class Publisher {
   readonly #root: string;

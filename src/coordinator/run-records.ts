@@ -11,6 +11,11 @@ import {
 import { slotCount, slotSamples } from '../config/schema.js';
 import { type Fault, faultLines } from '../fault.js';
 import type { Ready } from '../rpc/proto.js';
+import type { Action, Event, Place } from '../rule/events.js';
+import { keptRecords } from '../run-folder/kept-records.js';
+import { ledgerLine } from '../run-folder/ledger-file.js';
+import type { ResolvedRun } from '../run-folder/resolve-run.js';
+import { type KeptRecords, type RunDir, recordedStep } from '../run-folder/run-dir.js';
 import { describeSlots } from '../step/assignment.js';
 import { learningRate } from '../step/learning-rate.js';
 import { comparableFrom } from '../step/plan.js';
@@ -27,12 +32,7 @@ import {
   stepRows,
   validationSummary,
 } from './combine.js';
-import type { Action, Event, Place } from './events.js';
-import { keptRecords } from './kept-records.js';
-import { ledgerLine } from './ledger-file.js';
 import { Pace } from './pace.js';
-import type { ResolvedRun } from './resolve-run.js';
-import { type KeptRecords, type RunDir, recordedStep } from './run-dir.js';
 import { describeStandstill, type Standstill } from './standstill.js';
 import { Stragglers } from './stragglers.js';
 import { ValidationProgress } from './validation-progress.js';

@@ -8,7 +8,7 @@ import { verifyCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
 import { textOrNull } from '../files/io.js';
 import type { StateRequest } from '../rpc/proto.js';
-import type { Beginning } from './source.js';
+import type { Beginning } from '../rule/source.js';
 
 /** Messages are bytes as they are. */
 export type StateCall = ServerWritableStream<StateRequest, Buffer>;

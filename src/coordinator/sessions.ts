@@ -23,11 +23,11 @@ import {
 } from '../rpc/proto.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import { controlOptions } from '../rpc/transport.js';
+import { type Event, isCurrent, type MessageEvent } from '../rule/events.js';
 import { identityOf } from '../security/identity.js';
 import type { TokenRules } from '../security/tokens.js';
 import { allPrintable, printableLine } from '../text/printable.js';
 import { build } from '../version.js';
-import { type Event, isCurrent, type MessageEvent } from './events.js';
 import type { StateCall } from './serve-checkpoint.js';
 
 type Session = ServerDuplexStream<WorkerMessage, FromCoordinator>;

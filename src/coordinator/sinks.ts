@@ -4,6 +4,8 @@ import { stringify } from 'yaml';
 import { validatedWeights } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 import { freeBytes } from '../files/io.js';
+import type { ResolvedRun } from '../run-folder/resolve-run.js';
+import { LOG, type RunDir } from '../run-folder/run-dir.js';
 import { plainConsole } from '../telemetry/console.js';
 import { logFile } from '../telemetry/log.js';
 import { isLoopback, readMetricsToken } from '../telemetry/metrics-access.js';
@@ -13,8 +15,6 @@ import { prometheusTargets } from '../telemetry/prometheus-targets.js';
 import { type Recorder, type RunHeader, recorderOf, type Sink, type TimeOf } from '../telemetry/record.js';
 import { relay, type Send } from '../telemetry/relay.js';
 import { comparedLoss, RunProgress } from '../telemetry/run-progress.js';
-import type { ResolvedRun } from './resolve-run.js';
-import { LOG, type RunDir } from './run-dir.js';
 import { serveStatus } from './status-socket.js';
 
 /**

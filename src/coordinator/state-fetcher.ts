@@ -13,11 +13,11 @@ import { elementsOf } from '../formats/safetensors/header.js';
 import { native } from '../native/load.js';
 import { connectStreams } from '../rpc/grpc-client.js';
 import { type Offered, Peer } from '../rpc/proto.js';
+import type { Event, Member } from '../rule/events.js';
+import { nameOf } from '../rule/members.js';
 import type { Certified } from '../security/identity.js';
 import { ArrivingState } from './arriving-state.js';
-import type { Event, Member } from './events.js';
 import { type ExpectedState, otherParts } from './expected-state.js';
-import { nameOf } from './members.js';
 
 const { path, requestSerialize } = Peer.service.Pull;
 /** A worker that was to be fetched from is reached before it gives up (worker/offer.ts). */

@@ -1,6 +1,7 @@
 /** What the user is told of a run that is asked to stop. */
+
+import { STOP_MS } from '../rule/events.js';
 import { named } from '../text/shortened.js';
-import { STOP_MS } from './events.js';
 
 /** So many workers are named that a run waits for. */
 const NAMED_WORKERS = 3;

@@ -1,7 +1,8 @@
 /** The workers of a run as `orchestrator status` lists them. */
+
+import type { Place } from '../rule/events.js';
+import type { Rendezvous } from '../rule/rendezvous.js';
 import type { WorkerView } from '../telemetry/run-progress.js';
-import type { Place } from './events.js';
-import type { Rendezvous } from './rendezvous.js';
 
 interface Known {
   id: string;

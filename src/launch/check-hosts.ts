@@ -1,11 +1,11 @@
 /** Asks all hosts of a run what they have, and says what is wrong with each, before anything is started there. */
 
-import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
 import { jsonOrNull } from '../files/json.js';
 import { commonIsas } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/protocol.js';
+import { lacksIsa, slowerIsa } from '../rule/arithmetic.js';
 import type { ProcessEnd } from '../signals.js';
 import { printable } from '../text/printable.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';

@@ -1,7 +1,7 @@
 /** The coordinator of a run, which is started again when it has died. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ENDED } from '../coordinator/events.js';
-import type { Orphan } from '../coordinator/former.js';
+import { ENDED } from '../rule/events.js';
+import type { Orphan } from '../run-folder/former.js';
 import { describeExit, type ProcessEnd, type StopSignal, stopCodeOf } from '../signals.js';
 import type { Screen } from '../telemetry/screen.js';
 import { type Child, isRunning, lineSender, passLines, sendMessage, startChild } from './children.js';

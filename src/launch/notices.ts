@@ -1,7 +1,8 @@
 /** What the launcher and the coordinator of a run tell each other. */
-import type { ExpectedWorker } from '../coordinator/events.js';
-import type { Orphan } from '../coordinator/former.js';
+
 import type { Presence } from '../coordinator/sessions.js';
+import type { ExpectedWorker } from '../rule/events.js';
+import type { Orphan } from '../run-folder/former.js';
 import type { Exit } from '../signals.js';
 import type { RelayMessage } from '../telemetry/relay.js';
 

@@ -1,9 +1,6 @@
 /** The checks before a run starts or writes anything: what it needs, and whether this machine has it. */
 import type { LoadedConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
-import { describeData, resolveRun } from '../coordinator/resolve-run.js';
-import { checkRunDir } from '../coordinator/run-dir.js';
 import type { DescribedDataset, Identification } from '../data/dataset.js';
 import { requirePatches, scalingWarning, skippedWarning } from '../data/fit.js';
 import { OrchestratorError } from '../errors.js';
@@ -17,6 +14,9 @@ import { adoptIsa, possibleIsas } from '../native/isa.js';
 import { configuredShapes, type FoundShapes } from '../planning/data-shapes.js';
 import { type Estimate, estimateFor, type Spread } from '../planning/estimate.js';
 import type { Run } from '../planning/savings.js';
+import { lacksIsa, slowerIsa } from '../rule/arithmetic.js';
+import { describeData, resolveRun } from '../run-folder/resolve-run.js';
+import { checkRunDir } from '../run-folder/run-dir.js';
 import { averageWarning } from '../step/ema.js';
 import { readMetricsToken } from '../telemetry/metrics-access.js';
 import { checkMetricsAddress } from '../telemetry/metrics-address.js';

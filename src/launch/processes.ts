@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ExpectedWorker } from '../coordinator/events.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
+import type { ExpectedWorker } from '../rule/events.js';
 import type { ScreenForm } from '../telemetry/screen.js';
 
 /** Where workers of a run are started, several of them side by side. */

@@ -1,8 +1,8 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lossOf, progressOf } from '../coordinator/progress.js';
-import { localCredential } from '../coordinator/secrets.js';
 import { EXIT, OrchestratorError } from '../errors.js';
+import { lossOf, progressOf } from '../run-folder/progress.js';
+import { localCredential } from '../run-folder/secrets.js';
 import {
   describeExit,
   onStopSignals,

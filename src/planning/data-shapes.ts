@@ -2,11 +2,11 @@
 
 import type { LoadedConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { startFresh } from '../coordinator/resolve-run.js';
 import { describeDataset } from '../data/dataset.js';
 import type { DatasetShapes } from '../engine/spec.js';
 import { OrchestratorError } from '../errors.js';
 import type { TextSpec } from '../native/contract.js';
+import { startFresh } from '../run-folder/resolve-run.js';
 
 export interface FoundShapes extends DatasetShapes {
   source: 'configuration' | 'data set';

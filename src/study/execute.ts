@@ -5,13 +5,13 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LOCK } from '../coordinator/run-dir.js';
 import { OrchestratorError } from '../errors.js';
 import { openForAppending, writeFailure } from '../files/io.js';
 import { FileReader } from '../files/reader.js';
 import { type Child, isRunning, signalGroup, startChild } from '../launch/children.js';
 import { program } from '../launch/processes.js';
 import { lockHeld, lockOwner } from '../native/lock.js';
+import { LOCK } from '../run-folder/run-dir.js';
 import { describeExit, signalOfCode, stopCodeOf } from '../signals.js';
 
 /** How long the processes of a study that was killed may take to save. */

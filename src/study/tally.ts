@@ -1,8 +1,8 @@
 /** How far the runs of a study are, and how long the rest takes. */
 
 import { join } from 'node:path';
-import { LEDGER } from '../coordinator/run-dir.js';
 import { lastStep } from '../files/jsonl-seek.js';
+import { LEDGER } from '../run-folder/run-dir.js';
 import type { StudyRun } from './expand.js';
 import type { RunState, StudyFolder } from './folder.js';
 import { remainingSeconds } from './schedule.js';

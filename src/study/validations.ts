@@ -1,8 +1,8 @@
 /** The validations that a run has recorded. */
 import { join } from 'node:path';
-import { METRICS } from '../coordinator/run-dir.js';
 import type { Mapping } from '../files/json.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
+import { METRICS } from '../run-folder/run-dir.js';
 import { validationResults } from '../telemetry/metrics-reader.js';
 
 interface Losses {

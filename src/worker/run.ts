@@ -1,13 +1,13 @@
 /** The worker process: it joins, builds its engine, and takes part in one generation after another. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localCredential, seesRunFolder } from '../coordinator/secrets.js';
 import { type ErrorCode, EXIT } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { planFault, whenCut } from '../fault-points.js';
 import { adoptIsa, offeredIsas } from '../native/isa.js';
 import { native } from '../native/load.js';
 import { PROTOCOL } from '../rpc/protocol.js';
+import { localCredential, seesRunFolder } from '../run-folder/secrets.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { build } from '../version.js';
 import { offerSharedMemory } from './collective/shared.js';

@@ -9,9 +9,10 @@
  * > silence b 4 s                 time passes, in which only the others are heard
  * > lost a & standby d            both in one moment
  */
-import type { Action, Event, Settings } from '../../src/coordinator/events.js';
-import { RunState } from '../../src/coordinator/rule.js';
+
 import type { FromCoordinator, Orders, Prepared, Ready } from '../../src/rpc/proto.js';
+import type { Action, Event, Settings } from '../../src/rule/events.js';
+import { RunState } from '../../src/rule/rule.js';
 import { gathered, HEARTBEAT, SAYS_NOTHING } from './rule-script.js';
 
 /** The file with what the coordinator does in place of what it says. */

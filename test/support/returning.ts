@@ -1,6 +1,6 @@
 /** A coordinator that has taken the place of one that has died, and its workers, which return. */
-import type { Action, Former, Settings } from '../../src/coordinator/events.js';
-import { Ledger } from '../../src/coordinator/ledger.js';
+import type { Action, Former, Settings } from '../../src/rule/events.js';
+import { Ledger } from '../../src/rule/ledger.js';
 import { HEARTBEAT, prepared, ready, SAYS_NOTHING, Script } from './rule-script.js';
 
 /** What step 5 gives, by all slots. */

@@ -1,9 +1,9 @@
 /** The rule of a run of two workers, and what they say to it. */
 import { expect } from 'vitest';
-import type { Processor } from '../../src/coordinator/arithmetic.js';
-import type { Action, Event, Settings } from '../../src/coordinator/events.js';
-import { RunState } from '../../src/coordinator/rule.js';
 import type { Heartbeat, Prepared, Ready } from '../../src/rpc/proto.js';
+import type { Processor } from '../../src/rule/arithmetic.js';
+import type { Action, Event, Settings } from '../../src/rule/events.js';
+import { RunState } from '../../src/rule/rule.js';
 
 export const SETTINGS: Settings = {
   workers: 2,

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, test } from 'vitest';
 
-const order = [...readFileSync('CONTRIBUTING.md', 'utf8').matchAll(/^\| `src\/([a-z]+)` \|/gm)].map(
+const order = [...readFileSync('CONTRIBUTING.md', 'utf8').matchAll(/^\| `src\/([a-z-]+)` \|/gm)].map(
   ([, folder]) => folder!,
 );
 const sources = readdirSync('src', { recursive: true, encoding: 'utf8' })
@@ -39,4 +39,17 @@ test('no folder imports from a higher one', () => {
   }
   expect(sources.length).toBeGreaterThan(150);
   expect(upward).toEqual([]);
+});
+
+test('the rule of a run touches no files, sockets, processes and clocks', () => {
+  const rule = sources.filter((file) => folderOf(file) === 'rule');
+  const modules = rule.flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/from '(node:[^']+)'/g)].map(([, name]) => `${file}: ${name}`),
+  );
+  expect(rule.length).toBeGreaterThan(15);
+  expect(modules).toEqual(['src/rule/ledger.ts: node:crypto']);
+  const clocks = rule.filter((file) =>
+    /\b(Date\.now|performance|setTimeout|process)\b[.(]/.test(readFileSync(file, 'utf8')),
+  );
+  expect(clocks).toEqual([]);
 });

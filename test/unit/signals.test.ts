@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { PHASES } from '../../src/coordinator/events.js';
+import { PHASES } from '../../src/rule/events.js';
 import { describeExit, onStopSignals, SIGNAL_EXIT, stopCodeOf } from '../../src/signals.js';
 
 test.each([

@@ -8,12 +8,12 @@ import { CHECKPOINTS, resolveCheckpoint, underRuns } from '../../checkpoint/resu
 import { listCheckpoints } from '../../checkpoint/retention.js';
 import { verifyCheckpoint } from '../../checkpoint/store.js';
 import { modelKeys } from '../../config/model.js';
-import { recordedAt } from '../../coordinator/recorded-run.js';
 import { storedWeights } from '../../engine/stored-weights.js';
 import { EXIT, OrchestratorError } from '../../errors.js';
 import type { FileRecord } from '../../files/hash.js';
 import { Safetensors } from '../../formats/safetensors/file.js';
 import { describeModel } from '../../model/tensors.js';
+import { recordedAt } from '../../run-folder/recorded-run.js';
 import { planStateOf } from '../../step/plan.js';
 import { timeOfDay } from '../../telemetry/console.js';
 import { nextLine } from '../../telemetry/lines.js';

@@ -4,12 +4,12 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { journalOf, LOCK, type RecordedPlace } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { reasonOf } from '../../files/io.js';
 import { isAlive } from '../../files/processes.js';
 import { ENVIRONMENT } from '../../launch/processes.js';
 import { lockOwner } from '../../native/lock.js';
+import { journalOf, LOCK, type RecordedPlace } from '../../run-folder/run-dir.js';
 import { shellText } from '../../text/shell.js';
 import { RUN, runFolder } from '../run-folder.js';
 

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
-import { completion } from '../../coordinator/resolve-run.js';
 import { OrchestratorError, refuse } from '../../errors.js';
 import { HostQuestions } from '../../launch/check-hosts.js';
 import { stopWithParent } from '../../launch/children.js';
@@ -15,6 +14,7 @@ import { travelling } from '../../launch/ssh.js';
 import { superviseRun } from '../../launch/supervise.js';
 import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
+import { completion } from '../../run-folder/resolve-run.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkFewest, checkWorkers } from '../../step/assignment.js';
 import { bytesOfWhole } from '../../text/quantities.js';

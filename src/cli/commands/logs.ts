@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { LOCK, LOG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { completeLines, parseLine } from '../../files/jsonl.js';
 import { linesFromEnd } from '../../files/jsonl-seek.js';
 import { lockOwner } from '../../native/lock.js';
+import { LOCK, LOG } from '../../run-folder/run-dir.js';
 import { eventLine } from '../../telemetry/events.js';
 import { printable } from '../../text/printable.js';
 import { wholeNumber } from '../arguments.js';

@@ -1,6 +1,6 @@
 /** `orchestrator rows`: which rows of the data set a step trained on. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { recordedRows, type StepRows } from '../../coordinator/ledger-file.js';
+import { recordedRows, type StepRows } from '../../run-folder/ledger-file.js';
 import { alignedRows } from '../../text/columns.js';
 import { rowNumbers } from '../arguments.js';
 import { printResult } from '../output.js';

@@ -2,9 +2,9 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { type RecordedRun, recordedRun } from '../../coordinator/recorded-run.js';
-import { CONFIG } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
+import { type RecordedRun, recordedRun } from '../../run-folder/recorded-run.js';
+import { CONFIG } from '../../run-folder/run-dir.js';
 import { WINDOW } from '../../telemetry/run-progress.js';
 import { screenRows } from '../../text/columns.js';
 import { allPrintable } from '../../text/printable.js';

@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { recordedRun } from '../../coordinator/recorded-run.js';
-import { LOCK } from '../../coordinator/run-dir.js';
 import { askStatus } from '../../coordinator/status-socket.js';
 import { OrchestratorError } from '../../errors.js';
 import { lockOwner } from '../../native/lock.js';
+import { recordedRun } from '../../run-folder/recorded-run.js';
+import { LOCK } from '../../run-folder/run-dir.js';
 import { painter, wantsColour } from '../../telemetry/console.js';
 import type { RunView } from '../../telemetry/run-progress.js';
 import { memberLines, viewLines } from '../../telemetry/view-lines.js';

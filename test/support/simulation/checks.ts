@@ -1,5 +1,5 @@
 /** What must hold of the workers of a simulated run when its coordinator acts. */
-import { DEBOUNCE_MS } from '../../../src/coordinator/rendezvous.js';
+import { DEBOUNCE_MS } from '../../../src/rule/rendezvous.js';
 import type { Worker } from './worker.js';
 import type { World } from './world.js';
 

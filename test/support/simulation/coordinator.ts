@@ -1,7 +1,8 @@
 /** The coordinator of a simulated run: the rule, what it has on its disk, and its death. */
-import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/events.js';
-import { RunState } from '../../../src/coordinator/rule.js';
+
 import type { Saved } from '../../../src/rpc/proto.js';
+import { type Action, type Event, GATHER_MS } from '../../../src/rule/events.js';
+import { RunState } from '../../../src/rule/rule.js';
 import { checkNothingLost, checkPlaces, checkReleased, leaveBehind } from './checks.js';
 import { Records } from './records.js';
 import type { State } from './witness.js';

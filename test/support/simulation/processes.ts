@@ -1,5 +1,5 @@
 /** The processes of a simulated run, and its launchers, which start them and tell how they end. */
-import type { Event } from '../../../src/coordinator/events.js';
+import type { Event } from '../../../src/rule/events.js';
 import { HEARTBEAT } from '../rule-script.js';
 import { type Session, sessionOf } from './session.js';
 import { Worker } from './worker.js';

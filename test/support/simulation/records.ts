@@ -1,5 +1,5 @@
 /** What a run has on its disk: it is there when its coordinator has died, for the next one. */
-import type { Action, Former } from '../../../src/coordinator/events.js';
+import type { Action, Former } from '../../../src/rule/events.js';
 import type { Witness } from './witness.js';
 
 type ActionOf<T extends Action['type']> = Extract<Action, { type: T }>;

@@ -1,5 +1,5 @@
 /** What a simulated run is asked for. */
-import type { Settings } from '../../../src/coordinator/events.js';
+import type { Settings } from '../../../src/rule/events.js';
 import type { World } from './world.js';
 
 /** Draws the settings of a run, and whether the processors of its workers differ. */

@@ -1,6 +1,7 @@
 /** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
-import { isCurrent, type MessageEvent, type Settings } from '../../../src/coordinator/events.js';
+
 import type { FromCoordinator } from '../../../src/rpc/proto.js';
+import { isCurrent, type MessageEvent, type Settings } from '../../../src/rule/events.js';
 import { generator } from '../random.js';
 import { Clock } from './clock.js';
 import { Coordinator } from './coordinator.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { startCoordinator } from '../../../src/coordinator/run.js';
-import { RunDir } from '../../../src/coordinator/run-dir.js';
+import { RunDir } from '../../../src/run-folder/run-dir.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';
 

@@ -3,7 +3,6 @@ import { connect as connectHttp2 } from 'node:http2';
 import { createConnection, createServer } from 'node:net';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Event } from '../../../src/coordinator/events.js';
 import { type Presence, Sessions } from '../../../src/coordinator/sessions.js';
 import { channelTarget, socketAddress } from '../../../src/rpc/address.js';
 import { invite } from '../../../src/rpc/invite.js';
@@ -12,6 +11,7 @@ import { localAddress } from '../../../src/rpc/local.js';
 import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import { Coordinator, type FromWorker } from '../../../src/rpc/proto.js';
 import { PROTOCOL } from '../../../src/rpc/protocol.js';
+import type { Event } from '../../../src/rule/events.js';
 import { JOIN } from '../../support/join.js';
 import { testRun } from '../../support/members.js';
 

@@ -3,8 +3,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { RunDir } from '../../../src/coordinator/run-dir.js';
 import { openRecorder } from '../../../src/coordinator/sinks.js';
+import { RunDir } from '../../../src/run-folder/run-dir.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
 

@@ -6,10 +6,10 @@ import { encodeMetadata, readManifest } from '../../../src/checkpoint/manifest.j
 import { statePieces } from '../../../src/checkpoint/state-stream.js';
 import { publishCheckpoint, stageCheckpoint, verifyCheckpoint } from '../../../src/checkpoint/store.js';
 import { parseConfig } from '../../../src/config/load.js';
-import type { Event } from '../../../src/coordinator/events.js';
 import { expectedState } from '../../../src/coordinator/expected-state.js';
 import { StateFetcher } from '../../../src/coordinator/state-fetcher.js';
 import type { Offered } from '../../../src/rpc/proto.js';
+import type { Event } from '../../../src/rule/events.js';
 import { Authority } from '../../../src/security/authority.js';
 import { newKey } from '../../../src/security/keys.js';
 import { firstSegment } from '../../../src/step/plan.js';

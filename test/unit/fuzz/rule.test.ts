@@ -8,7 +8,7 @@ import {
   stepRows,
   validationSummary,
 } from '../../../src/coordinator/combine.js';
-import type { Action, Event } from '../../../src/coordinator/events.js';
+import type { Action, Event } from '../../../src/rule/events.js';
 import { FUZZ_MS, fuzz } from '../../support/fuzz.js';
 import { prepared, ready, Script, SETTINGS } from '../../support/rule-script.js';
 

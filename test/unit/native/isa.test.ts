@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { isaOfRun, lacksIsa } from '../../../src/coordinator/arithmetic.js';
 import { adoptIsa, askedIsa, commonIsas, offeredIsas, possibleIsas } from '../../../src/native/isa.js';
 import { native } from '../../../src/native/load.js';
+import { isaOfRun, lacksIsa } from '../../../src/rule/arithmetic.js';
 import { PLAINEST_ISA } from '../../support/plainest-isa.js';
 
 const SETS = ['avx512', 'avx2', 'generic'];

@@ -14,6 +14,7 @@ import { isMapping, type Mapping } from '../files/json.js';
 import { completeLines, parseLine } from '../files/jsonl.js';
 import { linesFromEnd, offsetOfStep } from '../files/jsonl-seek.js';
 import { lockOwner } from '../native/lock.js';
+import { ENDED } from '../rule/events.js';
 import { phaseOf } from '../telemetry/events.js';
 import { type ValidationResult, validationResults } from '../telemetry/metrics-reader.js';
 import type { StepRecord } from '../telemetry/record.js';
@@ -25,7 +26,6 @@ import {
   WINDOW,
 } from '../telemetry/run-progress.js';
 import { Curve } from './curve.js';
-import { ENDED } from './events.js';
 import { MetricsTotals } from './metrics-totals.js';
 import { CONFIG, journalOf, LOCK, LOG, METRICS } from './run-dir.js';
 

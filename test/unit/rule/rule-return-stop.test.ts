@@ -1,6 +1,6 @@
 /** Workers that may return with the state of the run, while it is asked to stop or others leave or are not heard. */
 import { expect, test } from 'vitest';
-import type { Action } from '../../../src/coordinator/events.js';
+import type { Action } from '../../../src/rule/events.js';
 import { Returning } from '../../support/returning.js';
 import { end, ended, killed, ready, Script, sent } from '../../support/rule-script.js';
 

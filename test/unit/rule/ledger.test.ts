@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Ledger } from '../../../src/coordinator/ledger.js';
+import { Ledger } from '../../../src/rule/ledger.js';
 import { prepared } from '../../support/rule-script.js';
 
 const enter = (ledger: Ledger, step: number, loss = step) => ledger.enter(step, [prepared(step, [loss])]);

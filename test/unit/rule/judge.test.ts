@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { Place } from '../../../src/coordinator/events.js';
-import { judgePrepared, oddOnes } from '../../../src/coordinator/judge.js';
 import type { Prepared } from '../../../src/rpc/proto.js';
+import type { Place } from '../../../src/rule/events.js';
+import { judgePrepared, oddOnes } from '../../../src/rule/judge.js';
 
 test('of many rows and slots that are not finite a few are named, with what to do', () => {
   const slots = Array.from({ length: 6 }, (_, slot) => ({

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { loadConfig } from '../../../src/config/load.js';
-import { ledgerLine, recordedRows } from '../../../src/coordinator/ledger-file.js';
-import { MetricsFile, MetricsTotals, totalsIn } from '../../../src/coordinator/metrics-totals.js';
+import { ledgerLine, recordedRows } from '../../../src/run-folder/ledger-file.js';
+import { MetricsFile, MetricsTotals, totalsIn } from '../../../src/run-folder/metrics-totals.js';
 import {
   recordedAt,
   recordedCurves,
   recordedRun,
   recordedUpTo,
-} from '../../../src/coordinator/recorded-run.js';
+} from '../../../src/run-folder/recorded-run.js';
 import { firstSegment, SamplePlan } from '../../../src/step/plan.js';
 import { metricsFile } from '../../../src/telemetry/metrics-file.js';
 import { recorderOf } from '../../../src/telemetry/record.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { Action, Event } from '../../../src/coordinator/events.js';
 import type { Prepared } from '../../../src/rpc/proto.js';
+import type { Action, Event } from '../../../src/rule/events.js';
 import {
   end,
   ended,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { sharedSource, sourceOf } from '../../../src/coordinator/source.js';
+import { sharedSource, sourceOf } from '../../../src/rule/source.js';
 
 const BEGINNING = { step: 0, path: '' };
 const CHECKPOINT = { step: 4, path: 'step-4' };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { Action } from '../../../src/coordinator/events.js';
 import type { Heartbeat } from '../../../src/rpc/proto.js';
+import type { Action } from '../../../src/rule/events.js';
 import {
   end,
   ended,

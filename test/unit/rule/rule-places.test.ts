@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Action } from '../../../src/coordinator/events.js';
+import type { Action } from '../../../src/rule/events.js';
 import { killed, prepared, ready, Script, SETTINGS, sent } from '../../support/rule-script.js';
 
 describe('workers of machines that do not see the run folder', () => {

@@ -1,6 +1,6 @@
 /** The instruction set of a run on CPUs: until the first generation the best that all have who have joined. */
 import { describe, expect, test } from 'vitest';
-import type { Action } from '../../../src/coordinator/events.js';
+import type { Action } from '../../../src/rule/events.js';
 import { Script, SETTINGS, sent } from '../../support/rule-script.js';
 
 const BEST = ['avx512', 'avx2', 'generic'];

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Action, Event, Settings } from '../../../src/coordinator/events.js';
+import type { Action, Event, Settings } from '../../../src/rule/events.js';
 import { end, HEARTBEAT, ready, reason, Script, sent, staged } from '../../support/rule-script.js';
 
 describe('checkpoints', () => {

@@ -28,12 +28,12 @@ import { withHome } from '../files/home.js';
 import { describeModel } from '../model/tensors.js';
 import { withWeights } from '../model/weights.js';
 import type { ModelSpec } from '../native/contract.js';
+import { isaOfRun } from '../rule/arithmetic.js';
 import { learningRate } from '../step/learning-rate.js';
 import { firstSegment } from '../step/plan.js';
 import { checkRows, type Segment } from '../step/segment.js';
 import { quantity } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
-import { isaOfRun } from './arithmetic.js';
 import { planOnResume } from './data-change.js';
 
 interface ResolveOptions {

@@ -14,8 +14,8 @@ import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { listCheckpoints } from '../../../src/checkpoint/retention.js';
 import { loadConfig } from '../../../src/config/load.js';
-import { readRecords } from '../../../src/coordinator/kept-records.js';
-import { checkRunDir, RunDir, recordedStep } from '../../../src/coordinator/run-dir.js';
+import { readRecords } from '../../../src/run-folder/kept-records.js';
+import { checkRunDir, RunDir, recordedStep } from '../../../src/run-folder/run-dir.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
 

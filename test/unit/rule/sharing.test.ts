@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { Sharing } from '../../../src/coordinator/sharing.js';
 import type { Formed } from '../../../src/rpc/generated/orchestrator/v1/Formed.js';
+import { Sharing } from '../../../src/rule/sharing.js';
 
 const PLACES = ['a', 'b', 'c'].map((id, rank) => ({
   id,

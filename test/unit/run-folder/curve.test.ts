@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Curve } from '../../../src/coordinator/curve.js';
+import { Curve } from '../../../src/run-folder/curve.js';
 
 const MOST = 400;
 

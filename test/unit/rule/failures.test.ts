@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ENDS, endsRun } from '../../../src/coordinator/failures.js';
 import { ERRORS, type ErrorCode } from '../../../src/errors.js';
+import { ENDS, endsRun } from '../../../src/rule/failures.js';
 
 /** One of several workers that all hold the state. */
 const MEMBER = { ownAccord: false, begun: true, holds: true, others: 2, othersHold: true };

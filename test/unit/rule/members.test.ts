@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Member } from '../../../src/coordinator/events.js';
-import { Members } from '../../../src/coordinator/members.js';
+import type { Member } from '../../../src/rule/events.js';
+import { Members } from '../../../src/rule/members.js';
 
 /** The steps after which members hold the state. */
 const HELD = { newest: 20, older: 12 };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Action, Event } from '../../../src/coordinator/events.js';
+import type { Action, Event } from '../../../src/rule/events.js';
 import type { Exit } from '../../../src/signals.js';
 import { end, ended, killed, Script, sent } from '../../support/rule-script.js';
 

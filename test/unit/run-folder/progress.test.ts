@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { lossOf, progressOf } from '../../../src/coordinator/progress.js';
+import { lossOf, progressOf } from '../../../src/run-folder/progress.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 function runDir(ledger: string | null, ...checkpoints: string[]): string {

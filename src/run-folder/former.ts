@@ -7,7 +7,7 @@ import { parseLine } from '../files/jsonl.js';
 import { linesFromEnd } from '../files/jsonl-seek.js';
 import { type ProcessId, processId } from '../files/processes.js';
 import { bootOf, isListening, machineName } from '../rpc/local.js';
-import type { Former } from './events.js';
+import type { Former } from '../rule/events.js';
 import { recordedResult } from './ledger-file.js';
 import { journalOf, LEDGER, METRICS } from './run-dir.js';
 import { localCredential } from './secrets.js';

@@ -4,8 +4,8 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { listenOnNetwork } from '../../../src/coordinator/network.js';
-import { localCredential, Secrets, seesRunFolder } from '../../../src/coordinator/secrets.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
+import { localCredential, Secrets, seesRunFolder } from '../../../src/run-folder/secrets.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 let runDir: string;
