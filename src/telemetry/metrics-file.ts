@@ -39,7 +39,7 @@ export function stepObject(record: StepRecord): object {
 }
 
 /** Flat, so that every number is a column: "val_ema", "val_ema_t_0.0625", "val_ema_log_snr_-5.25". */
-export function validationObject({ step, seconds, results, emaDistance }: ValidationRecord): object {
+function validationObject({ step, seconds, results, emaDistance }: ValidationRecord): object {
   const numbers = results.flatMap(({ weights, mean, bins, epsilon }) => [
     [`val_${weights}`, mean],
     ...[...bins, ...epsilon].map(({ name, loss }) => [`val_${weights}_${name.replace('=', '_')}`, loss]),
