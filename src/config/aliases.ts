@@ -159,9 +159,9 @@ export const ALIASES: readonly Alias[] = [
   ),
   alias('checkpoint.keep', 'checkpoints_total_limit save_total_limit keep_last max_checkpoints'),
   alias(
-    'telemetry.metrics_port',
-    'report_to log_with',
-    'numbers are also in metrics.jsonl in the run folder',
+    'telemetry.tensorboard',
+    'report_to log_with enable_tensorboard use_tensorboard create_tensorboard_logger tensorboard',
+    'true or false; numbers are also in metrics.jsonl, and at telemetry.metrics_port for Prometheus',
   ),
 ];
 

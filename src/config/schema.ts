@@ -222,6 +222,10 @@ const telemetry = z.strictObject({
   metrics_token_file: optional(text()).describe(
     'File with the bearer token that a request for /metrics must have; relative to the working directory; null = none is needed.',
   ),
+  tensorboard: z
+    .boolean()
+    .default(true)
+    .describe("Whether the run folder has the numbers of metrics.jsonl as TensorBoard's event files, too."),
 });
 
 const checkpoint = z.strictObject({

@@ -82,6 +82,14 @@ export interface Former {
   digestOf: (step: number) => string | null;
 }
 
+/** A worker that the launcher starts. */
+export interface ExpectedWorker {
+  id: string;
+  /** By which the launcher's messages name it: "worker 1 on b". */
+  name: string;
+  host: string;
+}
+
 /** A worker that has joined. */
 export interface Member {
   id: string;
@@ -132,6 +140,8 @@ export function isCurrent({ type }: MessageEvent, generation: number, current: n
 export type Event =
   | MessageEvent
   | { type: 'listening' }
+  /** A launcher tells which workers it starts. */
+  | { type: 'expected'; workers: readonly ExpectedWorker[] }
   /** A worker joins; `newest` is the newest generation that it has heard of. */
   | ({ type: 'joined'; newest?: number } & Processor & Member)
   /** The worker's session ended. */

@@ -110,6 +110,9 @@ export class RunState {
         this.#membership.rendezvous.begin(now);
         this.#lastTick = now;
         return [];
+      case 'expected':
+        this.#membership.rendezvous.expect(event.workers);
+        return [];
       case 'joined':
         return this.#joined(event, now);
       case 'standby':

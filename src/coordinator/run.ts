@@ -22,7 +22,7 @@ import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
-import { type Action, type Event, type Former, GATHER_MS } from './events.js';
+import { type Action, type Event, type ExpectedWorker, type Former, GATHER_MS } from './events.js';
 import { expectedState } from './expected-state.js';
 import { formerOf, mayHold, type Orphan, orphansOf } from './former.js';
 import { readRecords } from './kept-records.js';
@@ -240,7 +240,7 @@ export class Run {
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });
     progress.listWorkers = () =>
-      workerList(this.#state.rendezvous, this.#state.places, (rank) => this.#records.deviceOf(rank));
+      workerList(this.#state.rendezvous, this.#state.places, (worker) => this.#records.deviceOf(worker));
     this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
   }
 
@@ -278,6 +278,11 @@ export class Run {
     if (signal === 'SIGINT' && !this.#over && (stopping || phase === 'CHECKPOINTING')) {
       this.#recorder.note('notice', 'press Ctrl-C again, a second or more from now, to stop without saving');
     }
+  }
+
+  /** The launcher tells which workers it starts. */
+  workersExpected(workers: readonly ExpectedWorker[]): void {
+    this.#handle({ type: 'expected', workers });
   }
 
   /** The launcher reports that this worker's process has ended, and whether it will start it again. */
@@ -433,6 +438,6 @@ export class Run {
         ? stoppedEarly(reason)
         : `${reason}: stopped after step ${committed}; ${howToResume(this.#options.resume)}`;
     }
-    return `${reason}, in ${timeSpan(this.#records.seconds)}`;
+    return `${reason}, in ${timeSpan(this.#progress.view().elapsed_seconds)}`;
   }
 }

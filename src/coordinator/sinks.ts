@@ -1,5 +1,6 @@
 /** Opens all sinks of a run's records. */
 import { join } from 'node:path';
+import { stringify } from 'yaml';
 import { validatedWeights } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
 import { freeBytes } from '../files/io.js';
@@ -9,7 +10,7 @@ import { isLoopback, readMetricsToken } from '../telemetry/metrics-access.js';
 import { metricsFile } from '../telemetry/metrics-file.js';
 import { standardOutput } from '../telemetry/output.js';
 import { prometheusTargets } from '../telemetry/prometheus-targets.js';
-import { type Recorder, type RunHeader, recorderOf, type Sink } from '../telemetry/record.js';
+import { type Recorder, type RunHeader, recorderOf, type Sink, type TimeOf } from '../telemetry/record.js';
 import { relay, type Send } from '../telemetry/relay.js';
 import { comparedLoss, RunProgress } from '../telemetry/run-progress.js';
 import type { ResolvedRun } from './resolve-run.js';
@@ -53,6 +54,7 @@ export async function openRecorder(
     progress,
     metricsFile(() => dir.records.metrics),
     logFile(join(dir.path, LOG), time),
+    ...(config.telemetry.tensorboard ? [await tensorboard(dir, config, time)] : []),
     ...metrics.sinks,
     ...(typeof status === 'string' ? [] : [status]),
     launcher === null ? printed() : relay(header, launcher, time),
@@ -63,6 +65,12 @@ export async function openRecorder(
   if (typeof status === 'string') recorder.note('info', status);
   for (const [level, message] of metrics.notes) recorder.note(level, message);
   return { recorder, progress };
+}
+
+/** Its format is loaded only where it is wanted. */
+async function tensorboard({ path }: RunDir, config: Config, time: TimeOf): Promise<Sink> {
+  const { tensorboardFile } = await import('../telemetry/tensorboard.js');
+  return tensorboardFile(path, stringify(config), time);
 }
 
 /** Plain lines on the standard output of a coordinator without a launcher. */

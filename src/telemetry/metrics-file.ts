@@ -2,6 +2,7 @@
  * metrics.jsonl: one object per step, validation, checkpoint and missed checkpoint. Names are snake_case, with
  * the unit. `metrics-schema.ts` describes them.
  */
+import type { Mapping } from '../files/json.js';
 import type { JsonlFile } from '../files/jsonl.js';
 import { STEP_NUMBERS } from './metrics.js';
 import type { AttentionSummary, Sink, StepRecord, ValidationRecord, WorkerReport } from './record.js';
@@ -24,7 +25,7 @@ export function metricsFile(open: () => JsonlFile): Sink {
   };
 }
 
-export function stepObject(record: StepRecord): object {
+export function stepObject(record: StepRecord): Mapping {
   const numbers = Object.entries(STEP_NUMBERS).map(([key, [, value]]) => [key, value(record)]);
   return {
     type: 'step',
@@ -39,7 +40,7 @@ export function stepObject(record: StepRecord): object {
 }
 
 /** Flat, so that every number is a column: "val_ema", "val_ema_t_0.0625", "val_ema_log_snr_-5.25". */
-function validationObject({ step, seconds, results, emaDistance }: ValidationRecord): object {
+export function validationObject({ step, seconds, results, emaDistance }: ValidationRecord): Mapping {
   const numbers = results.flatMap(({ weights, mean, bins, epsilon }) => [
     [`val_${weights}`, mean],
     ...[...bins, ...epsilon].map(({ name, loss }) => [`val_${weights}_${name.replace('=', '_')}`, loss]),

@@ -61,7 +61,7 @@ function filesOf(cwd: string): Record<string, string> {
   const files: Record<string, string> = {};
   for (const path of readdirSync(cwd, { recursive: true, encoding: 'utf8' }).sort()) {
     if (!statSync(join(cwd, path)).isFile()) continue;
-    if (/(journal|metrics)\.jsonl$|run\.log$/.test(path)) continue; // metrics without times: fingerprint()
+    if (/(journal|metrics)\.jsonl$|run\.log$|tfevents/.test(path)) continue; // metrics without times: fingerprint()
     let bytes = readFileSync(join(cwd, path));
     if (/checkpoints.*manifest\.json$/.test(path)) {
       const manifest = JSON.parse(bytes.toString()) as { versions: { node: string }; checksum: string };

@@ -1,8 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import {
+  closeSync,
   cpSync,
   existsSync,
+  fchmodSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   statSync,
@@ -11,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { eventFiles } from '../support/event-files.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
 import { allDead, ends, fingerprint, isAlive, Launched, launch, readLines } from '../support/launched.js';
@@ -129,7 +133,13 @@ describe('the promise', () => {
 
     await ends(launch(runDir, 1, ...long), 0);
     expect(fingerprint(runDir, steps)).toEqual(fingerprint((await undisturbed(...long)).runDir, steps));
-    expect(readdirSync(runDir).sort()).toEqual([
+    // Each start has an event file of its own.
+    expect(eventFiles(runDir)).toHaveLength(4);
+    expect(
+      readdirSync(runDir)
+        .filter((name) => !name.startsWith('events.'))
+        .sort(),
+    ).toEqual([
       'checkpoints',
       // Those before and with `exchange: grpc`.
       'config.1.yaml',
@@ -281,6 +291,17 @@ describe('refusals', () => {
     const run = new Launched(join(folder, 'token'), PACED, ...endless, '--listen', '127.0.0.1:0');
     await run.says('step 2/');
     const invited = orchestrator('invite', run.runDir).stdout;
+    const credential = join(folder, 'credential');
+    const file = openSync(credential, 'w');
+    fchmodSync(file, 0o644);
+    const written = spawnSync(process.execPath, [MAIN, 'invite', run.runDir], {
+      stdio: ['ignore', file, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(file);
+    expect(written.stderr).toMatch(
+      /^warn others can read the credential, which is a secret: .*credential has the mode 0644; `chmod 600`/,
+    );
     const worker = (input: string) => orchestratorIn({ input }, 'worker', '--credential', '-');
     // The token has the same length.
     expect(worker(invited.replace(/\.[^.]+\./, `.${'A'.repeat(43)}.`))).toMatchObject({
