@@ -95,7 +95,10 @@ export class Rendezvous {
 
   /** The worker's process has ended, and no other will take its place. */
   gone(id: string): void {
-    this.#gone.set(id, this.#away.get(id)?.member ?? this.members.get(id) ?? this.#launched.get(id) ?? { id });
+    this.#gone.set(
+      id,
+      this.#away.get(id)?.member ?? this.members.get(id) ?? this.#launched.get(id) ?? { id },
+    );
     this.#away.delete(id);
     this.#former.delete(id);
   }

@@ -52,9 +52,7 @@ test('the summary says that its loss is that of one step', () => {
 test('the summary of a run that was resumed also has the time of all its steps', () => {
   const shown = progress();
   shown.phase('DONE');
-  expect(summaryLines(shown)[0]).toMatch(
-    /^summary \| 2 steps in 16 s of 1 min 31 s in all \| 31 img\/s/,
-  );
+  expect(summaryLines(shown)[0]).toMatch(/^summary \| 2 steps in 16 s of 1 min 31 s in all \| 31 img\/s/);
 });
 
 test('the time for which a run was suspended is none of its time', () => {
