@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { generationsOf, linesOf } from '../test/support/run-records.js';
 import { RECOVERY } from './goals.js';
 import { goal, median, milliseconds, print, table } from './report.js';
 
@@ -160,25 +161,10 @@ class BenchRun {
   #read(): void {
     const steps = linesOf(join(this.#runDir, 'ledger.jsonl')).length;
     while (this.commits.length < steps) this.commits.push(Date.now());
-    const lines = linesOf(join(this.#runDir, 'journal.jsonl')).map((line) => JSON.parse(line) as JournalLine);
-    const generations = lines.filter(({ workers }) => workers !== undefined);
+    const generations = generationsOf(this.#runDir);
     for (const { unix_seconds: at, workers } of generations.slice(this.generations.length)) {
-      this.generations.push({ formed: 1e3 * at, pids: workers!.map(({ pid }) => pid) });
+      this.generations.push({ formed: 1e3 * at, pids: workers.map(({ pid }) => pid) });
     }
-  }
-}
-
-interface JournalLine {
-  unix_seconds: number;
-  workers?: { pid: number }[];
-}
-
-/** Without a line that is being written. */
-function linesOf(path: string): string[] {
-  try {
-    return readFileSync(path, 'utf8').split('\n').slice(0, -1);
-  } catch {
-    return [];
   }
 }
 

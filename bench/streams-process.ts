@@ -2,7 +2,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { native } from '../src/native/load.js';
-import { connectStreams, StreamServer } from '../src/rpc/grpc-stream.js';
+import { connectStreams } from '../src/rpc/grpc-client.js';
+import { StreamServer } from '../src/rpc/grpc-server.js';
 import type { Certified } from '../src/security/identity.js';
 import type { Ended, Orders, Receiving, Sending } from './streams.js';
 

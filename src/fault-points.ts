@@ -1,14 +1,19 @@
 /**
- * Faults for tests: a worker that is started with ORCHESTRATOR_FAULT=WORKER:POINT:STEP:kill dies at this point of its
- * loop. With `stop` in the place of `kill` it is stopped there, with `hang` the thread stands, with `segv` it writes to
- * nowhere, and with `cut` the worker loses the connections that other workers have with it. WORKER may be `coordinator`.
- * Several faults have commas between them; a process has at most one of native code. They are those of the first processes of a run: who is started
- * again does nothing, nor do others.
+ * Faults for tests, as ORCHESTRATOR_FAULT=WORKER:POINT:STEP:ACTION says, with commas between several. The process that
+ * is this worker, or the coordinator if WORKER is `coordinator`, comes to this point of its loop in this step, and then
  *
- * Most points are here. Those of native code exist in the addon alone that `bash scripts/build-native.sh --faults`
+ * - `kill`: dies;
+ * - `stop`: is stopped, as by SIGSTOP;
+ * - `hang`: the thread stands still;
+ * - `segv`: writes to an address that it does not have (native points);
+ * - `cut`: loses the connections that other workers have with it.
+ *
+ * Faults are those of a run's first processes: a process that takes the place of another has none. A process has at most
+ * one fault of native code.
+ *
+ * Most points are here. Those of native code exist only in the addon that `bash scripts/build-native.sh --faults`
  * builds, and ORCHESTRATOR_ADDON names; they are listed in native/faults/faults.h.
  */
-
 import { OrchestratorError } from './errors.js';
 
 /** In the place of a worker: the fault is the coordinator's. */

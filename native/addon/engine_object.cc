@@ -318,7 +318,6 @@ Napi::Object engine_object(Napi::Env env, const EngineHandle& h) {
     engine_of(h).abort_devices();
     return i.Env().Undefined();
   });
-  add_run("replaceState", &Engine::replace_state);
   add("stateLoaded", [](const EngineHandle& h, Info i) {
     const int64_t step = integer(i[0], "the step", 0, UINT32_MAX);
     return run(i, h, [step](Engine& e) { e.state_loaded(step); });

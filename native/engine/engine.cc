@@ -21,6 +21,14 @@ std::vector<std::string> moments_of(const EngineSpec& spec) {
 
 namespace {
 
+/// In digests the states have their numbers as labels, and the positions this one.
+constexpr uint64_t kPositionsLabel = 4;
+template <class... Rules>
+constexpr bool are_below_positions(optim::List<Rules...>) {
+  return ((static_cast<uint64_t>(State::Moments) + optim::kMomentsOf<Rules> <= kPositionsLabel) && ...);
+}
+static_assert(are_below_positions(optim::All{}), "a moment has the label of the positions");
+
 const EngineSpec& checked(const EngineSpec& spec, const graph::Device& device) {
   if (!spec.float8) return spec;
   const std::string problem =
@@ -143,7 +151,7 @@ std::string Engine::digest() {
     }
   };
   for (State s : states_) add(static_cast<uint64_t>(s), piece_digests(s));
-  add(4, piece_digests(positions(), position_elements()));
+  add(kPositionsLabel, piece_digests(positions(), position_elements()));
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(first),
                 static_cast<unsigned long long>(second));

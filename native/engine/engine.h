@@ -128,8 +128,6 @@ class Engine {
   /// Aborts every wait for other devices, in progress or later, until the next rendezvous(). May be called
   /// from any thread.
   void abort_devices();
-  /// Called by the leader before it writes another state: until state_loaded(), there is none.
-  void replace_state();
   /// Collective. Called after the leader wrote the state, or where it stays: makes it visible to all members
   /// as that after this step.
   void state_loaded(int64_t step);

@@ -165,7 +165,7 @@ void Group::expel_others(const Formation& formation) {
   }
 }
 
-bool Group::share_state(int64_t pieces, const std::function<void(SharedState&)>& map) {
+void Group::share_state(int64_t pieces, const std::function<void(SharedState&)>& map) {
   const auto take = [&](std::unique_ptr<SharedState> state) {
     map(*state);
     state_ = std::move(state);
@@ -176,8 +176,7 @@ bool Group::share_state(int64_t pieces, const std::function<void(SharedState&)>&
   const auto count = static_cast<int>(now().members());
   int from = 0;
   while (from < count && now().header(from).state == 0) ++from;
-  const bool fresh = from == count;
-  if (fresh) {
+  if (from == count) {
     from = 0;
     if (leads()) take(std::make_unique<SharedState>(pieces));
   }
@@ -186,7 +185,6 @@ bool Group::share_state(int64_t pieces, const std::function<void(SharedState&)>&
   if (!state_) take(std::make_unique<SharedState>(pieces, now().peers[from].pid, theirs.state));
   if (state_->key() != theirs.state_key)
     throw Error("ERR_SHARED_MEMORY", "Rank ", from, " shares another state than this worker has");
-  return fresh;
 }
 
 void Group::settled() {

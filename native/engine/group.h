@@ -62,9 +62,9 @@ class Group {
   bool entered() const { return !entered_.empty(); }
   bool leads() const;
   /// Collective: the state that the members share, in so many pieces. If none has one, the leader makes it.
-  /// `map` maps its arrays where this process has not yet. Returns whether it is new. Throws
-  /// Error(ERR_SHARED_MEMORY) if the members have different ones.
-  bool share_state(int64_t pieces, const std::function<void(SharedState&)>& map);
+  /// `map` maps its arrays where this process has not yet. Throws Error(ERR_SHARED_MEMORY) if the members
+  /// have different ones.
+  void share_state(int64_t pieces, const std::function<void(SharedState&)>& map);
   SharedState& state() const { return *state_; }
 
   /// As long as it lives, others wait before they kill this member for having left. Everything that writes

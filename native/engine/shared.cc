@@ -15,7 +15,7 @@ Engine::Joined Engine::join(std::shared_ptr<Group> group, uint64_t generation) {
   if (!undo_) undo_ = group->allocate(static_cast<size_t>(pool_.threads()) * sizeof(optim::UndoLog));
   group->enter(generation, undo_);
   const auto presence = group->presence();
-  const bool fresh = group->share_state(static_cast<int64_t>(trained_.size()), [&](SharedState& state) {
+  group->share_state(static_cast<int64_t>(trained_.size()), [&](SharedState& state) {
     // The memory allocated before was never touched, and is freed.
     for (State s : states_) array(s).memory = state.map(flat_bytes());
     if (weights16_) weights16_ = state.map(weights16_.bytes());
@@ -24,16 +24,14 @@ Engine::Joined Engine::join(std::shared_ptr<Group> group, uint64_t generation) {
     sums_->allocate_with([g = group.get()](size_t bytes) { return g->allocate(bytes); });
   });
   group_ = std::move(group);
-  if (fresh && group_->leads()) position_table(spec_.model, positions());
+  // Also where the generation that has made the memory has ended before it came here.
+  if (group_->leads() && group_->state().step() == SharedState::kNoStep)
+    position_table(spec_.model, positions());
   const int64_t completed = complete_update();
   sums_->abandon();
   crop();
   ema16_stale_ = true;
   return {group_->state().step(), completed};
-}
-
-void Engine::replace_state() {
-  if (group_) group_->state().set_step(SharedState::kNoStep);
 }
 
 void Engine::state_loaded(int64_t step) {

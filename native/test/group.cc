@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "../core/error.h"
+#include "../core/watchdog.h"
 #include "../engine/gradient_sums.h"
 #include "harness.h"
 #include "tree.h"
@@ -136,7 +137,7 @@ TEST("group: members wait while the leader holds") {
     groups[1]->wait_released();
     passed = true;
   });
-  std::this_thread::sleep_for(std::chrono::milliseconds(80));
+  while (progress().stage != Stage::Wait && !passed) std::this_thread::yield();
   CHECK(!passed, "while held");
   groups[0]->release();
   member.join();

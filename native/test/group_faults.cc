@@ -363,5 +363,45 @@ TEST("group faults: members that are stopped, and wake up, change no bit") {
   disturbed(DType::F32, 2, Fault::StopAndContinue);
 }
 
+/// The first leader makes the memory of the state, and is gone before it has written anything there.
+TEST("group faults: who leads after a leader that has left an empty state begins with the same bits") {
+  const EngineSpec small = spec(DType::F32, 1);
+  Engine alone(small), engine(small);
+  const int64_t pieces = (engine.table().length + (1 << 16) - 1) / (1 << 16);
+  const auto first_state = [](Engine& e) {
+    random_start(e);
+    e.state_loaded(0);
+    return e.digest();
+  };
+  const auto group = std::make_shared<Group>();
+  Group leader;
+  const std::vector<std::string> addresses{leader.address(), group->address()};
+  leader.form(addresses, 0, 1);
+  group->form(addresses, 1, 1);
+  std::thread first([&] {
+    leader.enter(1, leader.allocate(sizeof(optim::UndoLog)));
+    // More than the arrays of this engine need.
+    leader.share_state(pieces, [](SharedState& state) { state.map(16 * SharedFile::kAlignment); });
+    leader.abort();
+    group->abort();  // as the coordinator tells those that are left
+  });
+  std::string code, message;
+  try {
+    on_driver(engine, [&] { return engine.join(group, 1).step; });
+  } catch (const Error& error) {
+    code = error.code();
+    message = error.what();
+  }
+  first.join();
+  CHECK(code == "ERR_EXCHANGE", code, ": ", message);
+  group->form({group->address()}, 0, 2);
+  const std::string digest = on_driver(engine, [&] {
+    CHECK(engine.join(group, 2).step == SharedState::kNoStep);
+    return first_state(engine);
+  });
+  const std::string expected = on_driver(alone, [&] { return first_state(alone); });
+  CHECK(digest == expected, digest, " and ", expected);
+}
+
 }  // namespace
 }  // namespace orch::test

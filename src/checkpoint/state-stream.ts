@@ -11,7 +11,7 @@ import { native } from '../native/load.js';
 import { type CheckpointManifest, EMA_FILE, MODEL_FILE, OPTIMIZER_FILE } from './manifest.js';
 
 /** The most elements of a piece: 1 MiB, the fastest size of a message on loopback. */
-export const PIECE_ELEMENTS = 262_144;
+const PIECE_ELEMENTS = 262_144;
 
 /** Elements [from, to) of one tensor of one array; of the positions both names are ''. */
 export interface StatePiece {

@@ -51,7 +51,7 @@ export function stagedIn(folder: string): { step: number; pid: number } | null {
 }
 
 /** What a checkpoint must know of the layout of its arrays. */
-export type StoredLayout = Pick<EngineLayout, 'tensors' | 'moments' | 'posEmbed' | 'parameters'>;
+type StoredLayout = Pick<EngineLayout, 'tensors' | 'moments' | 'posEmbed' | 'parameters'>;
 
 /** The arrays of a checkpoint, which are written, or filled from its files. */
 interface CheckpointArrays {

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { InvalidArgumentError } from 'commander';
 import { hostInAddress, splitAddress } from '../rpc/address.js';
+import { MOST_WORKERS } from '../rpc/protocol.js';
 
 /**
  * The number of a text with a unit. The pattern's groups are the digits, and the unit that starts with one of
@@ -53,7 +54,7 @@ function wholeNumbers(from: number, to: number, range = `from ${from} to ${to}`)
 
 export const positiveInteger = wholeNumbers(1, 999_999_999, 'from 1');
 export const wholeNumber = wholeNumbers(0, Number.MAX_SAFE_INTEGER, 'from 0 to 2^53 - 1');
-export const workerCount = wholeNumbers(1, 4096);
+export const workerCount = wholeNumbers(1, MOST_WORKERS);
 export const portNumber = wholeNumbers(0, 65_535);
 
 /** An address to listen on. */

@@ -1,4 +1,5 @@
-import { bytesOfWhole, counted, timeSpan } from '../text/quantities.js';
+/** Progress of a command's long work, on standard error. */
+import { counted, timeSpan } from '../text/quantities.js';
 
 /** The remaining time is that of the pace over about this long, and is told after a part of it. */
 const WINDOW_MS = 20_000;
@@ -8,9 +9,6 @@ const TOLD_AFTER_MS = 3_000;
 export function countOf(unit: string) {
   return (done: number, total: number) => `${done}/${counted(total, unit)}`;
 }
-
-/** "8.3 of 61.2 GiB" */
-export const bytesOf = bytesOfWhole;
 
 /** The first fields of a line, as many as fit on the terminal: a line that it breaks cannot be rewritten. */
 export function fittedFields(line: string): string {
@@ -38,7 +36,7 @@ export class Progress {
 
   /**
    * @param what The work: "sampling".
-   * @param amount How much is done, in words: `countOf('step')` or `bytesOf`.
+   * @param amount How much is done, in words: `countOf('step')` or `bytesOfWhole`.
    */
   constructor(what: string, amount: (done: number, total: number) => string) {
     this.#what = what;

@@ -38,7 +38,7 @@ export function modelKeys(spec: ModelSpec): Config['model'] {
 }
 
 /** One key of `model` with different values. */
-export interface ModelDifference {
+interface ModelDifference {
   /** "depth", "qk_norm" */
   key: string;
   a: unknown;

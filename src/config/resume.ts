@@ -10,7 +10,7 @@ import { type LoadedConfig, parseConfig, withDefaults } from './load.js';
 import type { Config } from './schema.js';
 import { leaves, setAt, show, valueAt } from './value.js';
 
-export type Change =
+type Change =
   /** The new value counts from the next step on. */
   | 'applies'
   /** The new value has no effect on a run that is resumed. */

@@ -2,7 +2,7 @@
 import type { StatePiece } from '../checkpoint/state-stream.js';
 import { OrchestratorError } from '../errors.js';
 import type { StateTensors } from '../native/contract.js';
-import type { Receiver } from '../rpc/grpc-stream.js';
+import type { Receiver } from '../rpc/grpc-client.js';
 
 /** Pieces that wait to be written. */
 const MOST_WAITING = 16;

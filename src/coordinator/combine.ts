@@ -1,4 +1,5 @@
 /** Numbers of a whole step from those of its slots, in an order that does not depend on the workers. */
+import { mean } from '../averages.js';
 import type { Prepared, Validated } from '../rpc/proto.js';
 import { isEpsilonError } from '../step/slot.js';
 import { timeName } from '../telemetry/metrics.js';
@@ -10,8 +11,7 @@ function slotsOf(prepared: readonly Prepared[]): Prepared['slots'] {
 
 /** Mean weighted loss of the step, summed in float64: slots ascending, samples as drawn. */
 export function stepLoss(prepared: readonly Prepared[]): number {
-  const losses = slotsOf(prepared).flatMap((slot) => slot.losses);
-  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+  return mean(slotsOf(prepared).flatMap((slot) => slot.losses));
 }
 
 /** The rows of the step in the order of the sample plan: slots ascending. */
@@ -107,7 +107,7 @@ export function validationSummary(
     const means = all.filter(({ name }) => !isEpsilonError(name));
     return {
       weights,
-      mean: means.reduce((sum, { loss }) => sum + loss, 0) / means.length,
+      mean: mean(means.map(({ loss }) => loss)),
       bins: means,
       epsilon: all.filter(({ name }) => isEpsilonError(name)),
     };

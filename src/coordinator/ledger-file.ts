@@ -15,7 +15,7 @@ import { SamplePlan } from '../step/plan.js';
 import { stepsText } from '../text/quantities.js';
 import { progressOf } from './progress.js';
 import { recordedConfig } from './recorded-run.js';
-import { journalOf, LEDGER } from './run-dir.js';
+import { JOURNAL, journalOf, LEDGER } from './run-dir.js';
 
 const whole = z.int().min(0);
 const digests = { step: whole, rows_sha256: z.string(), result_sha256: z.string().optional() };
@@ -89,7 +89,7 @@ export async function recordedRows(runDir: string, first: number, last: number):
     if (line !== undefined && line.rows_sha256 !== digestOf(rows)) {
       throw new OrchestratorError(
         'ERR_PLAN',
-        `${join(runDir, LEDGER)} has another digest of the rows of step ${step} than those that the sample plan in journal.jsonl gives`,
+        `${join(runDir, LEDGER)} has another digest of the rows of step ${step} than those that the sample plan in ${JOURNAL} gives`,
         'One of these files, or batch.global in config.yaml, was changed or is damaged',
       );
     }
@@ -122,7 +122,7 @@ function planOf(runDir: string): () => SamplePlan {
     if (segments === null) {
       throw new OrchestratorError(
         'ERR_PLAN',
-        `${join(runDir, 'journal.jsonl')} has no sample plan: an earlier version wrote it, or it is damaged`,
+        `${join(runDir, JOURNAL)} has no sample plan: an earlier version wrote it, or it is damaged`,
         'It is written when the run is resumed',
       );
     }

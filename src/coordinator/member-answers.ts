@@ -23,7 +23,7 @@ interface Situation {
 }
 
 /** What follows from an answer. */
-export interface Answered {
+interface Answered {
   result: Action[] | Fault;
   /** Something that was ordered is done, or a member has lost its place: others may be free to leave. */
   settles: boolean;

@@ -3,7 +3,7 @@ import type { Orders } from '../rpc/proto.js';
 import type { Settings } from './events.js';
 
 /** What is not ordered again when a generation continues after a step. */
-export interface Done {
+interface Done {
   /** The last step whose validation is over. */
   validated: number;
   /** The last step of which there is a checkpoint. */

@@ -2,8 +2,9 @@
  * The time that remains of a run. Steps, those in which attention is sampled, validations and checkpoints are each
  * measured apart, and the configuration says how many of each are to come.
  */
+import { mean, medianHigh } from '../averages.js';
 import { duration, timeSpan } from '../text/quantities.js';
-import { mean, median, pushBounded, StepTimes } from './step-times.js';
+import { pushBounded, StepTimes } from './step-times.js';
 
 /** Steps whose forward passes, and checkpoints whose cost, are looked at. */
 const WINDOW = 50;
@@ -55,7 +56,7 @@ export interface PaceOptions {
   checkpointBytes: number;
 }
 
-export interface Remaining {
+interface Remaining {
   seconds: number;
   /** It is more often wrong than others: too little was measured, or the newest steps are not of one pace. */
   isRough: boolean;
@@ -183,7 +184,7 @@ export class Pace {
   /** From the commit of step `after` to the end of the run. */
   #total(after: number): Remaining {
     const { steps, validationPasses, checkpointEvery } = this.#options;
-    const forward = this.#forward.length > 0 ? median(this.#forward) : FORWARD_SHARE;
+    const forward = this.#forward.length > 0 ? medianHigh(this.#forward) : FORWARD_SHARE;
     const isValidated = this.#validations.length > 0;
     const validation = isValidated
       ? mean(this.#validations)

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
 import { lastStep } from '../files/jsonl-seek.js';
+import { LEDGER } from './run-dir.js';
 
-export interface Progress {
+interface Progress {
   /** The last committed step; 0 = none. */
   step: number;
   /** The last checkpoint, or null. */
@@ -13,7 +14,7 @@ export interface Progress {
 
 export async function progressOf(runDir: string): Promise<Progress> {
   const [checkpoint = null] = await listCheckpoints(join(runDir, CHECKPOINTS));
-  return { step: Math.max(lastStep(join(runDir, 'ledger.jsonl')), checkpoint?.step ?? 0), checkpoint };
+  return { step: Math.max(lastStep(join(runDir, LEDGER)), checkpoint?.step ?? 0), checkpoint };
 }
 
 /** "the 3 steps since the checkpoint of step 6 are lost"; null if nothing is. */

@@ -64,6 +64,11 @@ export class RunState {
     return this.#membership.number;
   }
 
+  /** The last committed step, also of a coordinator before this one whose state workers have kept; 0: none. */
+  get committed(): number {
+    return this.#steps.committed;
+  }
+
   /** The last checkpoint, from which a generation begins whose members hold no state. */
   get checkpoint(): Beginning {
     return this.#steps.checkpoints.last;

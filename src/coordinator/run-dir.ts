@@ -43,7 +43,7 @@ import { MetricsFile, type MetricsTotals, type RecordedTotals, totalsIn } from '
 import type { ResolvedRun } from './resolve-run.js';
 
 export const CONFIG = 'config.yaml';
-const JOURNAL = 'journal.jsonl';
+export const JOURNAL = 'journal.jsonl';
 export const LEDGER = 'ledger.jsonl';
 export const LOCK = 'lock';
 export const LOG = 'run.log';

@@ -1,4 +1,5 @@
 /** What the records of a run say of its steps, validations and checkpoints, and how long each of them took. */
+
 import { bestStep } from '../checkpoint/retention.js';
 import {
   describeBatch,
@@ -16,6 +17,7 @@ import { comparableFrom } from '../step/plan.js';
 import { workerNumbers } from '../telemetry/metrics.js';
 import type { CheckpointRecord, MissedCheckpoint, Recorder } from '../telemetry/record.js';
 import { counted, stepsText } from '../text/quantities.js';
+import { named } from '../text/shortened.js';
 import {
   attentionSummary,
   forwardShare,
@@ -61,6 +63,7 @@ export class RunRecords {
   #stepSeconds = 0;
   readonly #validationProgress = new ValidationProgress();
   readonly #stragglers = new Stragglers();
+  /** The last committed step of this process; 0 before the first. */
   #lastStep = 0;
   /** The last step that the journal says is on disk. */
   #synced = 0;
@@ -89,11 +92,6 @@ export class RunRecords {
     this.#dir = dir;
     this.#recorder = recorder;
     this.#trainedRows = resolved.rows - resolved.config.data.validation_rows;
-  }
-
-  /** The last committed step of this process; 0 before the first. */
-  get lastStep(): number {
-    return this.#lastStep;
   }
 
   /** The device of a rank of the last generation; '' on the CPU, and before it has said. */
@@ -377,16 +375,10 @@ export class RunRecords {
   }
 }
 
-/** A line names so many workers; `status` and the journal name all. */
-const NAMED_WORKERS = 16;
-
 /** "rank 0 (pid 4242): slots 0-1, rank 1 (pid 4243): slots 2-3"; "(pid 4242 on a)" where there are several hosts. */
 export function describePlaces(places: readonly Place[]): string {
   const several = places.some(({ host }) => host !== places[0]!.host);
-  const describe = (place: Place) => describePlace(place, several);
-  const named = places.slice(0, NAMED_WORKERS).map(describe).join(', ');
-  const others = places.length - NAMED_WORKERS;
-  return others > 0 ? `${named} and ${counted(others, 'other')}` : named;
+  return named(places.map((place) => describePlace(place, several)));
 }
 
 function describePlace({ rank, pid, host, firstSlot, endSlot }: Place, withHost: boolean): string {

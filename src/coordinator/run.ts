@@ -1,4 +1,5 @@
 /** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
+
 import { join } from 'node:path';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints } from '../checkpoint/retention.js';
@@ -12,6 +13,7 @@ import { faultPoint, planFault } from '../fault-points.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
 import { native } from '../native/load.js';
+import { MOST_WORKERS } from '../rpc/protocol.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { checkFewest, checkWorkers } from '../step/assignment.js';
 import { leveled } from '../telemetry/events.js';
@@ -42,8 +44,6 @@ import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
 const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
-/** More do not join a run. */
-const MOST_WORKERS = 4_096;
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -405,7 +405,7 @@ export class Run {
     const close = async () => {
       const shutdownMs = fault === null ? SHUTDOWN_MS.done : SHUTDOWN_MS.failed;
       await Promise.all([this.#sessions.close(shutdownMs), this.#fetcher.close()]);
-      if (this.#records.lastStep > 0) await this.#publisher.close();
+      if (this.#dir.begun) await this.#publisher.close();
       await this.#recorder.close();
       this.#secrets.close(this.#dir.begun);
       this.#dir.release();
@@ -420,15 +420,16 @@ export class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
+    const { committed } = this.#state;
     if (exitCode === EXIT.unsaved) {
       const { step, path } = this.#state.checkpoint;
-      const loss = lossOf({ step: this.#records.lastStep, checkpoint: path === '' ? null : { step, path } });
+      const loss = lossOf({ step: committed, checkpoint: path === '' ? null : { step, path } });
       return `${reason}: stopped without saving: ${loss}`;
     }
     if (exitCode !== EXIT.done) {
-      return this.#records.lastStep === 0
+      return committed === 0
         ? stoppedEarly(reason)
-        : `${reason}: stopped after step ${this.#records.lastStep}; ${howToResume(this.#options.resume)}`;
+        : `${reason}: stopped after step ${committed}; ${howToResume(this.#options.resume)}`;
     }
     return `${reason}, in ${timeSpan(this.#records.seconds)}`;
   }

@@ -14,7 +14,7 @@ interface Unable {
   problem: string;
 }
 
-export type Verdict =
+type Verdict =
   | { shared: boolean; note: string | null }
   /** These cannot share memory with the others, who do already. */
   | { unable: readonly Unable[] }

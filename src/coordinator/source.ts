@@ -7,7 +7,7 @@ export interface Beginning {
   path: string;
 }
 
-export interface Source {
+interface Source {
   /** The step after which all members will hold the state. */
   step: number;
   /** What each member is told, by rank. */

@@ -21,7 +21,7 @@ export interface Scheduled {
  * - busy: it computed.
  * - unknown: the scheduler does not say.
  */
-export type StandstillCause = 'suspended' | 'overloaded' | 'busy' | 'unknown';
+type StandstillCause = 'suspended' | 'overloaded' | 'busy' | 'unknown';
 
 export interface Standstill {
   seconds: number;

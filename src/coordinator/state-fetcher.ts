@@ -11,7 +11,7 @@ import { faultPoint } from '../fault-points.js';
 import { reasonOf } from '../files/io.js';
 import { elementsOf } from '../formats/safetensors/header.js';
 import { native } from '../native/load.js';
-import { connectStreams } from '../rpc/grpc-stream.js';
+import { connectStreams } from '../rpc/grpc-client.js';
 import { type Offered, Peer } from '../rpc/proto.js';
 import type { Certified } from '../security/identity.js';
 import { ArrivingState } from './arriving-state.js';
@@ -30,7 +30,7 @@ const LOST_MS = 4_000;
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
 
-export interface FetcherOptions {
+interface FetcherOptions {
   runDir: string;
   onEvent: (event: Event) => void;
   /** Time after which it is told that a transfer has broken. */

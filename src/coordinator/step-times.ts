@@ -1,4 +1,5 @@
 /** The pace of steps of one kind, from the durations of those that were made. */
+import { mean, medianHigh } from '../averages.js';
 
 /** Before so many steps, all count the same; later, the older ones count less. */
 const FIRST = 50;
@@ -16,7 +17,7 @@ const MOST_MEDIANS = { atFirst: 1.15, later: 4 };
 /** Steps whose means are compared, and how many such blocks, the newest. */
 const BLOCK = { steps: 5, count: 4, mostMedians: 1.25 };
 
-export interface StepPace {
+interface StepPace {
   /** Seconds of a step. */
   mean: number;
   /**
@@ -38,7 +39,7 @@ export class StepTimes {
   add(seconds: number): void {
     this.#count++;
     pushBounded(this.#newest, seconds, FIRST);
-    const used = Math.min(seconds, MOST_MEDIANS.later * median(this.#newest));
+    const used = Math.min(seconds, MOST_MEDIANS.later * medianHigh(this.#newest));
     const kept = Math.max(1 - 1 / FADE.steps, 1 / (1 + used / FADE.seconds));
     this.#weights = this.#weights * kept + 1;
     this.#seconds = this.#seconds * kept + used;
@@ -65,7 +66,7 @@ export class StepTimes {
 
 /** The same, but none longer than so many medians. */
 function limited(seconds: readonly number[], medians: number): number[] {
-  const most = median(seconds) * medians;
+  const most = medianHigh(seconds) * medians;
   return seconds.map((value) => Math.min(value, most));
 }
 
@@ -84,13 +85,4 @@ function rangeOf(means: readonly number[]): number {
 export function pushBounded(values: number[], value: number, most: number): void {
   values.push(value);
   if (values.length > most) values.shift();
-}
-
-export function mean(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0) / values.length;
-}
-
-/** The middle one of some values, the larger of two. */
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }

@@ -6,7 +6,7 @@ import { native } from '../native/load.js';
 import { locate, type TableColumn } from './column.js';
 import { numericColumns } from './inspect.js';
 import { scalingAdvice } from './latents.js';
-import { type DataConfig, type RoleColumn, roleColumns, textSpec } from './roles.js';
+import { type DataConfig, type RoleColumn, roleColumns, statesRoles, textSpec } from './roles.js';
 import type { DataSource } from './source.js';
 import { type ColumnStatistics, scanColumns } from './statistics.js';
 
@@ -83,7 +83,7 @@ function isLabel(source: DataSource, column: string): boolean {
 
 /** The columns of the roles; null where neither a configuration nor a manifest names them. */
 function rolesIn(source: DataSource, config: DataConfig | null): RoleColumn[] | null {
-  if (config === null && source.encoders === null) return null;
+  if (config === null && !statesRoles(source)) return null;
   const used: DataConfig = config ?? {
     path: source.path,
     columns: null,

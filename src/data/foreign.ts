@@ -14,7 +14,7 @@ const WHOLE_FILE_BYTES = 256 * 2 ** 20;
 const PIECES = 64;
 const PIECE_BYTES = 4 * 2 ** 20;
 
-type Foreign = 'roles' | 'encoders' | 'firstIdentity' | 'hashes';
+type Foreign = 'roles' | 'firstIdentity' | 'hashes';
 
 /** Refuses a folder of which nothing says what its columns are for. */
 export function needColumns(path: string, names: readonly string[]): never {
@@ -29,7 +29,6 @@ export function needColumns(path: string, names: readonly string[]): never {
 export function foreignSource(source: Omit<DataSource, Foreign>): DataSource {
   return {
     ...source,
-    encoders: null,
     roles(configured) {
       return (
         configured ??

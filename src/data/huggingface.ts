@@ -38,6 +38,12 @@ const stateSchema = z.object({
 
 const infoSchema = z.object({
   features: z.record(z.string(), z.unknown()).nullable().default(null),
+  /** The text encoders, which scripts/encode.py adds. Saved again by `datasets`, the set has the key no more. */
+  encoders: z
+    .object({ clip_l: z.string(), clip_g: z.string(), t5: z.string() })
+    .nullable()
+    .default(null)
+    .catch(null),
 });
 const arraySchema = z.object({
   _type: z.enum(['Array2D', 'Array3D', 'Array4D', 'Array5D']),
@@ -60,15 +66,16 @@ export const huggingFace: DataFormat = {
     const indices = _indices_data_files?.length ? _indices_data_files.map(open) : null;
     const infoPath = join(path, INFO_FILE);
     // The file is optional; without it, the shapes are those of the columns themselves.
-    const info = existsSync(infoPath) ? infoPath : null;
+    const info = existsSync(infoPath) ? readJson(infoPath, infoSchema) : null;
     return foreignSource({
       path,
       format: huggingFace,
       ...arrowRows(files, indices && selectedRows(indices, files)),
-      shapes: info === null ? new Map() : shapesIn(info),
+      shapes: shapesIn(info?.features ?? {}),
+      encoders: info?.encoders ?? null,
       metadata: [
         join(path, STATE_FILE),
-        ...(info === null ? [] : [info]),
+        ...(info === null ? [] : [infoPath]),
         ...(indices ?? []).map((file) => file.path),
       ],
     });
@@ -100,9 +107,9 @@ function selectedRows(indices: readonly ArrowFile[], files: readonly ArrowFile[]
 }
 
 /** Shapes of rows that dataset_info.json states: those of ArrayND, and of flat lists of a fixed length. */
-function shapesIn(path: string): Map<string, number[]> {
+function shapesIn(features: Readonly<Record<string, unknown>>): Map<string, number[]> {
   const shapes = new Map<string, number[]>();
-  for (const [name, feature] of Object.entries(readJson(path, infoSchema).features ?? {})) {
+  for (const [name, feature] of Object.entries(features)) {
     const array = arraySchema.safeParse(feature);
     const list = listSchema.safeParse(feature);
     if (array.success) shapes.set(name, array.data.shape);

@@ -71,7 +71,6 @@ const manifestSchema = z.strictObject({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestColumn = Manifest['columns'][number];
 export type Shard = Manifest['shards'][number];
-export type Encoders = NonNullable<Manifest['encoders']>;
 
 /** Whether DIR/manifest.json is one of this format: other programs use the name, too. */
 export function isManifest(dir: string): boolean {

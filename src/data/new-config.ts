@@ -5,6 +5,7 @@ import { OrchestratorError } from '../errors.js';
 import { joinColumn, product, type TableColumn } from './column.js';
 import { numericColumns } from './inspect.js';
 import { CAPTION_KINDS, type CaptionKind } from './manifest.js';
+import { statesRoles } from './roles.js';
 import type { DataSource } from './source.js';
 
 type Feature = (typeof TEXT_COLUMNS)[number] | (typeof JOINED_COLUMNS)[number];
@@ -43,17 +44,6 @@ export function newDataSection(source: DataSource) {
   const held = Math.min(MOST_VALIDATION_ROWS, Math.floor(VALIDATION_SHARE * source.rows));
   if (held < MOST_VALIDATION_ROWS) lines.push(`validation_rows: ${held}`);
   return { lines: ['data:', ...lines.map((line) => `  ${line}`)], notes, trainingRows: source.rows - held };
-}
-
-/** Whether the metadata says what the columns are for. */
-function statesRoles(source: DataSource): boolean {
-  try {
-    source.roles(null);
-    return true;
-  } catch (error) {
-    if (error instanceof OrchestratorError && error.code === 'ERR_DATA_COLUMN') return false;
-    throw error;
-  }
 }
 
 function columnLines(source: DataSource, notes: string[]): string[] {

@@ -73,6 +73,17 @@ export function roleColumns(
   return isJoint ? found.flatMap((role) => (role.name === 'latent' ? halves(source, role) : [role])) : found;
 }
 
+/** Whether the metadata says what the columns are for. */
+export function statesRoles(source: DataSource): boolean {
+  try {
+    source.roles(null);
+    return true;
+  } catch (error) {
+    if (error instanceof OrchestratorError && error.code === 'ERR_DATA_COLUMN') return false;
+    throw error;
+  }
+}
+
 /** Refuses an id column whose values have no text. ERR_DATA_*. */
 export function checkIds(
   source: DataSource,

@@ -18,7 +18,7 @@ export function gridOf([, height, width]: DatasetShapes['latent'], patch: number
 }
 
 /** What the data gives to a model: its widths, and a position grid that is large enough. */
-export function modelFromData({ latent, text }: DatasetShapes, patch: number): FromData {
+function modelFromData({ latent, text }: DatasetShapes, patch: number): FromData {
   const [latentChannels] = latent;
   const posEmbedMaxSize = Math.max(LEAST_GRID, gridOf(latent, patch));
   const pooledDim = text.clipLPooledDim + text.clipGPooledDim;
@@ -73,7 +73,7 @@ export function threadsOf(config: Config, host: HostInfo, workers: number): numb
 }
 
 /** Threads that share a slot: one, unless a worker has more threads than slots. */
-export function threadsPerSlot(config: Config, threads: number, workers: number): number {
+function threadsPerSlot(config: Config, threads: number, workers: number): number {
   const slots = Math.ceil(slotCount(config) / workers);
   return Math.min(threads, config.threads_per_slot ?? Math.max(1, Math.floor(threads / slots)));
 }

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { textOrNull } from './io.js';
 
-export interface ControlGroup {
+interface ControlGroup {
   /** The group's path in its hierarchy: "/a/b". */
   group: string;
   /** Its folder in the file system. */

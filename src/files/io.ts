@@ -214,6 +214,10 @@ export async function writeFully(handle: FileHandle, from: Uint8Array, position:
 /** What the system says where folders cannot be flushed: one that may not be read, some network file systems. */
 const NOT_FLUSHED = ['EACCES', 'EINVAL', 'EBADF'];
 
+function tolerateUnflushed(error: unknown): void {
+  if (!NOT_FLUSHED.includes(errnoOf(error) ?? '')) throw error;
+}
+
 /**
  * Flushes a folder to disk, so that names created, renamed or removed in it survive a power cut. Where the
  * system cannot flush the folder, this does nothing.
@@ -224,7 +228,7 @@ export async function syncFolder(path: string): Promise<void> {
     handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
     await handle.sync();
   } catch (error) {
-    if (!NOT_FLUSHED.includes(errnoOf(error) ?? '')) throw error;
+    tolerateUnflushed(error);
   } finally {
     await handle?.close();
   }
@@ -232,11 +236,14 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** The same, where nothing else may happen meanwhile. */
 export function syncFolderNow(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  let fd: number | null = null;
   try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
     fsyncSync(fd);
+  } catch (error) {
+    tolerateUnflushed(error);
   } finally {
-    closeSync(fd);
+    if (fd !== null) closeSync(fd);
   }
 }
 

@@ -21,6 +21,15 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value);
 }
 
+/** The value of a text; null: it is no JSON, or says null. What it holds is for the caller to check. */
+export function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** Largest metadata file that is read; the project's own are far smaller. */
 const MAX_JSON_BYTES = 64 * 2 ** 20;
 

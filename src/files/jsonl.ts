@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import { errnoOf, openForAppending, readFailure, systemFailure } from './io.js';
-import { isMapping, type Mapping } from './json.js';
+import { isMapping, jsonOrNull, type Mapping } from './json.js';
 
 const READ_BYTES = 1 << 20;
 /** Other work of the process waits for the reading of so many lines of a long file. */
@@ -26,7 +26,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
 };
 
 /** A part of a file from its beginning. */
-export interface Leading {
+interface Leading {
   /** Number of lines. */
   lines: number;
   bytes: number;
@@ -164,10 +164,6 @@ export class JsonlFile {
 
 /** The object of a line; null if it is none. */
 export function parseLine(line: string): Mapping | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isMapping(value) ? value : null;
-  } catch {
-    return null;
-  }
+  const value = jsonOrNull(line);
+  return isMapping(value) ? value : null;
 }

@@ -1,4 +1,5 @@
-/** Whether a process still is the one that it was. */
+/** Whether a process still is the one that it was, and where its id means the same. */
+import { readFileSync, readlinkSync } from 'node:fs';
 import { errnoOf, textOrNull } from './io.js';
 
 export interface ProcessId {
@@ -9,6 +10,16 @@ export interface ProcessId {
 
 export function thisProcess(): ProcessId {
   return processId(process.pid);
+}
+
+/** Where process ids mean the same: a boot of the machine, and the namespace of processes. '' where it is not known. */
+export function processSpace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return '';
+  }
 }
 
 /** The process that has this id now. */
@@ -41,15 +52,27 @@ function startOf(pid: number): string | null {
   return state === 'Z' ? '' : (started ?? null);
 }
 
-/** The process that started another, if it is suspended, as by Ctrl-Z; otherwise null. */
-export function suspendedParent({ pid }: ProcessId): number | null {
+/** The process that started another; null: that has ended, or the first of all processes has started it. */
+export function parentOf({ pid }: ProcessId): ProcessId | null {
   const parent = Number(statOf(pid).parent ?? 0);
-  return parent > 1 && statOf(parent).state === 'T' ? parent : null;
+  return parent > 1 ? processId(parent) : null;
 }
 
-/** Fields 3, 4 and 22 of /proc/PID/stat, where there is such a file. */
+/** Whether a process is suspended, as by Ctrl-Z. */
+export function isSuspended({ pid }: ProcessId): boolean {
+  return statOf(pid).state === 'T';
+}
+
+/** Whether a process is of the group to which its terminal belongs; also if it has no terminal. */
+export function isForeground(pid: number): boolean {
+  const { group, terminalGroup } = statOf(pid);
+  return terminalGroup === group || terminalGroup === '-1';
+}
+
+/** Fields 3, 4, 5, 8 and 22 of /proc/PID/stat, where there is such a file: see proc(5). */
 function statOf(pid: number) {
   const stat = textOrNull(`/proc/${pid}/stat`);
-  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
-  return { state: fields[0], parent: fields[1], started: fields[19] };
+  const [state, parent, group, , , terminalGroup, ...others] =
+    stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  return { state, parent, group, terminalGroup, started: others[13] };
 }

@@ -1,7 +1,9 @@
 /** Asks all hosts of a run what they have, and says what is wrong with each, before anything is started there. */
+
 import { lacksIsa, slowerIsa } from '../coordinator/arithmetic.js';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
+import { jsonOrNull } from '../files/json.js';
 import { commonIsas } from '../native/isa.js';
 import { PROTOCOL } from '../rpc/protocol.js';
 import type { ProcessEnd } from '../signals.js';
@@ -19,7 +21,7 @@ import {
   hostVersionSchema,
 } from './host-report.js';
 import { programElsewhere, type RunHost } from './processes.js';
-import { commandFor, failedItself } from './ssh.js';
+import { commandFor, failedItself, portOption } from './ssh.js';
 
 /** Reading the data set may take its time. */
 const ANSWER_MS = 600_000;
@@ -38,7 +40,7 @@ const OTHER_DATA =
 const FEWER = 'Start fewer workers there: HOST:N in --hosts, slots=N in a hostfile';
 const SMALLER = 'Leave this host out, or use a smaller model or batch.micro';
 
-export interface HostNeeds {
+interface HostNeeds {
   /** The identity of the run's data set; null: it is not known. */
   dataset: string | null;
   /** The instruction set of the run; null: it begins, or computes on GPUs. */
@@ -155,8 +157,8 @@ function sayingWhy(lines: readonly string[]): string {
 
 /** What to do where ssh does not get through, by what it says. */
 function sshHint({ destination, port }: NonNullable<RunHost['ssh']>, text: string): string {
-  const onPort = port === null ? [] : ['-p', String(port)];
-  const attempt = (...options: string[]) => shellText(['ssh', ...options, ...onPort, destination, 'true']);
+  const attempt = (...options: string[]) =>
+    shellText(['ssh', ...options, ...portOption(port), destination, 'true']);
   if (/REMOTE HOST IDENTIFICATION HAS CHANGED/.test(text)) {
     const host = destination.replace(/^.*@/, '');
     const forget = shellText(['ssh-keygen', '-R', port === null ? host : `[${host}]:${port}`]);
@@ -169,15 +171,11 @@ function sshHint({ destination, port }: NonNullable<RunHost['ssh']>, text: strin
 }
 
 function jsonOf(text: string): unknown {
-  try {
-    // A login script may have printed something before.
-    return JSON.parse(text.trim().split('\n').at(-1)!);
-  } catch {
-    return null;
-  }
+  // A login script may have printed something before.
+  return jsonOrNull(text.trim().split('\n').at(-1)!);
 }
 
-export interface Judgement {
+interface Judgement {
   problems: OrchestratorError[];
   warnings: string[];
   /** The instruction sets that all have, the best first, where some would compute with others; null: all are alike. */

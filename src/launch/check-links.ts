@@ -1,9 +1,11 @@
 /** Asks all hosts to connect to each other, as the workers of a run do: who is reached, how fast. */
+
 import { isIP } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
 import { reasonOf } from '../files/io.js';
+import { jsonOrNull } from '../files/json.js';
 import { socketAddress } from '../rpc/address.js';
 import { Authority } from '../security/authority.js';
 import { printable } from '../text/printable.js';
@@ -33,7 +35,7 @@ export interface MeasuredLink {
   result: Measured | { problem: string };
 }
 
-export interface LinkOptions {
+interface LinkOptions {
   /** The address of this machine for the hosts. */
   address: string;
   environment: Readonly<Record<string, string>>;
@@ -190,7 +192,7 @@ class Prober {
       for (;;) {
         const { value, done } = await this.#lines.next();
         if (done) throw new Error(this.#silence());
-        const answer = schema.safeParse(jsonOf(value));
+        const answer = schema.safeParse(jsonOrNull(value));
         if (answer.success) return answer.data;
       }
     } finally {
@@ -212,13 +214,5 @@ function isSocketAddress(text: string): boolean {
     return 'host' in address && isIP(address.host) !== 0 && address.port > 0;
   } catch {
     return false;
-  }
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
   }
 }

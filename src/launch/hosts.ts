@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { OrchestratorError } from '../errors.js';
 import { readFailure } from '../files/io.js';
+import { MOST_WORKERS } from '../rpc/protocol.js';
 import { printable } from '../text/printable.js';
 
 /** A host as it is written. What is null was left out. */
@@ -24,7 +25,6 @@ const NAME = String.raw`(?:(\w[\w.+-]*)@)?(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(
 const IN_LIST = new RegExp(`^${NAME}(?::(\\d{1,4}))?$`);
 const IN_FILE = new RegExp(`^${NAME}(?::(\\d{1,5}))?$`);
 const MAX_FILE_BYTES = 2 ** 20;
-const MOST_WORKERS = 4_096;
 
 export const PORT_ELSEWHERE =
   'HOST:N is a number of workers; the port of its ssh server goes into a hostfile, as USER@HOST:PORT';

@@ -3,6 +3,7 @@
 import { counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import type { RunHost } from './processes.js';
+import { portOption } from './ssh.js';
 
 export interface LeftBehind {
   host: RunHost;
@@ -25,8 +26,7 @@ export function describeLeftBehind(
   for (const { host, pid } of left) hosts.set(host, [...(hosts.get(host) ?? []), pid]);
   return [...hosts].map(([{ name, ssh }, pids]) => {
     const { destination, port } = ssh!;
-    const onPort = port === null ? [] : ['-p', String(port)];
-    const kill = shellText(['ssh', ...onPort, destination, 'kill', ...pids.map(String)]);
+    const kill = shellText(['ssh', ...portOption(port), destination, 'kill', ...pids.map(String)]);
     const told = `${name} could not be told that the run has ended`;
     const who = `${counted(pids.length, 'worker')} there may run for up to ${timeSpan(patienceSeconds)} (--patience)`;
     const next = mayResume ? ', or until the same command starts the run again' : '';

@@ -3,11 +3,13 @@
  * on its standard input and output. Its port takes connections like a worker's: only over TLS, with a certificate of
  * an authority that `doctor` makes for this alone; its key never leaves the process.
  */
+
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { z } from 'zod';
+import { medianHigh } from '../averages.js';
 import { reasonOf } from '../files/io.js';
 import { hostInAddress } from '../rpc/address.js';
 import { connectLink, type Link, Unreachable } from '../rpc/links.js';
@@ -32,7 +34,7 @@ const ECHO = 1;
 const BLOCKS = 2;
 
 /** What `doctor` says first. */
-export const setupSchema = z.object({
+const setupSchema = z.object({
   run: z.string(),
   id: z.string(),
   certificate: z.string(),
@@ -46,8 +48,8 @@ export const setupSchema = z.object({
 });
 export type Setup = z.infer<typeof setupSchema>;
 
-export const peerSchema = z.object({ id: z.string(), address: z.string() });
-export type ProbePeer = z.infer<typeof peerSchema>;
+const peerSchema = z.object({ id: z.string(), address: z.string() });
+type ProbePeer = z.infer<typeof peerSchema>;
 
 /** What a host says: its public key, then where it listens, then the answer to each peer. */
 export const keySchema = z.object({ publicKey: said });
@@ -128,9 +130,8 @@ async function measure(own: Certified, { id, address }: ProbePeer, connectMs: nu
       await Promise.race([answer, end]);
       trips.push((performance.now() - started) / 1000);
     }
-    trips.sort((a, b) => a - b);
     const bytesPerSecond = await Promise.race([receive(socket), end]);
-    return { roundTripSeconds: trips[(ROUND_TRIPS - 1) / 2]!, bytesPerSecond };
+    return { roundTripSeconds: medianHigh(trips), bytesPerSecond };
   } finally {
     socket.destroy();
   }

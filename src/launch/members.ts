@@ -15,13 +15,16 @@ export class Members {
   readonly #alive = new Map<string, number>();
   /** Every worker of the run may be waited for. */
   readonly #changes = new EventEmitter().setMaxListeners(0);
+  /** Those of the coordinators before that have not returned yet. */
+  #former = new Set<string>();
+  #returnLimit: NodeJS.Timeout | undefined;
 
   /** From now on this coordinator says it. Workers of the one before stay for as long as they may return. */
   follow(coordinator: Child): void {
-    const former = new Set(this.#ids);
+    this.#former = new Set(this.#ids);
     coordinator.process.on('message', ({ member }: CoordinatorNotice) => {
       if (member === undefined) return;
-      former.delete(member.workerId);
+      this.#former.delete(member.workerId);
       const { workerId, presence, pid } = member;
       if (presence === 'released') this.#alive.delete(workerId);
       else this.#alive.set(workerId, pid);
@@ -30,8 +33,10 @@ export class Members {
       this.#last.set(workerId, presence);
       this.#changes.emit('change');
     });
-    setTimeout(() => {
-      for (const id of former) this.#ids.delete(id);
+    // The time begins again with every coordinator.
+    clearTimeout(this.#returnLimit);
+    this.#returnLimit = setTimeout(() => {
+      for (const id of this.#former) this.#ids.delete(id);
       this.#changes.emit('change');
     }, RETURN_MS).unref();
   }

@@ -28,7 +28,7 @@ import { savingsHint } from './savings-hint.js';
 
 export type Preflight = Awaited<ReturnType<typeof preflight>>;
 
-export interface PreflightOptions {
+interface PreflightOptions {
   workers: number;
   /** Where they are; by default all are on this machine. */
   spread?: Spread;
@@ -55,8 +55,11 @@ const LARGE_SHARE = 0.2;
 
 /**
  * Checks what a run needs before its first step: configuration, data set, weights, run folder and checkpoint,
- * ports, memory, GPUs. Changes nothing but with which instructions this process computes. Throws where nobody gives the shapes of the data, and what follows
- * from the configuration; everything else is returned.
+ * ports, memory, GPUs. It changes nothing except the instruction set of this process, which becomes that of the run.
+ *
+ * @returns what the run needs and has, with the errors and warnings of machine, disk and GPUs.
+ * @throws OrchestratorError where the run cannot be described at all: a wrong configuration or run folder, or data
+ *   whose shapes neither the data set nor the configuration gives.
  */
 export async function preflight(
   addon: NativeAddon,

@@ -30,6 +30,11 @@ export function travelling(environment: NodeJS.ProcessEnv): Record<string, strin
   return Object.fromEntries(entries.filter(([name]) => TRAVELS.test(name)));
 }
 
+/** The words that tell ssh the port; none: that of its own configuration. */
+export function portOption(port: number | null): string[] {
+  return port === null ? [] : ['-p', String(port)];
+}
+
 /** The command that runs a process's command on its host; on this machine the command itself. */
 export function commandFor({ host, command, environment }: Omit<ProcessSpec, 'name'>): readonly string[] {
   const { ssh, folder } = host;
@@ -39,7 +44,7 @@ export function commandFor({ host, command, environment }: Omit<ProcessSpec, 'na
   // Shells that are not interactive may not know where Node.js is. csh and fish understand the line, too.
   const path = `PATH="$PATH":${shellText([dirname(process.execPath)])}`;
   const line = `cd ${shellText([folder])} && exec env ${path} ${remote}`;
-  return ['ssh', ...OPTIONS, ...(port === null ? [] : ['-p', String(port)]), '--', destination, line];
+  return ['ssh', ...OPTIONS, ...portOption(port), '--', destination, line];
 }
 
 function start(spec: ProcessSpec): Promise<Child> {

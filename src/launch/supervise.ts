@@ -34,7 +34,7 @@ const AGAIN_MS = 1_000;
 const TOO_SOON =
   'still stopping in order: Ctrl-C counts again from one second after the first, to stop without saving';
 
-export interface Permission {
+interface Permission {
   /** What was found before the run began. */
   warnings: readonly string[];
   /** The instruction sets that all workers have, the best first, where some have others; null: all are alike. */

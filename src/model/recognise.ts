@@ -20,7 +20,7 @@ const PROJECTION: Record<Format, string> = {
   diffusers: 'pos_embed.proj.weight',
 };
 
-export type Shapes = ReadonlyMap<string, { shape: readonly number[] }>;
+type Shapes = ReadonlyMap<string, { shape: readonly number[] }>;
 
 export interface ModelTensors {
   format: Format;

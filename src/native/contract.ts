@@ -11,18 +11,13 @@
  */
 import type { NativeFaults } from '../fault-points.js';
 import type { Dataset, DatasetSpec } from './dataset-contract.js';
-import type {
-  Engine,
-  EngineSpec,
-  Group,
-  ModelLayout,
-  PlanFigures,
-  PlannedOperation,
-} from './engine-contract.js';
+import type { Engine, EngineSpec, Group } from './engine-contract.js';
+import type { ModelLayout, PlanFigures, PlannedOperation } from './engine-results.js';
 import type { ModelSpec } from './specs.js';
 
 export type * from './dataset-contract.js';
 export type * from './engine-contract.js';
+export type * from './engine-results.js';
 export type { ModelSpec, TextSpec } from './specs.js';
 
 /** The properties of the machine that computing depends on. */

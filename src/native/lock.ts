@@ -11,17 +11,17 @@ import {
   ftruncateSync,
   openSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { OrchestratorError } from '../errors.js';
 import { errnoOf, systemFailure } from '../files/io.js';
 import { isMapping } from '../files/json.js';
-import { isAlive, type ProcessId, thisProcess } from '../files/processes.js';
+import { isAlive, type ProcessId, processSpace, thisProcess } from '../files/processes.js';
 import { native } from './load.js';
 
 export interface Owner extends ProcessId {
@@ -31,6 +31,8 @@ export interface Owner extends ProcessId {
 
 /** Time for a process that has just taken a lock to say who it is. */
 const NAME_MS = 1_000;
+/** Between two looks at a lock that another process holds. */
+const POLL_MS = 10;
 const OPEN = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
 
 /**
@@ -54,7 +56,7 @@ export function lockFile(path: string): () => void {
       }
       isOwn = true;
       ftruncateSync(file);
-      writeSync(file, JSON.stringify({ ...thisProcess(), host: hostname(), namespace: namespace() }), 0);
+      writeSync(file, JSON.stringify({ ...thisProcess(), host: hostname(), namespace: processSpace() }), 0);
     } catch (error) {
       if (isOwn) rmSync(path, { force: true });
       if (file !== null) closeSync(file);
@@ -63,6 +65,26 @@ export function lockFile(path: string): () => void {
       throw systemFailure('ERR_RUN_DIR', 'write', path, error, hint);
     }
     return release(path, file);
+  }
+}
+
+/**
+ * Waits until nobody else holds the lock, takes it, and returns the function that releases it: for locks that are
+ * held for a moment. They name nobody.
+ *
+ * @throws the system's error if there can be no file, and ERR_SYSTEM if its file system has no locks.
+ */
+export async function waitForLock(path: string): Promise<() => void> {
+  for (;;) {
+    const file = openSync(path, OPEN, 0o666);
+    try {
+      if (native().lockFile(file) && isAt(file, path)) return release(path, file);
+    } catch (error) {
+      closeSync(file);
+      throw error;
+    }
+    closeSync(file);
+    await sleep(POLL_MS);
   }
 }
 
@@ -107,6 +129,7 @@ export function lockOwner(path: string): Owner | null {
         `${path} is held by a process that does not say who it is`,
       );
     }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, POLL_MS);
   }
 }
 
@@ -137,7 +160,7 @@ function readOwner(path: string): (Owner & { legacy: boolean }) | null {
     if (!isMapping(found) || !Number.isSafeInteger(found.pid) || (found.pid as number) < 1) return null;
     const { pid, started, host, namespace: other } = found;
     const legacy = typeof other !== 'string';
-    const isHere = legacy || (host === hostname() && other === namespace());
+    const isHere = legacy || (host === hostname() && other === processSpace());
     return {
       pid: pid as number,
       started: typeof started === 'string' ? started : null,
@@ -146,15 +169,6 @@ function readOwner(path: string): (Owner & { legacy: boolean }) | null {
     };
   } catch {
     return null;
-  }
-}
-
-/** Where process ids mean the same: this boot of the machine, and the namespace of processes. */
-function namespace(): string {
-  try {
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/pid')}`;
-  } catch {
-    return '';
   }
 }
 

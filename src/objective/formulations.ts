@@ -62,7 +62,7 @@ export interface Formulation {
 type Parts = Omit<Formulation, 'name' | 'weight' | 'density'> & Partial<Formulation>;
 
 /** A parameter that may not be any number. */
-export interface Range {
+interface Range {
   inWords: string;
   includes(value: number): boolean;
 }

@@ -114,7 +114,7 @@ const LEVELS = 1000;
  *
  * @param betas beta of a level, from its place in [0, 1].
  */
-export function table(beta: (place: number) => number): Path {
+function table(beta: (place: number) => number): Path {
   const a: number[] = [];
   const b: number[] = [];
   let alphaBar = 1;

@@ -2,7 +2,7 @@
 import { canonicalName } from './names.js';
 
 /** A formulation of the study, and its name in the paper, which rounds to two decimals. */
-export interface Studied {
+interface Studied {
   name: string;
   label: string;
 }

@@ -7,7 +7,7 @@ import { hiddenOf } from '../native/specs.js';
 import { localSubtrees, type Range } from '../step/tree.js';
 
 export const LEVELS = ['nothing', 'norms', 'mlp', 'block'] as const;
-export type Level = (typeof LEVELS)[number];
+type Level = (typeof LEVELS)[number];
 
 /** What the memory of a run's workers follows from. */
 export interface RunShape {

@@ -36,7 +36,7 @@ export interface RunTime {
   busy: Busy | null;
 }
 
-export interface Busy {
+interface Busy {
   /** Processes that computed or waited for a processor in the last minute, on average. */
   load: number;
   /** Processors of the machine. */

@@ -2,7 +2,7 @@
 import { ticks } from './chart.js';
 import { COLOURS, GRID, INK, line, svg, text } from './drawing.js';
 
-export interface IntervalRow {
+interface IntervalRow {
   label: string;
   value: number;
   /** Null where there is none. */

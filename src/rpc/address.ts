@@ -1,5 +1,6 @@
 /** Addresses of a run's sockets: "host:port", and "unix-abstract:name" within a machine, as gRPC has them. */
 import { OrchestratorError } from '../errors.js';
+import { ABSTRACT } from '../security/credential.js';
 
 /** Host and port of "host:port". */
 export function splitAddress(address: string): { host: string; port: number } {
@@ -14,8 +15,6 @@ export function splitAddress(address: string): { host: string; port: number } {
 export function hostInAddress(host: string): string {
   return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
 }
-
-export const ABSTRACT = 'unix-abstract:';
 
 /** Options of node:net for an address in gRPC's notation. */
 export function socketAddress(address: string): { path: string } | { host: string; port: number } {

@@ -6,8 +6,9 @@ import { randomBytes } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { textOrNull } from '../files/io.js';
+import { processSpace } from '../files/processes.js';
 import { native } from '../native/load.js';
-import { ABSTRACT } from './address.js';
+import { ABSTRACT } from '../security/credential.js';
 
 /** The flags of a listening socket in /proc/net/unix. */
 const ACCEPTS = '00010000';
@@ -17,11 +18,9 @@ export function localAddress(): string {
   return `${ABSTRACT}orchestrator-${randomBytes(12).toString('hex')}`;
 }
 
-/** Where local addresses and process ids mean the same: a boot of a machine, and its namespaces. */
+/** Where process ids and local addresses mean the same: a boot of a machine, and its namespaces. */
 export function machineName(): string {
-  const boot = textOrNull('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
-  const [pids, network] = ['pid', 'net'].map((name) => readlinkSync(`/proc/self/ns/${name}`));
-  return `${boot} ${pids} ${network}`;
+  return `${processSpace()} ${readlinkSync('/proc/self/ns/net')}`;
 }
 
 /** Which boot a machine's name is of. */

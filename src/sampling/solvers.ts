@@ -5,7 +5,7 @@ import { euler } from './euler.js';
 import { heun } from './heun.js';
 
 /** Estimates data and noise from z at a point of the path. */
-export type Model = (z: Float32Array, at: Coefficients) => Promise<Denoised>;
+type Model = (z: Float32Array, at: Coefficients) => Promise<Denoised>;
 
 /**
  * Follows a path from its first point to its last, and returns z there in a new array. `onStep` is called

@@ -22,15 +22,18 @@ export interface RemoteCredential {
 
 export type Credential = LocalCredential | RemoteCredential;
 
-const LOCAL = 'unix-abstract:';
+/** With it every address within a machine begins, as gRPC has them. */
+export const ABSTRACT = 'unix-abstract:';
 /** With it every credential for other machines begins. */
 const REMOTE_PREFIX = 'orch1.';
 const MAX_BYTES = 4_096;
-/** The length of a token is that of 32 bytes. */
-const REMOTE = /^orch1\.([\w-]{43})\.([0-9a-f]{64})@((?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):\d{1,5})$/;
+/** What follows the prefix. The length of a token is that of 32 bytes. */
+const REMOTE = /^([\w-]{43})\.([0-9a-f]{64})@((?:\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+):\d{1,5})$/;
 
 export function formatCredential({ address, enrolment }: Credential): string {
-  return enrolment === null ? address : `orch1.${enrolment.token}.${enrolment.fingerprint}@${address}`;
+  return enrolment === null
+    ? address
+    : `${REMOTE_PREFIX}${enrolment.token}.${enrolment.fingerprint}@${address}`;
 }
 
 /**
@@ -39,12 +42,12 @@ export function formatCredential({ address, enrolment }: Credential): string {
  */
 export function parseCredential(text: string, place: string): Credential {
   const line = text.trim();
-  if (line.startsWith(LOCAL) && !/\s/.test(line)) return { address: line, enrolment: null };
-  const match = REMOTE.exec(line);
+  if (line.startsWith(ABSTRACT) && !/\s/.test(line)) return { address: line, enrolment: null };
+  const match = line.startsWith(REMOTE_PREFIX) ? REMOTE.exec(line.slice(REMOTE_PREFIX.length)) : null;
   if (match === null) {
     throw new OrchestratorError(
       'ERR_TOKEN',
-      `${place} holds no credential: expected one line, orch1.TOKEN.FINGERPRINT@HOST:PORT`,
+      `${place} holds no credential: expected one line, ${REMOTE_PREFIX}TOKEN.FINGERPRINT@HOST:PORT`,
       '`orchestrator invite RUN` prints one',
     );
   }

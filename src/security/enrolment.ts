@@ -3,11 +3,13 @@
  * which it knows by the fingerprint in its credential, presents its token and its public key, and gets a
  * certificate. One line of JSON each way. Until then it can reach nothing else.
  */
+
 import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import { OrchestratorError } from '../errors.js';
+import { jsonOrNull } from '../files/json.js';
 import { printable, printableLine } from '../text/printable.js';
 import type { Authority } from './authority.js';
 import type { RemoteCredential } from './credential.js';
@@ -77,7 +79,7 @@ export async function enrol(
     }
     const { privateKey, publicKey } = key;
     secured.write(`${JSON.stringify({ protocol, token, worker, key: publicKey.toString('base64') })}\n`);
-    const answer = answerSchema.safeParse(jsonOf(await readLine(secured)));
+    const answer = answerSchema.safeParse(jsonOrNull(await readLine(secured)));
     if (!answer.success) throw new Error('the answer to the enrolment is malformed');
     if ('refused' in answer.data) {
       const { code, refused } = answer.data;
@@ -135,7 +137,7 @@ export class Enrolments {
 
   async #answerTo(line: string): Promise<z.input<typeof answerSchema>> {
     const { authority, tokens, protocol } = this.#options;
-    const request = requestSchema.safeParse(jsonOf(line));
+    const request = requestSchema.safeParse(jsonOrNull(line));
     if (!request.success) throw new Error('a malformed request to enrol');
     const { protocol: theirs, token, worker: wanted, key } = request.data;
     if (theirs !== protocol) {
@@ -174,12 +176,4 @@ async function readLine(socket: TLSSocket): Promise<string> {
     socket.once('close', () => reject(new Error('the connection ended before a line was complete')));
     socket.on('data', take);
   });
-}
-
-function jsonOf(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null;
-  }
 }

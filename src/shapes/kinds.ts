@@ -3,7 +3,7 @@ import { type Captions, caption } from './captions.js';
 import { Draws, PURPOSE } from './draws.js';
 import { drawScene, type Scene } from './scene.js';
 
-export interface DrawnPicture {
+interface DrawnPicture {
   scene: Scene;
   captions: Captions;
 }

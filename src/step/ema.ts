@@ -2,7 +2,7 @@
 import type { Config } from '../config/schema.js';
 import { elementary } from '../native/elementary.js';
 
-export type Ema = NonNullable<Config['ema']>;
+type Ema = NonNullable<Config['ema']>;
 
 /** With a larger share of the starting weights, an average shows little of the training. */
 export const UNTRAINED_SHARE = 0.05;
@@ -20,7 +20,7 @@ export function emaDecay({ ema }: Pick<Config, 'ema'>, step: number): number {
   return ema.warmup ? Math.min(ema.decay, (1 + n) / (10 + n)) : ema.decay;
 }
 
-export interface Average {
+interface Average {
   /** Number of updates so far. */
   updates: number;
   /** Weight of the starting weights in the average, from 0 to 1. */

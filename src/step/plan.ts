@@ -28,7 +28,7 @@ const planStateSchema = z.object({
   segments: segmentsSchema.optional(),
 });
 
-export type PlanState = z.infer<typeof planStateSchema>;
+type PlanState = z.infer<typeof planStateSchema>;
 
 /** The plan's state in the manifest of the checkpoint at `path`. */
 export function planStateOf(path: string, stored: Readonly<Record<string, unknown>>): PlanState {

@@ -31,7 +31,7 @@ export interface TrainingSlot extends SlotBatch {
   levels: Float64Array;
 }
 
-export interface ValidationSlot extends EvaluateBatch {
+interface ValidationSlot extends EvaluateBatch {
   /** Where on the path its samples are: `t=0.0625` for a bin of t, `log_snr=-5.25` for a fixed log-SNR. */
   name: string;
   /** By which the error of the network's output is multiplied: 1 for bins, otherwise what makes it that of eps. */

@@ -1,5 +1,7 @@
 /** The figures of a study's report. */
+
 import { join } from 'node:path';
+import { mean } from '../averages.js';
 import { STUDY } from '../objective/study.js';
 import { chartSvg, type Panel, type Series } from '../plots/chart.js';
 import { writeDrawing } from '../plots/drawing.js';
@@ -9,7 +11,7 @@ import { bestOfFamilies, inOrder, shownSetting } from './order.js';
 import { drawPrompts, picturesIn, readReference } from './prompts.js';
 import type { FoundRun, Results, SettingResult } from './result-types.js';
 import { keptPictures, PICTURES_SHOWN } from './score.js';
-import { COVERAGE, mean } from './statistics.js';
+import { COVERAGE } from './statistics.js';
 
 export interface Figure {
   /** Name of the file without its ending. */

@@ -11,6 +11,7 @@ import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { listCheckpoints, removeCheckpoints } from '../checkpoint/retention.js';
 import { parseConfig } from '../config/load.js';
 import { leaves, show, valueAt } from '../config/value.js';
+import { LOCK } from '../coordinator/run-dir.js';
 import { OrchestratorError } from '../errors.js';
 import { canonicalHash } from '../files/hash.js';
 import { makeFolders, replaceFile, textOrNull, uniqueSuffix, writeDurably } from '../files/io.js';
@@ -115,7 +116,7 @@ export class StudyFolder {
   /** Locks the folder, creating it if it is missing. */
   static async open(path: string): Promise<StudyFolder> {
     for (const name of ['configs', 'logs', 'references']) await makeFolders(join(path, name));
-    return new StudyFolder(path, lockFile(join(path, 'lock')));
+    return new StudyFolder(path, lockFile(join(path, LOCK)));
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 /** Which variants a report shows, and in which order. */
+import { mean } from '../averages.js';
 import type { Results, SettingResult, VariantResult } from './result-types.js';
-import { mean } from './statistics.js';
 
 /** The order of the report: by rank, or where there is none, by the error of the noise estimate. */
 export function inOrder(results: Results): VariantResult[] {

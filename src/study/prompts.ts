@@ -1,7 +1,9 @@
 /** What a study's models are asked to draw, and the pictures that theirs are compared with. */
+
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import { mean } from '../averages.js';
 import { readManifest } from '../data/manifest.js';
 import { OrchestratorError } from '../errors.js';
 import { replaceFile, writeDurably } from '../files/io.js';
@@ -13,13 +15,12 @@ import { showsWhat } from '../shapes/evaluation/judge.js';
 import { generatorOf } from '../shapes/generate.js';
 import { drawPicture, PICTURE_KINDS, type PictureKind } from '../shapes/kinds.js';
 import { render } from '../shapes/render.js';
-import { mean } from './statistics.js';
 
 /** Numbers of new pictures: beyond the rows of any data set, and different for both purposes. */
 const FIRST_PROMPT = 2 ** 40;
 const FIRST_REFERENCE = 2 ** 41;
 
-export interface StudyPrompt {
+interface StudyPrompt {
   prompt: string;
   stated: Stated;
 }

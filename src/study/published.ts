@@ -62,7 +62,7 @@ export interface Claimed {
   degradation(formulation: string): number;
 }
 
-export interface Claim {
+interface Claim {
   text: string;
   /** The formulations without which it cannot be judged. */
   needs: readonly string[];

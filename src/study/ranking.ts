@@ -1,4 +1,5 @@
 /** How variants compare: scores over seeds and resamples, ranks, and the paper's findings. */
+import { mean } from '../averages.js';
 import { canonicalName } from '../objective/names.js';
 import { averageRanks, type Point, rankCorrelation } from './pareto.js';
 import { CLAIMS, type Claimed } from './published.js';
@@ -13,7 +14,7 @@ import {
   type VariantResult,
 } from './result-types.js';
 import type { Evaluation } from './schema.js';
-import { centred, deviation, interval, mean, RESAMPLED, resample } from './statistics.js';
+import { centred, deviation, interval, RESAMPLED, resample } from './statistics.js';
 
 /** A variant, and its scores at each setting with those of resamples. */
 export interface Compared {
@@ -21,7 +22,7 @@ export interface Compared {
   estimates: Estimate[];
 }
 
-export interface Estimate {
+interface Estimate {
   followed: Measured;
   frechet: Measured;
   replicates: Point[];

@@ -1,5 +1,7 @@
 /** Reads the folder of a study, and computes what its report says. */
+
 import { join } from 'node:path';
+import { mean } from '../averages.js';
 import { canonicalName } from '../objective/names.js';
 import { type JournalLine, journalOf, type RunState, readStudy, runState, type StudyFile } from './folder.js';
 import { readReference } from './prompts.js';
@@ -16,7 +18,6 @@ import {
   type VariantResult,
 } from './result-types.js';
 import { scoresOf } from './score.js';
-import { mean } from './statistics.js';
 import { type Validation, validationsOf } from './validations.js';
 
 /** Reads the folder of a study. */

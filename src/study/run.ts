@@ -12,7 +12,7 @@ import { bestCheckpoint } from './score.js';
 import type { LoadedStudy } from './spec.js';
 import { type Current, type StudyProgress, Tally } from './tally.js';
 
-export interface StudyOptions {
+interface StudyOptions {
   study: LoadedStudy;
   dir: string;
   /** The variants of the study, and those of them to run now. */
@@ -31,8 +31,8 @@ export interface StudyOptions {
   command: string;
 }
 
-/** What `runStudy` tells while it works. */
-export interface StudyListener {
+/** Who hears of a study while it runs. */
+interface StudyListener {
   /** Something has happened: a whole sentence or a line. */
   line(text: string): void;
   progress(state: StudyProgress): void;

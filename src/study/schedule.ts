@@ -1,6 +1,6 @@
 /** Runs jobs side by side on the cores of a machine. */
 
-export interface Job {
+interface Job {
   /** @param threads cores that it may use. */
   run(threads: number): Promise<void>;
 }

@@ -114,6 +114,5 @@ export const studySchema = z.strictObject({
 
 export type StudySpec = z.output<typeof studySchema>;
 export type Evaluation = z.output<typeof evaluation>;
-export type Sampler = z.output<typeof sampler>;
 /** The evaluation as it is stored beside the results. */
 export const evaluationSchema = evaluation;

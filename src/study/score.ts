@@ -1,7 +1,9 @@
 /** Scores a trained run: pictures at every setting, and what a detector and a distance say of them. */
+
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { z } from 'zod';
+import { mean } from '../averages.js';
 import { CHECKPOINTS } from '../checkpoint/resume.js';
 import { bestStep, listCheckpoints } from '../checkpoint/retention.js';
 import { OrchestratorError } from '../errors.js';
@@ -14,7 +16,7 @@ import { openShapesModel } from '../shapes/model.js';
 import { PICTURE_SIZE } from '../shapes/vocabulary.js';
 import { distributionOf, drawPrompts, type Pictures, type Reference } from './prompts.js';
 import type { Evaluation } from './schema.js';
-import { mean, RESAMPLED, resample } from './statistics.js';
+import { RESAMPLED, resample } from './statistics.js';
 import { validationsOf } from './validations.js';
 
 const point = z.strictObject({ followed: z.number(), frechet: z.number() });
@@ -42,11 +44,11 @@ const scoresSchema = z.strictObject({
 });
 
 export type Scores = z.infer<typeof scoresSchema>;
-export type SettingScores = Scores['settings'][number];
+type SettingScores = Scores['settings'][number];
 
 const SCORES_FILE = 'scores.json';
 /** The first pictures of the shown setting, side by side. */
-export const PICTURES_FILE = 'pictures.png';
+const PICTURES_FILE = 'pictures.png';
 export const PICTURES_SHOWN = 8;
 
 /** What the scores of a folder are of. */

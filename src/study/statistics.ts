@@ -1,9 +1,6 @@
-/** Means, deviations and bootstrap intervals; every resample is a function of its number alone. */
+/** Deviations and bootstrap intervals; every resample is a function of its number alone. */
+import { mean } from '../averages.js';
 import { drawUniforms, STREAM } from '../random/philox.js';
-
-export function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
 
 /** Standard deviation with n - 1; null for a single value. */
 export function deviation(values: readonly number[]): number | null {

@@ -1,5 +1,7 @@
 /** How far the runs of a study are, and how long the rest takes. */
+
 import { join } from 'node:path';
+import { LEDGER } from '../coordinator/run-dir.js';
 import { lastStep } from '../files/jsonl-seek.js';
 import type { StudyRun } from './expand.js';
 import type { RunState, StudyFolder } from './folder.js';
@@ -116,7 +118,7 @@ export class Tally {
   }
 
   #step(name: string): number {
-    return lastStep(join(this.#folder.runDir(name), 'ledger.jsonl'));
+    return lastStep(join(this.#folder.runDir(name), LEDGER));
   }
 
   /** What is done of a run, from 0 to 1. */

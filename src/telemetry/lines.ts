@@ -20,7 +20,7 @@ export function etaText(seconds: number, isRough: boolean): string {
 }
 
 /** A step's "loss 0.4213", "grad norm 0.87", "lr 1.0e-4", "312 ms", "820 img/s", "196 GF/s", "logit 9.3". */
-export function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
+function stepNumbers(record: StepRecord): [loss: string, ...others: string[]] {
   return [
     `loss ${quantity(record.loss)}`,
     `grad norm ${rough(record.gradientNorm)}`,

@@ -9,7 +9,7 @@ import { readFailure } from '../files/io.js';
 const MAX_TOKEN = 4_096;
 const LOOPBACK = /^(localhost|127(?:\.\d{1,3}){3}|\[::1\]|::1)$/i;
 
-export interface Refusal {
+interface Refusal {
   status: 401 | 403;
   headers: OutgoingHttpHeaders;
   text: string;

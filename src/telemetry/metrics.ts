@@ -89,7 +89,7 @@ export function workerNumbers(sent: Readonly<Record<string, number>>): WorkerNum
  * Where a worker's time of a step goes. The time of gathering and computing is divided as its threads spent
  * theirs. On a GPU, forward and backward are one: "compute".
  */
-export function phaseSeconds(n: WorkerNumbers, onGpu: boolean): Record<string, number> {
+function phaseSeconds(n: WorkerNumbers, onGpu: boolean): Record<string, number> {
   const threads = n.gather_wait_seconds + n.compute_seconds;
   const share = (seconds: number) => (threads > 0 ? (n.accumulate_seconds * seconds) / threads : 0);
   const compute: Record<string, number> = onGpu

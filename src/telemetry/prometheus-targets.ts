@@ -1,21 +1,18 @@
 /** A file for Prometheus' file-based discovery (file_sd_configs), which says where runs serve their metrics. */
 import { existsSync } from 'node:fs';
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { errnoOf, makeFolders, readFailure, replaceFile, writeDurably, writeFailure } from '../files/io.js';
 import { isMapping } from '../files/json.js';
+import { waitForLock } from '../native/lock.js';
 import { RUN_LABEL } from './metrics.js';
 import type { Sink } from './record.js';
 
 /** Addresses that mean every interface, under which nobody else reaches this machine. */
 const EVERY_INTERFACE = new Set(['0.0.0.0', '[::]']);
-
-/** How long a lock may stay the same: other runs change the file in milliseconds. */
-const LOCK_MS = 3_000;
 
 /** `__param_run` becomes a parameter of the request, which only this run answers; `run` is a label of `up`. */
 interface Entry {
@@ -60,7 +57,7 @@ export async function prometheusTargets(path: string, address: string, run: stri
 /** Removes and adds entries, while no other run does. Groups of targets that no run wrote stay as they are. */
 async function change(path: string, goes: (entry: Entry) => boolean, added: Entry[]): Promise<void> {
   try {
-    const unlock = await lock(path);
+    const unlock = await waitForLock(`${path}.lock`);
     try {
       const groups = [
         ...(await groupsOf(path)).filter((group) => !(isEntry(group) && goes(group))),
@@ -70,7 +67,7 @@ async function change(path: string, goes: (entry: Entry) => boolean, added: Entr
       if (groups.length > 0) await replaceFile(path, (temporary) => writeDurably(temporary, content));
       else await rm(path, { force: true });
     } finally {
-      await unlock();
+      unlock();
     }
   } catch (error) {
     throw writeFailure(path, error);
@@ -79,30 +76,6 @@ async function change(path: string, goes: (entry: Entry) => boolean, added: Entr
 
 function isEntry(group: unknown): group is Entry {
   return isMapping(group) && isMapping(group.labels) && '__param_run' in group.labels;
-}
-
-/**
- * Takes the lock of the file. One that a killed process left is replaced after a while; those of many runs that
- * take turns are not, however long that takes.
- */
-async function lock(path: string): Promise<() => Promise<void>> {
-  const file = `${path}.lock`;
-  let seen = { held: '', since: 0 };
-  for (;;) {
-    try {
-      await writeFile(file, '', { flag: 'wx' });
-      return async () => await rm(file, { force: true });
-    } catch (error) {
-      if (errnoOf(error) !== 'EEXIST') throw error;
-    }
-    const held = await stat(file).then(
-      ({ ino, mtimeMs }) => `${ino} ${mtimeMs}`,
-      () => '',
-    );
-    if (held !== seen.held) seen = { held, since: performance.now() };
-    else if (performance.now() - seen.since > LOCK_MS) await rm(file, { force: true });
-    await sleep(10);
-  }
 }
 
 async function groupsOf(path: string): Promise<unknown[]> {

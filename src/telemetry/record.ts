@@ -143,14 +143,14 @@ export interface RunHeader {
 }
 
 /** The first step is about to begin. */
-export interface StartRecord {
+interface StartRecord {
   firstStep: number;
   /** The validations that the folder has recorded, in the order of their steps. */
   validations: { step: number; loss: number }[];
 }
 
 /** A notice is no warning, but asks for something or answers the user, so `--quiet` shows it, too. */
-export type NoteLevel = 'info' | 'notice' | 'warn' | 'error';
+type NoteLevel = 'info' | 'notice' | 'warn' | 'error';
 
 /** A sink handles the records that it needs. */
 export interface Sink {

@@ -11,7 +11,7 @@ const PATIENCE_MS = 3_000;
 type Shown = Omit<Recorder, 'begin' | 'close'>;
 
 /** A call of a sink's method: ["phase", "RUNNING"]. */
-export type RelayedRecord = { [Name in keyof Shown]: [Name, ...Parameters<Shown[Name]>] }[keyof Shown];
+type RelayedRecord = { [Name in keyof Shown]: [Name, ...Parameters<Shown[Name]>] }[keyof Shown];
 
 export interface RelayMessage {
   /** Comes before all records. */

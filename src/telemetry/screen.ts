@@ -1,5 +1,5 @@
 /** What the launcher shows of a run: the coordinator's records, and lines of its processes. */
-import { readFileSync } from 'node:fs';
+import { isForeground } from '../files/processes.js';
 import { fieldLines } from '../text/columns.js';
 import { plainConsole, quietConsole, wantsColour } from './console.js';
 import { leveled } from './events.js';
@@ -88,7 +88,7 @@ export class Screen {
       colour: wantsColour(this.#stdout, this.#environment),
       // A terminal that does not know its size says 0.
       size: () => ({ columns: this.#stdout.columns || 80, rows: this.#stdout.rows || 24 }),
-      foreground: isForeground,
+      foreground: () => isForeground(process.pid),
       ready: () => this.#output.idle,
       time,
       write,
@@ -103,12 +103,6 @@ export class Screen {
 function messageLine(line: string): string {
   const { level, message } = leveled(line);
   return eventLine('message', level, { message });
-}
-
-/** Whether this process is of the group that its terminal belongs to, as proc(5) has them: pgrp and tpgid. */
-function isForeground(): boolean {
-  const [, , group, , , owner] = readFileSync('/proc/self/stat', 'latin1').split(') ')[1]!.split(' ');
-  return owner === group || owner === '-1';
 }
 
 /** Whether a continuous integration keeps the output as a log, though some give a terminal. */

@@ -1,4 +1,5 @@
 /** How much slower a worker is than the others, by what it takes for a slot. */
+import { medianLow } from '../averages.js';
 import type { WorkerReport } from './record.js';
 
 /** A worker is slow in a step if it takes longer than this multiple of the median of all for a slot. */
@@ -11,6 +12,6 @@ export function slowness(
   const seconds = workers.map(
     ({ firstSlot, endSlot, numbers }) => numbers.accumulate_seconds / (endSlot - firstSlot),
   );
-  const median = [...seconds].sort((a, b) => a - b)[Math.floor((seconds.length - 1) / 2)] ?? 0;
+  const median = medianLow(seconds);
   return seconds.map((time) => (median > 0 ? time / median : 1));
 }

@@ -1,7 +1,7 @@
 /** A copy of the state that the coordinator gets and writes, because this worker does not see the run folder. */
 import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
-import type { ServedCall } from '../rpc/grpc-stream.js';
+import type { ServedCall } from '../rpc/grpc-server.js';
 
 /** A coordinator that is there begins within this time, or declines. */
 const BEGIN_MS = 60_000;

@@ -2,7 +2,7 @@
 import { status } from '@grpc/grpc-js';
 import { type CheckpointManifest, decodeManifest } from '../checkpoint/manifest.js';
 import { OrchestratorError } from '../errors.js';
-import { connectStreams, type PulledCall, type Receiver, StatusError } from '../rpc/grpc-stream.js';
+import { connectStreams, type PulledCall, type Receiver, StatusError } from '../rpc/grpc-client.js';
 import type { Link } from '../rpc/links.js';
 import { Coordinator } from '../rpc/proto.js';
 import { ExchangeBroken } from './collective/collective.js';

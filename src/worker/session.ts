@@ -65,7 +65,7 @@ export function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-export interface SessionEvents {
+interface SessionEvents {
   /** The worker gets no place for now. */
   onWaiting?: (reason: string) => void;
   /** It has joined a coordinator again, which may be another one. */

@@ -5,7 +5,7 @@
  */
 import { statePieces } from '../checkpoint/state-stream.js';
 import type { Engine } from '../native/contract.js';
-import type { Receiver } from '../rpc/grpc-stream.js';
+import type { Receiver } from '../rpc/grpc-client.js';
 import { ExchangeBroken } from './collective/collective.js';
 
 /** What the transfer needs of an engine. */

@@ -3,6 +3,7 @@
  * takes its place, and the run ends in the bits of one that nothing disturbs. `.ci/run` tries every point with both
  * exchanges.
  */
+
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,6 +24,7 @@ import {
 } from '../support/launched.js';
 import { PACED } from '../support/paced.js';
 import { MAIN } from '../support/program.js';
+import { generationsOf } from '../support/run-records.js';
 import { undisturbed } from '../support/undisturbed.js';
 
 const STEPS = 6;
@@ -57,10 +59,7 @@ afterEach(() => vi.unstubAllEnvs());
 
 /** The processes of all generations, by rank, without those that came back. */
 function workersOf(runDir: string): number[] {
-  const lines = readLines(join(runDir, 'journal.jsonl'));
-  return [
-    ...new Set(lines.flatMap(({ workers = [] }) => (workers as { pid: number }[]).map(({ pid }) => pid))),
-  ];
+  return [...new Set(generationsOf(runDir).flatMap(({ workers }) => workers.map(({ pid }) => pid)))];
 }
 
 function expectNothingLeft(runDir: string): void {

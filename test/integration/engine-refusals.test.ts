@@ -184,7 +184,7 @@ describe('what cannot be is refused', () => {
     });
   });
 
-  test('who has left a group, and a state that is being replaced', async () => {
+  test('who has left a group', async () => {
     const groups = [native().createGroup(), native().createGroup()];
     const engines = [await openEngine(), await openEngine()] as const;
     const join = (ranks: number[], generation: number) => {
@@ -205,8 +205,6 @@ describe('what cannot be is refused', () => {
     expect(await join([0, 1], 3)).toEqual(Array(2).fill({ step: 7, completed: 0 }));
     expect([await engines[0].digest(), await engines[1].digest()]).toEqual([digest, digest]);
     expect(positions).toEqual(engines[0].posEmbed());
-    await engines[0].replaceState();
-    expect(await join([0, 1], 4)).toEqual(Array(2).fill({ step: null, completed: 0 }));
     expect(() => groups[0]!.form([groups[0]!.address], 0, 0)).toThrowError(
       expect.objectContaining({ code: 'ERR_NATIVE_ARGUMENT' }),
     );

@@ -171,6 +171,14 @@ test('a second Ctrl-C, a second after the first, ends at once and says what is l
   expect(all.filter(isAlive)).toEqual([]);
 });
 
+test('SIGTERM while the coordinator is away: the next one says of which step the state is saved', async () => {
+  const { run, runDir, pids } = await training('while-away');
+  send(pids.coordinator, 'SIGKILL');
+  await run.says('it is started again in 1 s');
+  send(pids.launcher, 'SIGTERM');
+  expectSaved(runDir, (await ends(run.outcome, 143)).output);
+});
+
 test('a second Ctrl-C while the coordinator is away ends at once, too', async () => {
   const { run, runDir, pids, all } = await training('away');
   // So that the next coordinator cannot be quicker, however fast it is back.

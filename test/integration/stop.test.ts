@@ -2,14 +2,15 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { endlessRun, expectSaved, send } from '../support/endless-run.js';
 import { temporaryFolder } from '../support/folders.js';
-import { ends, isPending, readLines } from '../support/launched.js';
+import { ends, isPending, isSuspended, readLines } from '../support/launched.js';
 import { MAIN, orchestrator } from '../support/program.js';
 
 const folder = temporaryFolder();
 const training = (name: string, ...more: string[]) => endlessRun(join(folder, name), ...more);
+afterEach(() => vi.unstubAllEnvs());
 
 test('ends the run in order, waits for it, and says what was saved', async () => {
   const { run, runDir } = await training('told');
@@ -43,6 +44,27 @@ test('--no-wait and --timeout', async () => {
   });
   send(pids.coordinator, 'SIGCONT');
   await ends(run.outcome, 143);
+});
+
+test('stops the run also where the coordinator dies with nothing unsaved, and another one takes its place', async () => {
+  // Told to stop while it commits step 5, it stops the run after step 6, or 7 if the workers are as quick as the signal.
+  const faults = ['recorded:5:stop', 'published:6:kill', 'published:7:kill'];
+  vi.stubEnv('ORCHESTRATOR_FAULT', faults.map((fault) => `coordinator:${fault}`).join());
+  const { run, runDir, pids } = await training('told-saved');
+  await expect.poll(() => isSuspended(pids.coordinator)).toBe(true);
+  const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let stdout = '';
+  told.stdout.on('data', (text) => {
+    stdout += String(text);
+  });
+  const ended = new Promise((resolve) => told.once('close', resolve));
+  await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
+  send(pids.coordinator, 'SIGCONT');
+  expect(await ended).toBe(0);
+  const { output } = await ends(run.outcome, 143);
+  expect(output).toContain('it is started again in 1 s');
+  const [, step] = /^stopped after step (\d+), saved in /.exec(stdout)!;
+  expect(output).toContain(`received SIGTERM: stopped after step ${step}; `);
 });
 
 test('says what is lost where the run ends without a checkpoint', async () => {

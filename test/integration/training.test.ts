@@ -10,7 +10,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { eventFiles } from '../support/event-files.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -234,19 +233,6 @@ describe('deaths', () => {
   ];
   const start = (name: string, ...more: string[]) =>
     new Launched(join(folder, name), PACED, '--nodes', '2', ...long, ...more);
-
-  test('a short pause of a worker is not its death', async () => {
-    const run = start('paused');
-    await run.says('step 5/');
-    const [, victim] = run.workers() as [number, number];
-    process.kill(victim, 'SIGSTOP');
-    await sleep(1_500);
-    process.kill(victim, 'SIGCONT');
-    await run.steps(run.stepsDone() + 3);
-    expect(run.workers()).toContain(victim);
-    run.process.kill('SIGTERM');
-    await ends(run.outcome, 143);
-  });
 
   test('a killed coordinator that is not started again ends everything', async () => {
     const run = start('headless', '--max-restarts', '0');

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { MAIN, withoutTimes } from './program.js';
+import { coordinatorOf, workersOf } from './run-records.js';
 
 /** The configuration of the runs. */
 export const TRAINING = 'test/integration/training.yaml';
@@ -94,12 +95,7 @@ export class Launched {
 
   /** Workers by rank, from the journal's last generation. */
   workers(): number[] {
-    if (!existsSync(join(this.runDir, 'journal.jsonl'))) return [];
-    const lines = readLines(join(this.runDir, 'journal.jsonl'));
-    const [formed] = lines.filter((line) => Array.isArray(line.workers)).slice(-1) as {
-      workers: { pid: number }[];
-    }[];
-    return (formed?.workers ?? []).map(({ pid }) => pid);
+    return workersOf(this.runDir).map(({ pid }) => pid);
   }
 
   /** Kills all its processes: the launcher first, which would start workers again. */
@@ -109,13 +105,16 @@ export class Launched {
     if (runs) this.process.kill('SIGSTOP');
     const own = runs ? [pid, ...childrenOf(pid)] : [];
     // Without a launcher they have lost their parent.
-    const known = existsSync(join(this.runDir, 'lock')) ? [this.coordinator(), ...this.workers()] : [];
+    const coordinator = coordinatorOf(this.runDir);
+    const known = coordinator === null ? [] : [coordinator, ...this.workers()];
     // The number of a process that has ended may be another's by now.
     for (const one of [...own, ...known]) if (commandOf(one).includes(MAIN)) process.kill(one, 'SIGKILL');
   }
 
   coordinator(): number {
-    return (JSON.parse(readFileSync(join(this.runDir, 'lock'), 'utf8')) as { pid: number }).pid;
+    const pid = coordinatorOf(this.runDir);
+    if (pid === null) throw new Error(`no process holds ${this.runDir}`);
+    return pid;
   }
 }
 

@@ -24,6 +24,29 @@ test('every file that the documentation links to is there', () => {
   expect(missing).toEqual([]);
 });
 
+const WIDEST = 110;
+/** Pages whose lines are still longer. */
+const NOT_YET = ['data', 'distributed', 'monitoring', 'operations', 'training'].map(
+  (page) => `docs/guide/${page}.md`,
+);
+
+/** Tables, code and lines that are mostly an address cannot be broken. */
+test('prose is at most 110 columns wide', () => {
+  const pages = readdirSync('docs/guide').map((name) => join('docs/guide', name));
+  const wide: string[] = [];
+  for (const page of ['README.md', 'CONTRIBUTING.md', 'docs/README.md', ...pages]) {
+    if (NOT_YET.includes(page)) continue;
+    const prose = readFileSync(page, 'utf8').replace(/^ *```.*?^ *```$/gms, (code) =>
+      code.replace(/.+/g, ''),
+    );
+    for (const [i, line] of prose.split('\n').entries()) {
+      if (line.length > WIDEST && !/^ *(\||<|#)/.test(line) && / /.test(line.trim().slice(2)))
+        wide.push(`${page}:${i + 1}`);
+    }
+  }
+  expect(wide).toEqual([]);
+});
+
 test('CONTRIBUTING names every folder of the sources', () => {
   const text = readFileSync('CONTRIBUTING.md', 'utf8');
   const folders = ['src', 'native'].flatMap((root) =>

@@ -20,11 +20,11 @@ import { totalBytes } from '../../memory/parts.js';
 import { generateShapes, removeShapes, type ShapesOptions, staleReason } from '../../shapes/generate.js';
 import { PICTURE_KINDS, type PictureKind } from '../../shapes/kinds.js';
 import { alignedRows, fittedRows } from '../../text/columns.js';
-import { bytes, counted } from '../../text/quantities.js';
+import { bytes, bytesOfWhole, counted } from '../../text/quantities.js';
 import { positiveInteger, wholeNumber } from '../arguments.js';
 import { choiceOption } from '../options.js';
 import { pageColumns, printNote, printResult } from '../output.js';
-import { bytesOf, countOf, Progress } from '../progress.js';
+import { countOf, Progress } from '../progress.js';
 
 export function register(program: Command): void {
   const dataset = program.command('dataset').description('inspect, verify and generate data sets');
@@ -182,7 +182,7 @@ async function verify(source: DataSource, record: boolean, config: Config | null
   const warnings = [...check.warnings, ...(isOpen ? open : [])];
   for (const warning of warnings) printNote(`warn ${warning}`);
   if (!isOpen) refuse(check.problems);
-  if (config !== null) requirePatches(await describeDataset(config.data), config);
+  if (config !== null) requirePatches(describeDataset(config.data), config);
   if (record && !hashed) await hashing(size, (progress) => writeSums(source, progress));
   return {
     path: source.path,
@@ -238,7 +238,7 @@ function shapesNote(columns: readonly TableColumn[]): string | null {
 
 /** Shows the progress of work that reads `size` bytes. */
 async function hashing<T>(size: number, work: (progress: (n: number) => void) => Promise<T>): Promise<T> {
-  const shown = new Progress('hashing', bytesOf);
+  const shown = new Progress('hashing', bytesOfWhole);
   let done = 0;
   try {
     return await work((n) => {

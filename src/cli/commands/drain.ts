@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { journalOf, type RecordedPlace } from '../../coordinator/run-dir.js';
+import { journalOf, LOCK, type RecordedPlace } from '../../coordinator/run-dir.js';
 import { OrchestratorError } from '../../errors.js';
 import { reasonOf } from '../../files/io.js';
 import { isAlive } from '../../files/processes.js';
@@ -25,7 +25,7 @@ export function register(program: Command): void {
     .argument('<worker>', 'its id, such as local-1')
     .action(async (run: string, id: string) => {
       const runDir = runFolder(run);
-      const owner = lockOwner(join(runDir, 'lock'));
+      const owner = lockOwner(join(runDir, LOCK));
       if (owner === null) throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing runs in ${runDir}`);
       if (owner.elsewhere !== null) {
         const message = `The run in ${runDir} is of another container or machine (${owner.elsewhere})`;

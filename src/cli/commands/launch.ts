@@ -16,6 +16,7 @@ import { native } from '../../native/load.js';
 import { forecastRunTime } from '../../planning/run-time.js';
 import { onStopSignals, stopEarly } from '../../signals.js';
 import { checkFewest, checkWorkers } from '../../step/assignment.js';
+import { bytesOfWhole } from '../../text/quantities.js';
 import {
   advertisedHost,
   listenAddress,
@@ -30,7 +31,7 @@ import {
 import { type HostFlags, hostsOf, networkOfHosts, refuseLaunch, refuseUnfit } from '../launch-hosts.js';
 import { configArgument, networkOf, patienceOption, seenFrom, workersPerNodeOption } from '../options.js';
 import { ignoreOutputErrors, printResult } from '../output.js';
-import { bytesOf, Progress } from '../progress.js';
+import { Progress } from '../progress.js';
 
 /** Reading fewer bytes of a data set takes no time that needs to be shown. */
 const LONG_READING_BYTES = 2 ** 30;
@@ -193,7 +194,7 @@ export function register(program: Command): void {
       if (!dry) onStopSignals(stopEarly);
       checkWorkers(config, workers);
       const { runDir, resume, allowDataChange = false } = options;
-      const reading = new Progress('reading the data set', bytesOf);
+      const reading = new Progress('reading the data set', bytesOfWhole);
       const identify = {
         cache: flags.cache ? ('use' as const) : ('renew' as const),
         progress: (done: number, total: number) => {

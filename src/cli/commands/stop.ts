@@ -6,17 +6,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { lossOf, progressOf } from '../../coordinator/progress.js';
 import { LOCK, LOG } from '../../coordinator/run-dir.js';
+import { localCredential } from '../../coordinator/secrets.js';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
-import { isAlive, suspendedParent } from '../../files/processes.js';
+import { isAlive, isSuspended, type ProcessId, parentOf } from '../../files/processes.js';
 import { lockOwner, type Owner } from '../../native/lock.js';
 import { timeLimit } from '../arguments.js';
 import { printPage } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
-/** A coordinator that has died is there again within this time, if its launcher starts another. */
-const RESTART_MS = 10_000;
+/** A coordinator that has died is there again within this time, if its launcher lives and starts another. */
+const RESTART_MS = 30_000;
 
 interface StopFlags {
   wait: boolean;
@@ -43,7 +44,7 @@ export function register(program: Command): void {
           checkpoint === null ? 'it has no checkpoint' : `its last checkpoint is ${checkpoint.path}`;
         throw new OrchestratorError('ERR_NOT_RUNNING', `Nothing runs in ${runDir}; ${last}`);
       }
-      signal(owner, runDir);
+      let launcher = signal(owner, runDir);
       const who = `the run in ${runDir} (coordinator ${owner.pid})`;
       if (!wait) {
         process.stdout.write(`told ${who} to stop\n`);
@@ -58,19 +59,21 @@ export function register(program: Command): void {
           }
           await sleep(POLL_MS);
         }
-        owner = await successor(runDir);
-        if (owner !== null) signal(owner, runDir);
+        owner = await successor(runDir, launcher);
+        if (owner !== null) launcher = signal(owner, runDir);
       }
       printPage(await result(runDir));
     });
 }
 
 /** The coordinator that `launch` has started in the place of one that has died; null if there is none. */
-async function successor(runDir: string): Promise<Owner | null> {
-  if (lossOf(await progressOf(runDir)) === null) return null;
+async function successor(runDir: string, launcher: ProcessId | null): Promise<Owner | null> {
+  // One that has ended the run, in whatever way, has removed its address.
+  if (localCredential(runDir) === null) return null;
   for (const end = performance.now() + RESTART_MS; performance.now() < end; await sleep(POLL_MS)) {
     const owner = lockOwner(join(runDir, LOCK));
     if (owner !== null) return owner;
+    if (launcher !== null && !isAlive(launcher)) break;
   }
   return null;
 }
@@ -78,19 +81,22 @@ async function successor(runDir: string): Promise<Owner | null> {
 /**
  * The coordinator takes SIGTERM for a request to end in order, once for all its processes. A launcher that was
  * suspended goes on, and lets the others go on.
+ *
+ * @returns the launcher; null: it is not known.
  */
-function signal(owner: Owner, runDir: string): void {
+function signal(owner: Owner, runDir: string): ProcessId | null {
   const { pid, elsewhere } = owner;
   if (elsewhere !== null) {
     const message = `The run in ${runDir} is of another container or machine (${elsewhere})`;
     throw new OrchestratorError('ERR_STOP', message, 'Stop it from there');
   }
   try {
+    const launcher = parentOf(owner);
     process.kill(pid, 'SIGTERM');
-    const launcher = suspendedParent(owner);
-    if (launcher !== null) process.kill(launcher, 'SIGCONT');
+    if (launcher !== null && isSuspended(launcher)) process.kill(launcher.pid, 'SIGCONT');
+    return launcher;
   } catch (error) {
-    if (errnoOf(error) === 'ESRCH') return; // it has just ended
+    if (errnoOf(error) === 'ESRCH') return null; // it has just ended
     throw new OrchestratorError(
       'ERR_STOP',
       `The run in ${runDir} (coordinator ${pid}) cannot be stopped by ${userInfo().username}: ${reasonOf(error)}`,

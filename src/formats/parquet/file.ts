@@ -5,7 +5,7 @@ import { OrchestratorError } from '../../errors.js';
 import { FileReader } from '../../files/reader.js';
 
 /** What a column's values become: numbers of lists, the bytes of a row, or one label a row. */
-export type KeptType = 'float16' | 'float32' | 'float64' | 'uint16' | 'bytes' | 'utf8' | 'int64';
+type KeptType = 'float16' | 'float32' | 'float64' | 'uint16' | 'bytes' | 'utf8' | 'int64';
 
 export interface ParquetColumn {
   /** The names from the top of the schema, lists' inner names left out: "latent", "sample.latent". */
@@ -19,7 +19,7 @@ export interface ParquetColumn {
   maxDefinition: number;
 }
 
-export interface ParquetGroup {
+interface ParquetGroup {
   rows: number;
   /** The column chunks by path. */
   chunks: Map<string, ColumnMetaData>;

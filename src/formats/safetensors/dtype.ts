@@ -45,7 +45,7 @@ const F8 = {
 type F8Dtype = keyof typeof F8;
 
 /** Types that convert to fp32. */
-export type FloatDtype = 'F16' | 'BF16' | 'F32' | 'F64' | F8Dtype;
+type FloatDtype = 'F16' | 'BF16' | 'F32' | 'F64' | F8Dtype;
 
 export function isDtype(name: string): name is Dtype {
   return Object.hasOwn(DTYPE_BYTES, name);
@@ -55,7 +55,7 @@ export function isFloat(dtype: Dtype): dtype is FloatDtype {
   return isF8(dtype) || dtype === 'F16' || dtype === 'BF16' || dtype === 'F32' || dtype === 'F64';
 }
 
-export function isF8(dtype: Dtype): dtype is F8Dtype {
+function isF8(dtype: Dtype): dtype is F8Dtype {
   return Object.hasOwn(F8, dtype);
 }
 

@@ -1,4 +1,5 @@
 /** Scores by category, and the scores that chance would give. */
+import { mean } from '../../averages.js';
 import { attributes, type Judged, satisfies } from './judge.js';
 import { CATEGORIES, type Category, GENEVAL_CATEGORIES } from './prompts.js';
 
@@ -38,12 +39,12 @@ export function score(judged: Judged[]): Score {
   const placed = judged.filter(({ wanted }) => wanted.category === 'place').map(attributes);
   return {
     categories,
-    overall: mean(geneval.map((c) => c.score)),
-    overallChance: mean(geneval.map((c) => c.chance)),
+    overall: share(geneval.map((c) => c.score)),
+    overallChance: share(geneval.map((c) => c.chance)),
     oneObject: {
-      color: mean(placed.map(({ color }) => color)),
-      shape: mean(placed.map(({ shape }) => shape)),
-      place: mean(placed.map(({ place }) => place)),
+      color: share(placed.map(({ color }) => color)),
+      shape: share(placed.map(({ shape }) => shape)),
+      place: share(placed.map(({ place }) => place)),
     },
   };
 }
@@ -53,12 +54,10 @@ function scoreCategory(category: Category, group: Judged[]): CategoryScore {
   const others = group.flatMap(({ objects }, i) =>
     group.filter((_, j) => j !== i).map(({ wanted }) => satisfies(objects, wanted)),
   );
-  return { category, count: group.length, score: mean(hits), chance: mean(others) };
+  return { category, count: group.length, score: share(hits), chance: share(others) };
 }
 
-/** The mean of numbers, or the fraction that is true. */
-function mean(values: (number | boolean)[]): number {
-  return values.length === 0
-    ? 0
-    : values.reduce<number>((sum, value) => sum + Number(value), 0) / values.length;
+/** The mean of numbers, or the fraction that is true; 0 without any. */
+function share(values: readonly (number | boolean)[]): number {
+  return values.length === 0 ? 0 : mean(values.map(Number));
 }

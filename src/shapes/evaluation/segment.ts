@@ -33,6 +33,7 @@ export function contrast(pixels: Uint8Array): Contrast {
   return { background, signed };
 }
 
+/** The median of a channel, the larger of two, by counting: there are 256 values. */
 function median(pixels: Uint8Array, channel: number): number {
   const histogram = new Uint32Array(256);
   for (let i = channel; i < pixels.length; i += 3) histogram[pixels[i]!]!++;

@@ -1,6 +1,6 @@
 /** Eigenvalues of symmetric matrices, by Jacobi's method; the same bits on every machine. */
 
-export interface Eigen {
+interface Eigen {
   /** In no order. */
   values: Float64Array;
   /** Eigenvector k is column k, row-major [n, n]. */

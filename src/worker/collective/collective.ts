@@ -1,7 +1,7 @@
 /** The all-reduce that sums the workers' gradients. */
 import { OrchestratorError } from '../../errors.js';
 import type { AccumulateOptions, Engine, GradientNorm } from '../../native/contract.js';
-import { StatusError } from '../../rpc/grpc-stream.js';
+import { StatusError } from '../../rpc/grpc-client.js';
 
 /** The exchange with a peer broke, or the peer cannot be reached. */
 export class ExchangeBroken extends OrchestratorError {

@@ -3,19 +3,13 @@
  * receiver. In each step, each worker opens two streams to every peer: PART brings the peer's local sums of
  * the slices that this worker owns, RESULT the global sums of those that the peer owns. Both are opened
  * before backward starts, and transfer bucket by bucket while it runs. Tensor bytes are sent without a copy;
- * see rpc/grpc-stream.ts.
+ * see rpc/framing.ts.
  */
 import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../../errors.js';
 import type { GradientNorm } from '../../native/contract.js';
-import {
-  connectStreams,
-  type PulledCall,
-  type Receiver,
-  type ServedCall,
-  type StreamClient,
-  StreamServer,
-} from '../../rpc/grpc-stream.js';
+import { connectStreams, type PulledCall, type Receiver, type StreamClient } from '../../rpc/grpc-client.js';
+import { type ServedCall, StreamServer } from '../../rpc/grpc-server.js';
 import type { Link } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { Identity } from '../../security/identity.js';

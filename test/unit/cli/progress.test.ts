@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest';
-import { bytesOf, countOf, Progress } from '../../../src/cli/progress.js';
+import { countOf, Progress } from '../../../src/cli/progress.js';
+import { bytesOfWhole } from '../../../src/text/quantities.js';
 
 /** The line on stderr for work that is complete. */
 function lastLine(amount: (done: number, total: number) => string, total: number): string {
@@ -15,7 +16,7 @@ function lastLine(amount: (done: number, total: number) => string, total: number
 test('progress has its unit: counts in the singular and plural, bytes with prefixes', () => {
   expect(lastLine(countOf('picture'), 1)).toMatch(/working \| 1\/1 picture \| 1 s\n$/);
   expect(lastLine(countOf('picture'), 16)).toMatch(/working \| 16\/16 pictures \| /);
-  expect(lastLine(bytesOf, 8_704_000)).toMatch(/working \| 8\.3 of 8\.3 MiB \| /);
+  expect(lastLine(bytesOfWhole, 8_704_000)).toMatch(/working \| 8\.3 of 8\.3 MiB \| /);
 });
 
 test('the remaining time is that of the last seconds, and is not told before there is a pace', () => {

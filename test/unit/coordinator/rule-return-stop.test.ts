@@ -60,6 +60,7 @@ test('a run that is asked to stop waits for the workers that hold what is not sa
   expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM' }]);
   const [order] = sent(run.bothReady());
   expect(order!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+  expect(run.state.committed).toBe(5);
 
   const alone = new Returning();
   alone.event(stop);

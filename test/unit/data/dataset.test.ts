@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { checkColumns } from '../../../src/data/check.js';
 import { joinColumn } from '../../../src/data/column.js';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
 import { openSource } from '../../../src/data/formats.js';
@@ -145,6 +146,22 @@ describe('a Hugging Face folder', () => {
     await expect(fixed({ path: splits })).rejects.toEqual(
       expect.objectContaining({ hint: expect.stringContaining('splits') }),
     );
+  });
+
+  test('has the names of its text encoders where dataset_info.json has them, and columns of any name still', async () => {
+    const dir = copyFixture('nested');
+    const path = join(dir, 'dataset_info.json');
+    const info = JSON.parse(readFileSync(path, 'utf8'));
+    const encoders = { clip_l: 'sd3/text_encoder', clip_g: 'sd3/text_encoder_2', t5: 'sd3/text_encoder_3' };
+    expect((await nested({ path: dir })).encoders).toBeNull();
+    writeFileSync(path, JSON.stringify({ ...info, encoders }));
+    expect((await nested({ path: dir })).encoders).toEqual(encoders);
+    // Without a configuration, every column of numbers is judged.
+    const { judged, hasRoles } = await checkColumns(openSource(dir), null, null);
+    expect([judged.length, hasRoles]).toEqual([6, false]);
+    // Another program may use the key for something else.
+    writeFileSync(path, JSON.stringify({ ...info, encoders: ['jpeg'] }));
+    expect((await nested({ path: dir })).encoders).toBeNull();
   });
 
   test('takes the shapes of ArrayND from dataset_info.json, and refuses data of another shape', async () => {

@@ -134,23 +134,20 @@ describe('writing and reading', () => {
   test('leaves the event loop free while it writes and hashes 96 MB', async () => {
     const path = join(temporaryFolder(), 'w.safetensors');
     const data = new Float32Array(24 << 20);
-    let last = performance.now();
-    const gaps: number[] = [];
-    const timer = setInterval(() => {
-      const now = performance.now();
-      gaps.push(now - last);
-      last = now;
-    }, 1);
+    let turns = 0;
+    let immediate: NodeJS.Immediate;
+    const turn = () => {
+      turns++;
+      immediate = setImmediate(turn);
+    };
+    turn();
     await writeSafetensors(path, [{ name: 'a', dtype: 'F32', shape: [data.length], data }], {});
     const file = await Safetensors.open(path);
     await file.readAll(new Map([['a', data]]));
     await file.close();
-    clearInterval(timer);
-    gaps.sort((a, b) => a - b);
-    // A timer that is due every millisecond runs between chunks: 96 of them each way.
-    expect(gaps.length).toBeGreaterThan(60);
-    // The median, because a busy machine may take the processor away at any time.
-    expect(gaps[gaps.length >> 1]).toBeLessThan(5);
+    clearImmediate(immediate!);
+    // The loop turns between chunks: 96 of them each way.
+    expect(turns).toBeGreaterThan(2 * 96);
   });
 });
 

@@ -1,15 +1,19 @@
 import { EventEmitter } from 'node:events';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Child } from '../../../src/launch/children.js';
 import { Members } from '../../../src/launch/members.js';
 
-function followed() {
+/** Another coordinator begins. Returns how it says who takes part. */
+function follow(members: Members) {
   const coordinator = new EventEmitter();
-  const members = new Members();
   members.follow({ process: coordinator } as unknown as Child);
-  const say = (workerId: string, presence: string) =>
+  return (workerId: string, presence: string) =>
     coordinator.emit('message', { member: { workerId, presence } });
-  return { members, say };
+}
+
+function followed() {
+  const members = new Members();
+  return { members, say: follow(members) };
 }
 
 test('a worker that comes in time is there, and one that does not come is not', async () => {
@@ -41,4 +45,21 @@ test('one that was told to end and one that was lost are told apart, also when t
   say('a', 'here');
   say('a', 'lost');
   expect(await members.gone('a')).toEqual({ isReleased: false });
+});
+
+test('where a second coordinator dies, too, who has returned to the third stays, and who has not is gone in time', () => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const { members, say } = followed();
+  for (const id of ['a', 'b']) say(id, 'here');
+  follow(members);
+  vi.advanceTimersByTime(20_000);
+  const third = follow(members);
+  third('a', 'here');
+  vi.advanceTimersByTime(20_000);
+  expect([members.has('a'), members.has('b')]).toEqual([true, true]);
+  vi.advanceTimersByTime(10_000);
+  expect([members.has('a'), members.has('b')]).toEqual([true, false]);
 });

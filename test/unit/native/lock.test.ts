@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
-import { expect, test } from 'vitest';
-import { lockFile, lockOwner } from '../../../src/native/lock.js';
+import { expect, test, vi } from 'vitest';
+import { native } from '../../../src/native/load.js';
+import { lockFile, lockOwner, waitForLock } from '../../../src/native/lock.js';
 import { temporaryFolder } from '../../support/folders.js';
 
 const ADDON = resolve('build/Release/orchestrator.node');
@@ -56,4 +57,15 @@ test('a lock ends with its process, whatever the file says', async () => {
   await once(holder, 'exit');
   expect(lockOwner(path)).toBeNull();
   lockFile(path)();
+});
+
+test('a holder that does not say who it is is asked for a while, and not without a pause', async () => {
+  const path = join(temporaryFolder(), 'lock');
+  const unlock = await waitForLock(path);
+  const looks = vi.spyOn(native(), 'isLocked');
+  expect(() => lockOwner(path)).toThrow('is held by a process that does not say who it is');
+  expect(looks.mock.calls.length).toBeLessThan(200);
+  looks.mockRestore();
+  unlock();
+  expect(lockOwner(path)).toBeNull();
 });

@@ -4,18 +4,14 @@ import { type AddressInfo, createServer as createRelay, connect as dial, type So
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type ClientReadableStream, Server, ServerCredentials } from '@grpc/grpc-js';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { native } from '../../../src/native/load.js';
 import { channelTarget } from '../../../src/rpc/address.js';
-import {
-  connectStreams,
-  type PulledCall,
-  type ServedCall,
-  StreamServer,
-  watchConnection,
-} from '../../../src/rpc/grpc-stream.js';
+import { connectStreams, type PulledCall } from '../../../src/rpc/grpc-client.js';
+import { type ServedCall, StreamServer } from '../../../src/rpc/grpc-server.js';
 import { type Link, LinkCredentials } from '../../../src/rpc/links.js';
 import { Listener } from '../../../src/rpc/listener.js';
+import { watchConnection } from '../../../src/rpc/watch-connection.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
 const PATH = '/test.Bulk/Pull';
@@ -330,12 +326,21 @@ test('a connection that the network has lost without a word ends, and one that a
     server.close();
   });
   await once(session, 'remoteSettings');
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  closers.push(() => vi.useRealTimers());
   watchConnection(session, 20);
-  await sleep(200);
+  for (let turn = 0; turn < 10; turn++) {
+    vi.advanceTimersByTime(20);
+    // Answers come in the order of the questions.
+    await new Promise((resolve) => session.ping(resolve));
+  }
   expect(session.destroyed).toBe(false);
   const [near] = sockets;
   near!.unpipe();
   near!.pause();
-  const [error] = await once(session, 'error');
-  expect(error).toMatchObject({ message: 'it has not answered for 0.06 s' });
+  const error = once(session, 'error');
+  vi.advanceTimersByTime(60);
+  expect(session.destroyed).toBe(false);
+  vi.advanceTimersByTime(20);
+  expect(await error).toMatchObject([{ message: 'it has not answered for 0.06 s' }]);
 });

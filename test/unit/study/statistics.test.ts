@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { centred, deviation, interval, mean, quantile, resample } from '../../../src/study/statistics.js';
+import { mean } from '../../../src/averages.js';
+import { centred, deviation, interval, quantile, resample } from '../../../src/study/statistics.js';
 import { generator } from '../../support/random.js';
 
 /** Intervals of the mean of values, from resamples. */

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { waitForLock } from '../../../src/native/lock.js';
 import { prometheusTargets } from '../../../src/telemetry/prometheus-targets.js';
 import { temporaryFolder } from '../../support/folders.js';
 
@@ -94,30 +95,27 @@ test('where the entry cannot be removed, the run has ended well all the same, an
   );
 });
 
-test('the lock of a process that was killed is replaced', { timeout: 30_000 }, async () => {
+test('what a process that was killed has left of the lock is in the way of nobody', async () => {
   mkdirSync(dirname(path));
   writeFileSync(`${path}.lock`, '');
-  await start('a', 9464);
-  expect(addresses()).toEqual(['127.0.0.1:9464']);
-  expect(existsSync(`${path}.lock`)).toBe(false);
+  const runs = await Promise.all([start('a', 9464), start('b', 9465)]);
+  expect(addresses()).toEqual(['127.0.0.1:9464', '127.0.0.1:9465']);
+  await Promise.all(runs.map((run) => run.close?.()));
+  expect(readdirSync(dirname(path))).toEqual([]);
 });
 
-test('the locks of runs that take turns are not replaced, however long that takes', async () => {
+test('the lock of another run is respected, however long it is held', async () => {
   mkdirSync(dirname(path));
-  const lock = `${path}.lock`;
+  const unlock = await waitForLock(`${path}.lock`);
   let now = 0;
   vi.spyOn(performance, 'now').mockImplementation(() => now);
-  writeFileSync(lock, '');
   const started = start('a', 9464);
-  for (let turn = 0; turn < 6; turn++) {
+  for (let turn = 0; turn < 3; turn++) {
     await sleep(30);
-    now += 2_000;
-    writeFileSync(`${lock}.next`, '');
-    renameSync(`${lock}.next`, lock);
+    now += 60_000;
   }
-  await sleep(30);
   expect(existsSync(path)).toBe(false);
-  rmSync(lock);
+  unlock();
   await started;
   expect(addresses()).toEqual(['127.0.0.1:9464']);
 });

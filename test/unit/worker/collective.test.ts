@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { BucketInfo } from '../../../src/native/contract.js';
 import { socketAddress } from '../../../src/rpc/address.js';
-import { connectStreams } from '../../../src/rpc/grpc-stream.js';
+import { connectStreams } from '../../../src/rpc/grpc-client.js';
 import { localAddress } from '../../../src/rpc/local.js';
 import { Peer } from '../../../src/rpc/proto.js';
 import { assignSlots } from '../../../src/step/assignment.js';

@@ -1,6 +1,6 @@
 /** What a worker offers the coordinator: who gets it, and when it has been got. */
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { connectStreams } from '../../../src/rpc/grpc-stream.js';
+import { connectStreams } from '../../../src/rpc/grpc-client.js';
 import { Peer } from '../../../src/rpc/proto.js';
 import type { Certified } from '../../../src/security/identity.js';
 import { PeerServer } from '../../../src/worker/collective/grpc.js';

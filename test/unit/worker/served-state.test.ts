@@ -10,7 +10,7 @@ import { statePieces } from '../../../src/checkpoint/state-stream.js';
 import { type StateCall, serveCheckpoint } from '../../../src/coordinator/serve-checkpoint.js';
 import { Sessions } from '../../../src/coordinator/sessions.js';
 import { checkedMessage } from '../../../src/rpc/framing.js';
-import { type ServedCall, StreamServer } from '../../../src/rpc/grpc-stream.js';
+import { type ServedCall, StreamServer } from '../../../src/rpc/grpc-server.js';
 import { type Link, LinkCredentials } from '../../../src/rpc/links.js';
 import { Listener } from '../../../src/rpc/listener.js';
 import { Coordinator } from '../../../src/rpc/proto.js';

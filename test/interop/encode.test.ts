@@ -1,0 +1,193 @@
+/** scripts/encode.py, with a small pipeline of random weights in SD3's layout, beside diffusers' own pipeline. */
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type DataConfig, openDataset } from '../../src/data/dataset.js';
+import { conditioningOf } from '../../src/data/features.js';
+import { native } from '../../src/native/load.js';
+import { temporaryFolder } from '../support/folders.js';
+import { because } from '../support/needs.js';
+import { orchestrator, succeeds } from '../support/program.js';
+
+const PYTHON = process.env.ORCHESTRATOR_PYTHON ?? 'python3';
+const PIPELINE = resolve('test/support/sd3_pipeline.py');
+const ENCODE = resolve('scripts/encode.py');
+/** A Python process imports torch, which takes long where others keep the processors busy. */
+const TIMEOUT = 600_000;
+
+function python(...parameters: string[]) {
+  const env = { ...process.env, HF_HUB_OFFLINE: '1', CUDA_VISIBLE_DEVICES: '' };
+  return spawnSync(PYTHON, parameters, { encoding: 'utf8', env, maxBuffer: 2 ** 28, timeout: TIMEOUT });
+}
+
+const MODULES = ['torch', 'diffusers', 'transformers', 'PIL', 'pyarrow'];
+const find = `import importlib.util as u; print(*[m for m in "${MODULES}".split(",") if u.find_spec(m) is None])`;
+const probe = python('-c', find);
+const missing = probe.status === 0 ? probe.stdout.trim() : 'a Python';
+const reason = missing && `needs ${missing} in ${PYTHON} (ORCHESTRATOR_PYTHON)`;
+
+const folder = temporaryFolder();
+const [model, pictures] = [join(folder, 'model'), join(folder, 'pictures')];
+const SMALL = ['--model', model, '--size', '64', '--batch', '3', '--shard-rows', '4', '--device', 'cpu'];
+const IDS = [
+  ...['grey-rgb.png', 'grey.png', 'more/0.jpg', 'more/1.jpg', 'more/2.jpg', 'plain.png', 'transparent.png'],
+  ...['turned.png', 'white.png', 'wide.png'],
+];
+const PLAIN = IDS.indexOf('plain.png');
+
+const encode = (out: string, images: string, ...more: string[]) =>
+  python(ENCODE, ...SMALL, '--images', images, '--out', out, ...more);
+
+/** Column by the feature that a caption has. */
+const featuresOf = (prefix: string) => ({
+  ...Object.fromEntries(
+    ['clip_l', 'clip_l_pooled', 'clip_g', 'clip_g_pooled', 't5'].map((name) => [name, prefix + name]),
+  ),
+  ...{ context: null, pooled: null },
+});
+
+async function open(path: string, change: Partial<DataConfig> = {}) {
+  const columns = {
+    id: 'id',
+    latent: 'latent',
+    latent_logvar: null,
+    original: featuresOf(''),
+    synthetic: null,
+  };
+  const config = { path, columns, latent_shape: null, text_shape: null, ...change } as DataConfig;
+  const data = await openDataset(config);
+  return { data, config };
+}
+
+/** The values of a role, row by row. */
+async function valuesOf(data: Awaited<ReturnType<typeof open>>['data'], role: string) {
+  const dataset = await native().mapDataset(data.spec);
+  try {
+    return Array.from({ length: data.rows }, (_, row) => Float32Array.from(dataset.row(role, row)));
+  } finally {
+    dataset.close();
+  }
+}
+
+const largest = (a: Float32Array | number[], b: Float32Array | number[]) => {
+  expect(a.length).toBe(b.length);
+  return Math.max(...Array.from(a, (x, i) => Math.abs(x - b[i]!) / (1 + Math.abs(b[i]!))));
+};
+
+describe.skipIf(reason)(because('scripts/encode.py', reason || null), { timeout: TIMEOUT }, () => {
+  const means = join(folder, 'means');
+
+  beforeAll(() => {
+    const made = python(PIPELINE, 'make', model, pictures);
+    expect(made.status, made.stderr).toBe(0);
+    const encoded = encode(means, pictures, '--mode', 'mean', '--synthetic-extension', '.synthetic.txt');
+    expect(encoded.stdout, encoded.stderr).toContain(`${means}: 10 rows.`);
+    expect(encoded.stdout).toContain('note: pictures smaller than 64 pixels, enlarged: 1');
+    expect(encoded.stdout).toMatch(/note: captions longer than the 77 tokens of t5, cut: \d/);
+  }, TIMEOUT);
+
+  test("gives the features and latents of diffusers' own pipeline", async () => {
+    const compared = python(PIPELINE, 'compare', model, pictures, means);
+    expect(compared.status, compared.stderr).toBe(0);
+    const theirs = JSON.parse(compared.stdout);
+    const { data } = await open(means);
+    const { context, pooled } = await conditioningOf(data, [PLAIN], 'original');
+    // Features are stored as float16.
+    expect(largest(context, theirs.context)).toBeLessThan(2 ** -10);
+    expect(largest(pooled, theirs.pooled)).toBeLessThan(2 ** -10);
+    const latents = await valuesOf(data, 'latent');
+    expect(largest(latents[PLAIN]!, theirs.latent)).toBeLessThan(1e-5);
+    if (theirs.loaded !== null) {
+      expect(theirs.loaded).toMatchObject({ ids: IDS, t5: [10, 77, 160] });
+      expect(theirs.loaded.columns).toContain('synthetic_clip_g_pooled');
+    }
+  });
+
+  test('turns pictures upright, takes their middle, and shows white through what is transparent', async () => {
+    const latents = await valuesOf((await open(means)).data, 'latent');
+    const of = (name: string) => latents[IDS.indexOf(name)]!;
+    for (const name of ['turned.png', 'wide.png'])
+      expect(largest(of(name), of('plain.png'))).toBeLessThan(1e-5);
+    expect(largest(of('grey.png'), of('grey-rgb.png'))).toBeLessThan(1e-5);
+    expect(largest(of('transparent.png'), of('white.png'))).toBeLessThan(1e-5);
+    expect(largest(of('grey.png'), of('plain.png'))).toBeGreaterThan(0.1);
+  });
+
+  test('is what config new, verify and launch take as it is', async () => {
+    const config = join(folder, 'means.yaml');
+    succeeds(orchestrator('config', 'new', '--data', means, '--out', config));
+    expect(readFileSync(config, 'utf8')).toMatch(/synthetic: \{.*t5: synthetic_t5\}/);
+    expect(succeeds(orchestrator('dataset', 'verify', means, '--record'))).toContain('all finite');
+    succeeds(orchestrator('dataset', 'verify', '--config', config));
+    const short = [
+      'schedule={steps: 3, warmup: 1}',
+      'batch={global: 4, micro: 4}',
+      'model={depth: 1, hidden: 64}',
+    ];
+    const run = join(folder, 'run');
+    const launched = orchestrator(
+      ...['launch', config, '--run-dir', run, ...short.flatMap((value) => ['--set', value])],
+    );
+    expect(succeeds(launched)).toContain('step 3/3');
+    expect(succeeds(orchestrator('checkpoint', 'inspect', run))).toMatch(/model\/text_encoder_3/);
+  });
+
+  test('names what cannot be encoded, goes on where it ended, and draws the same samples', async () => {
+    const [images, out] = [join(folder, 'some'), join(folder, 'samples')];
+    cpSync(pictures, images, { recursive: true });
+    const caption = join(images, 'more', '1.txt');
+    rmSync(caption);
+    const first = encode(out, images);
+    expect(first.status).toBe(1);
+    expect(first.stderr).toContain(`error: ${join(images, 'more', '1.jpg')}: it has no original caption`);
+    expect(existsSync(`${out}.partial`)).toBe(false);
+    cpSync(join(pictures, 'more', '1.txt'), caption);
+
+    const broken = join(images, 'transparent.png');
+    writeFileSync(broken, readFileSync(broken).subarray(0, 60));
+    const second = encode(out, images);
+    expect(second.status).toBe(1);
+    expect(second.stderr).toMatch(/error: .*transparent\.png: \w+: .*\n1 rows cannot be encoded/);
+    expect(existsSync(out)).toBe(false);
+    const shard = 'data-00000-of-00003.arrow';
+    expect(readdirSync(`${out}.partial`).sort()).toEqual([shard, 'encoding.json']);
+    expect(orchestrator('dataset', 'verify', `${out}.partial`).status).not.toBe(0);
+    const other = encode(out, images, '--seed', '2');
+    expect(other.stderr).toContain('was begun with other seed');
+
+    const third = encode(out, images, '--skip-broken');
+    expect(third.stdout, third.stderr).toContain(`${out}: 9 rows.`);
+    expect(third.stdout).not.toContain(shard);
+    expect(third.stderr).toContain('skipped: ');
+    const { data } = await open(out);
+    expect(data.ids(IDS.slice(0, -1).map((_, row) => row))).toEqual(
+      IDS.filter((id) => id !== 'transparent.png'),
+    );
+    await samplesOf(images, await valuesOf(data, 'latent'));
+  });
+
+  /** The same rows with their moments, of which the samples must have been drawn. */
+  async function samplesOf(images: string, samples: Float32Array[]) {
+    const out = join(folder, 'moments');
+    const names = IDS.filter((id) => id !== 'transparent.png');
+    const lines = names.map((file_name) => JSON.stringify({ file_name, text: 'a', synthetic_text: 'b' }));
+    writeFileSync(join(images, 'metadata.jsonl'), `${lines.join('\n')}\n`);
+    const encoded = encode(out, images, '--mode', 'moments');
+    expect(encoded.stdout, encoded.stderr).toContain(`${out}: 9 rows.`);
+    expect(succeeds(orchestrator('config', 'new', '--data', out))).toMatch(/^ {2}latent_form: mean_logvar$/m);
+    const { config } = await open(means);
+    const columns = { ...config.columns!, latent: 'moments', synthetic: featuresOf('synthetic_') as never };
+    const { data } = await open(out, { columns, latent_form: 'mean_logvar' });
+    expect(data.hasSynthetic).toBe(true);
+    const [mean, logvar] = [await valuesOf(data, 'latent'), await valuesOf(data, 'latent_logvar')];
+    const noise = samples.flatMap((row, r) =>
+      Array.from(row, (x, i) => (x - mean[r]![i]!) / Math.exp(logvar[r]![i]! / 2)),
+    );
+    const average = noise.reduce((a, b) => a + b) / noise.length;
+    const deviation = Math.sqrt(noise.reduce((sum, x) => sum + (x - average) ** 2, 0) / noise.length);
+    // Of 9 x 1024 normal numbers: 5 standard errors.
+    expect(Math.abs(average)).toBeLessThan(5 / Math.sqrt(noise.length));
+    expect(Math.abs(deviation - 1)).toBeLessThan(5 / Math.sqrt(2 * noise.length));
+  }
+});
