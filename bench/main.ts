@@ -1,12 +1,12 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling,exchange,streams,sessions,recovery,scrape,data] [--shapes PART] [--rounds N] [--seconds S]
+ * npm run bench -- [--only steps,nodes,scaling,exchange,streams,sessions,start,recovery,scrape,data] [--shapes PART] [--rounds N] [--seconds S]
  * [--precision fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench --
  * --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
  *
  * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
  * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
  * scaling: one sample on one and on two threads. streams: the data plane in one direction. sessions: the
- * coordinator of 1,000 workers. recovery: workers that are killed and come again. scrape: /metrics of a large run. data:
+ * coordinator of 1,000 workers. start: from the command to the first step, here and over ssh. recovery: workers that are killed and come again. scrape: /metrics of a large run. data:
  * opening many record batches, and converting the Parquet files of --parquet. large: a model of SD3-medium's size, without training, which
  * needs 17 GB in FOLDER meanwhile. --against: whole steps compared with those of another build.
  */
@@ -30,6 +30,7 @@ import { benchScaling } from './scaling.js';
 import { benchScrape } from './scrape.js';
 import { benchSessions } from './sessions.js';
 import { SHAPES } from './shapes.js';
+import { benchStart } from './start.js';
 import { benchSteps } from './steps.js';
 import { benchStreams } from './streams.js';
 
@@ -40,6 +41,7 @@ const PARTS = [
   'exchange',
   'streams',
   'sessions',
+  'start',
   'recovery',
   'scrape',
   'data',
@@ -99,6 +101,7 @@ if (options.against !== undefined) {
   if (parts.includes('exchange')) await benchExchange();
   if (parts.includes('streams')) await benchStreams();
   if (parts.includes('sessions')) await benchSessions();
+  if (parts.includes('start')) await benchStart(rounds);
   if (parts.includes('recovery')) await benchRecovery(rounds);
   if (parts.includes('scrape')) await benchScrape();
   if (parts.includes('data')) await benchData(options.parquet ?? null);

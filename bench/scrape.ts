@@ -40,6 +40,7 @@ export function largeStep(): StepRecord {
     clipNorm: 1,
     learningRate: measured(),
     seconds: measured(),
+    recordedSeconds: measured(),
     samples: 4096,
     flops: measured() * 1e15,
     matmulPeak: measured() * 1e15,

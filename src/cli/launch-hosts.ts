@@ -3,7 +3,7 @@ import { type Config, slotCount } from '../config/schema.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 import { OrchestratorError, refuse } from '../errors.js';
 import { canonicalJson } from '../files/json.js';
-import { type Asked, askHosts, judgeHosts } from '../launch/check-hosts.js';
+import { type Asked, type HostQuestions, judgeHosts } from '../launch/check-hosts.js';
 import {
   destinationOf,
   type HostEntry,
@@ -15,7 +15,7 @@ import {
 } from '../launch/hosts.js';
 import { ownAddress } from '../launch/own-address.js';
 import type { Preflight } from '../launch/preflight.js';
-import { type LaunchOptions, type RunHost, thisMachine } from '../launch/processes.js';
+import { type RunHost, thisMachine } from '../launch/processes.js';
 import { native } from '../native/load.js';
 import { hostInAddress } from '../rpc/address.js';
 import { counted } from '../text/quantities.js';
@@ -134,18 +134,19 @@ async function addressFor(hosts: readonly RunHost[]) {
 /**
  * Asks all hosts, and refuses those that are not fit.
  *
+ * @param questions The hosts.
  * @param unknown Why it is not known under which address they reach this machine; null: it is.
  * @returns The instruction sets that all have where some have others, and all that is to be warned of.
  * @throws OrchestratorError ERR_HOST, with a problem for each host.
  */
 export async function refuseUnfit(
-  { hosts, environment }: LaunchOptions,
+  questions: HostQuestions,
   { resolved, figures, warnings: known }: Pick<Preflight, 'resolved' | 'figures' | 'warnings'>,
   unknown: OrchestratorError | null,
 ): Promise<{ instructionSets: readonly string[] | null; warnings: string[] }> {
   const segment = resolved.segments.at(-1) ?? null;
   const request = { config: canonicalJson(resolved.config), plan: segment?.version ?? null };
-  const asked = await askHosts(hosts, request, environment);
+  const asked = await questions.ask(request);
   const needs = {
     isa: resolved.isa,
     dataset: segment?.datasetHash ?? null,

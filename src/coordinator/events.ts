@@ -82,6 +82,14 @@ export interface Former {
   digestOf: (step: number) => string | null;
 }
 
+/** A worker that the launcher starts. */
+export interface ExpectedWorker {
+  id: string;
+  /** By which the launcher's messages name it: "worker 1 on b". */
+  name: string;
+  host: string;
+}
+
 /** A worker that has joined. */
 export interface Member {
   id: string;
@@ -112,6 +120,9 @@ export type MessageEvent = {
   [K in WorkerMessageKind]: { type: K; id: string } & Record<K, NonNullable<WorkerMessage[K]>>;
 }[WorkerMessageKind];
 
+/** Time for workers that were cut off with steps that nobody else holds to come back to a run that is asked to stop. */
+export const STOP_MS = 30_000;
+
 /** The workers of a machine that is gone are lost within this time of each other. */
 export const GATHER_MS = 5;
 
@@ -129,6 +140,8 @@ export function isCurrent({ type }: MessageEvent, generation: number, current: n
 export type Event =
   | MessageEvent
   | { type: 'listening' }
+  /** A launcher tells which workers it starts. */
+  | { type: 'expected'; workers: readonly ExpectedWorker[] }
   /** A worker joins; `newest` is the newest generation that it has heard of. */
   | ({ type: 'joined'; newest?: number } & Processor & Member)
   /** The worker's session ended. */
@@ -221,7 +234,10 @@ export type Action =
   | { type: 'saved'; checkpoint: CheckpointRecord }
   /** The checkpoint of the step failed or was left out, and the run goes on. */
   | { type: 'notSaved'; missed: MissedCheckpoint }
-  /** The run was asked to stop while it trains: the step is finished and a checkpoint written. */
-  | { type: 'stopping'; reason: string }
+  /**
+   * The run was asked to stop while it trains: the step is finished and a checkpoint written. First it waits up to
+   * STOP_MS for the workers of these names to come back, because only they hold the steps after the last checkpoint.
+   */
+  | { type: 'stopping'; reason: string; awaited: readonly string[] }
   /** The run is over: as it should be, by a signal, or by a fault. */
   | { type: 'end'; exitCode: number; reason: string; fault: Fault | null };

@@ -1,6 +1,8 @@
 /** What a coordinator that has died has left in its records, for the one that is started in its place. */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { CHECKPOINTS } from '../checkpoint/resume.js';
+import { checkpointSteps } from '../checkpoint/retention.js';
 import { parseLine } from '../files/jsonl.js';
 import { linesFromEnd } from '../files/jsonl-seek.js';
 import { type ProcessId, processId } from '../files/processes.js';
@@ -18,14 +20,21 @@ export interface Orphan {
 }
 
 /**
+ * Whether workers that were not told of the end of the coordinator may hold what is of use to the next: it has died, and
+ * so has left its address; or steps were committed after the last checkpoint.
+ */
+export function mayHold(runDir: string): boolean {
+  if (localCredential(runDir) !== null) return true;
+  return lastCommitted(join(runDir, LEDGER)) > Math.max(0, ...checkpointSteps(join(runDir, CHECKPOINTS)));
+}
+
+/**
  * Those of the generation that started last which may live: on this machine that is known.
  *
- * @param onNetwork Whether workers of other machines may return, too.
+ * @param elsewhere Whether workers of other machines may return, too.
  */
-export function orphansOf(runDir: string, onNetwork: boolean): Orphan[] {
+export function orphansOf(runDir: string, elsewhere: boolean): Orphan[] {
   const here = machineName();
-  // A coordinator that has died leaves its address.
-  const elsewhere = onNetwork && localCredential(runDir) !== null;
   return journalOf(runDir).workers.flatMap(({ id, pid, host, machine, localAddress }): Orphan[] => {
     if (machine === undefined || localAddress === undefined) return [];
     if (machine === here) {

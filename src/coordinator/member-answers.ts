@@ -127,7 +127,7 @@ export class MemberAnswers {
   #commit(generation: Generation, prepared: Prepared[], stopping: boolean, now: number): Action[] | Fault {
     const continues = !stopping && generation.step < this.#settings.steps;
     const regroups = continues && this.#membership.rendezvous.regroups(generation.places, now);
-    if (generation.step > this.#steps.committed) this.#membership.members.committed(generation.number);
+    this.#membership.members.hold(generation.places, generation.step);
     const committed = this.#steps.commit(generation, prepared, { stopping, regroups }, now);
     return regroups && Array.isArray(committed) ? [...committed, ...this.#membership.form(now)] : committed;
   }

@@ -36,8 +36,8 @@ interface Joined {
   standby: boolean;
   /** It reads and writes the files of the run folder. */
   seesFolder: boolean;
-  /** The last generation of which it holds a state, also of the coordinator before this one; null: it holds none. */
-  heldIn: number | null;
+  /** The last step after which it is known to hold the state of the run; null: it holds none. */
+  held: number | null;
   /** Its memory has had a state, the run's or another, or is shared with others. */
   isOld: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
@@ -49,9 +49,13 @@ interface Joined {
   hasComputed: boolean;
 }
 
+/** What is known of a worker: its id, and the rest if it has joined this coordinator. */
+export type Known = Pick<Member, 'id'> & Partial<Member>;
+
 /** "worker local-1 (pid 4242 on host)"; of a place in a generation "rank 1 (pid 4242 on host)". */
-export function nameOf({ id, pid, host, rank }: Member & { rank?: number }): string {
-  return `${rank === undefined ? `worker ${id}` : `rank ${rank}`} (pid ${pid} on ${host})`;
+export function nameOf({ id, pid, host, rank }: Known & { rank?: number }): string {
+  const called = rank === undefined ? `worker ${id}` : `rank ${rank}`;
+  return pid === undefined ? called : `${called} (pid ${pid} on ${host})`;
 }
 
 /** The order of ids in which ranks are given: local-2 before local-10. */
@@ -59,8 +63,8 @@ const { compare } = new Intl.Collator('en', { numeric: true });
 
 export class Members {
   readonly #joined = new Map<string, Joined>();
-  /** The last generation that has committed a new step, of this coordinator; 0: none has. What others hold is older. */
-  #newestHeld = 0;
+  /** The last step that the members of a generation were known to hold; 0: none yet. */
+  #newest = 0;
 
   get size(): number {
     return this.#joined.size;
@@ -75,7 +79,7 @@ export class Members {
 
   /** Whether one of them holds the newest state of the run. */
   get anyHolds(): boolean {
-    return this.#all().some((joined) => this.#age(joined) === 0);
+    return this.holdWithout([]);
   }
 
   /** Those that have joined and are still building. */
@@ -87,7 +91,7 @@ export class Members {
 
   /** Whether one has joined that was in a generation before, and has not said what it holds. */
   get areReturning(): boolean {
-    return this.#all().some(({ standby, newest }) => !standby && newest > 0);
+    return [...this.#joined.keys()].some((id) => this.isReturning(id));
   }
 
   /** Those that have asked to leave. */
@@ -102,7 +106,7 @@ export class Members {
   /** Those that stay, except this one, and whether one of them was ready in a generation. */
   othersOf(id: string): { others: number; othersHold: boolean } {
     const others = this.#all().filter(({ member, leaving }) => member.id !== id && leaving === null);
-    return { others: others.length, othersHold: others.some(({ heldIn }) => heldIn !== null) };
+    return { others: others.length, othersHold: others.some(({ held }) => held !== null) };
   }
 
   /** The number of those that stay. */
@@ -146,7 +150,7 @@ export class Members {
       newest,
       standby: false,
       seesFolder: true,
-      heldIn: null,
+      held: null,
       isOld: false,
       leaving: null,
       seen: now,
@@ -155,12 +159,11 @@ export class Members {
     });
   }
 
-  /** @param built What it has said; `holds`: whether it has kept the state of the generation in which it was. */
-  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld'> & { holds: boolean }): void {
+  /** @param built What it has said. What one holds that has said so before is known better by now. */
+  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld' | 'held'>): void {
     const joined = this.#joined.get(id)!;
-    const { holds, ...standing } = built;
-    const heldIn = holds && !joined.standby ? joined.newest : joined.heldIn;
-    Object.assign(joined, { standby: true, heldIn, ...standing });
+    const held = joined.standby ? joined.held : built.held;
+    Object.assign(joined, { ...built, standby: true, held });
   }
 
   /** None is on standby any more. Returns all who have joined. */
@@ -190,46 +193,40 @@ export class Members {
 
   /** Those that hold the newest state of all that are here: an older one of the run, where nobody has a newer. */
   get holders(): ReadonlySet<string> {
-    const ages = this.#all().flatMap((joined) => this.#age(joined) ?? []);
-    const least = Math.min(...ages);
-    const holders = this.#all().filter((joined) => this.#age(joined) === least);
+    const newest = Math.max(...this.#all().flatMap(({ held }) => held ?? []));
+    const holders = this.#all().filter(({ held }) => held === newest);
     return new Set(holders.map(({ member }) => member.id));
   }
 
   /** Whether it was ready in a generation, and so holds a state of the run. */
   holdsAny(id: string): boolean {
-    return (this.#joined.get(id)?.heldIn ?? null) !== null;
+    return (this.#joined.get(id)?.held ?? null) !== null;
   }
 
-  /** The same, or it was in a generation before it joined, and has not said what it holds. */
+  /** Whether it was in a generation before it joined, and has not said what it holds. */
+  isReturning(id: string): boolean {
+    return !this.isReady(id) && this.newestOf(id) > 0;
+  }
+
+  /** Whether it holds a state of the run, as far as anybody knows. */
   mayHold(id: string): boolean {
-    const joined = this.#joined.get(id);
-    return this.holdsAny(id) || (joined !== undefined && !joined.standby && joined.newest > 0);
+    return this.holdsAny(id) || this.isReturning(id);
   }
 
   /** Whether one holds the newest state of the run that is none of these. */
   holdWithout(ids: readonly string[]): boolean {
-    return this.#all().some((joined) => this.#age(joined) === 0 && !ids.includes(joined.member.id));
+    return this.#all().some(({ held, member: { id } }) => (held ?? -1) >= this.#newest && !ids.includes(id));
   }
 
-  /** How many generations ago the state of a worker was the newest: 0: it is; null: it holds none. */
-  #age({ heldIn }: Joined): number | null {
-    return heldIn === null ? null : Math.max(0, this.#newestHeld - heldIn);
-  }
-
-  /** These hold the state of this generation from now on. */
-  hold(members: readonly Member[], generation: number): void {
-    for (const { id } of members) this.#joined.get(id)!.heldIn = generation;
+  /** These members of the generation hold the state after this step from now on: it has started, or was committed. */
+  hold(members: readonly Member[], step: number): void {
+    this.#newest = step;
+    for (const { id } of members) this.#joined.get(id)!.held = step;
   }
 
   /** What these hold is overwritten from now on. */
   overwrite(members: readonly Member[]): void {
-    for (const { id } of members) this.#joined.get(id)!.heldIn = null;
-  }
-
-  /** A generation has committed a new step: only its members hold the newest state. */
-  committed(generation: number): void {
-    this.#newestHeld = generation;
+    for (const { id } of members) this.#joined.get(id)!.held = null;
   }
 
   wantsToLeave(id: string, exitCode: number): void {

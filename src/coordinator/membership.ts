@@ -1,6 +1,6 @@
 /** The workers of a run and its generations: who has a place, who waits for one, and what follows when one is gone. */
 import type { Fault } from '../fault.js';
-import type { FromCoordinator, Standby } from '../rpc/proto.js';
+import type { FromCoordinator, Held, Standby } from '../rpc/proto.js';
 import { counted } from '../text/quantities.js';
 import { Arithmetic, type Processor } from './arithmetic.js';
 import type { Action, Member, Place, Settings } from './events.js';
@@ -14,8 +14,6 @@ export class Membership {
   readonly rendezvous: Rendezvous;
   readonly members: Members;
   readonly sharing: Sharing;
-  /** The run was asked to stop while it trains. */
-  stopping = false;
   readonly #settings: Settings;
   readonly #steps: Steps;
   /** The number of the last generation. */
@@ -76,13 +74,17 @@ export class Membership {
 
   /** The fewest workers of a generation. */
   get least(): number {
-    return this.rendezvous.least(this.stopping);
+    return this.rendezvous.least;
+  }
+
+  /** Whether the run was asked to stop while it trains. */
+  get stopping(): boolean {
+    return this.rendezvous.stopping;
   }
 
   /** "rank 1 (pid 4242 on host)", also after it is gone; "worker local-1 (...)" of one without a place. */
   name(id: string): string {
-    const known = this.#generation?.place(id) ?? this.members.get(id);
-    return known === null ? `worker ${id}` : nameOf(known);
+    return nameOf(this.#generation?.place(id) ?? this.members.get(id) ?? { id });
   }
 
   /** Sends to these workers, or to all (null). */
@@ -123,11 +125,18 @@ export class Membership {
     if (this.#arithmetic.isEarlier(arithmetic)) return [];
     const why = this.#arithmetic.take(arithmetic);
     if (why !== null) return this.#refuse(id, why, now);
-    const { withoutRunFolder, holds, shares } = standby;
-    this.members.standBy(id, { seesFolder: !withoutRunFolder, holds, isOld: holds || shares });
-    if (holds) this.#steps.recover();
+    const { withoutRunFolder, held, shares } = standby;
+    if (held !== null) this.#steps.recover();
+    const seesFolder = !withoutRunFolder;
+    this.members.standBy(id, { seesFolder, held: this.#useful(held), isOld: held !== null || shares });
     const strays = this.#strays().flatMap((stray) => this.tooLate(stray.id, now));
-    return [...strays, ...(this.members.has(id) ? this.#takeIn(id, now) : [])];
+    const takenIn = this.members.has(id) ? this.#takeIn(id, now) : [];
+    return [...strays, ...takenIn, ...this.release()];
+  }
+
+  /** The step of a state that a worker holds. One that is later than all committed steps is as good as that of step 0. */
+  #useful(held: Held | null): number | null {
+    return held !== null && held.step > this.#steps.committed ? 0 : (held?.step ?? null);
   }
 
   /**
@@ -136,8 +145,7 @@ export class Membership {
    */
   #strays(): Member[] {
     if (this.#hasFormed || !this.members.anyHolds) return [];
-    const { holders } = this.members;
-    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !holders.has(id));
+    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !this.members.holdsAny(id));
   }
 
   /** A worker has built, and may have a place. */
@@ -275,9 +283,12 @@ export class Membership {
     if (this.stopping) return [];
     const generation = this.#generation;
     const { holders } = this.members;
-    const mayBeNeeded = generation === null || this.#gathering;
-    const isFree = ({ id }: { id: string }) =>
-      !(generation?.place(id) || (mayBeNeeded && holders.has(id)) || this.#steps.checkpoints.isWriter(id));
+    const areHolding = generation?.places.some(({ id }) => holders.has(id)) ?? false;
+    const mayBeNeeded = !areHolding || this.#gathering;
+    const isFree = ({ id }: { id: string }) => {
+      if (generation?.place(id) || this.#steps.checkpoints.isWriter(id)) return false;
+      return !(this.members.isReturning(id) || (mayBeNeeded && holders.has(id)));
+    };
     return this.members.leaving.filter(isFree).map(({ id, exitCode }) => {
       this.#released.set(id, this.name(id));
       this.members.leave(id);
@@ -311,6 +322,12 @@ export class Membership {
     return this.#steps.unsaved && !this.members.anyHolds && this.rendezvous.awaitsHolder(now);
   }
 
+  /** What the workers are called for which the run waits because of that. */
+  awaited(now: number): string[] {
+    if (!this.awaitsHolder(now)) return [];
+    return this.rendezvous.holdersAway(now).map(nameOf);
+  }
+
   /** The next generation forms after a fault, with all that are there. */
   gathered(now: number): Action[] {
     if (!this.#gathering) return [];
@@ -323,7 +340,7 @@ export class Membership {
   }
 
   formIfFull(now: number): Action[] {
-    return this.rendezvous.isFull(now, this.stopping) && !this.awaitsHolder(now) ? this.form(now) : [];
+    return this.rendezvous.isFull(now) && !this.awaitsHolder(now) ? this.form(now) : [];
   }
 
   /**

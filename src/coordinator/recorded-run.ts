@@ -142,6 +142,7 @@ function stepRecord(line: Mapping, steps: number, clipNorm: number): StepRecord 
     clipNorm,
     learningRate: number('learning_rate'),
     seconds,
+    recordedSeconds: 0,
     samples: number('samples_per_second') * seconds,
     flops: number('flops_per_second') * seconds,
     matmulPeak: 0,

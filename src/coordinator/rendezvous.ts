@@ -3,8 +3,9 @@
  * are left, others are waited for.
  */
 import type { Fault } from '../fault.js';
-import type { Member, Place, Settings } from './events.js';
-import { Members, nameOf } from './members.js';
+import { named } from '../text/shortened.js';
+import { type ExpectedWorker, type Member, type Place, type Settings, STOP_MS } from './events.js';
+import { type Known, Members, nameOf } from './members.js';
 
 /** Time for the workers of the run to join; after that, enough of them will do. */
 const JOIN_MS = 60_000;
@@ -14,12 +15,11 @@ const RETURN_MS = 15_000;
 const RECONNECT_MS = 3_000;
 /** Time limit for opening the data and building the engines. Heartbeats tell meanwhile who is alive. */
 const BUILD_MS = 1_800_000;
-/** From here on the user is told who is still building, at doubling times. */
+/** From here on the user is told who has not joined, and who is still building, at doubling times. */
+const SLOW_JOIN_MS = 5_000;
 const SLOW_BUILD_MS = 30_000;
 /** Workers on standby wait so long for others that are about to stand by. */
 export const DEBOUNCE_MS = 2_000;
-
-type Known = Pick<Member, 'id' | 'ownAccord'> & Partial<Member>;
 
 /** A worker that was lost. */
 interface Away {
@@ -39,18 +39,25 @@ export class Rendezvous {
   #since = 0;
   /** Since when a worker waits for a place in the next generation; null: nobody does. */
   #joinerSince: number | null = null;
-  /** When to tell the user next who is still building, in milliseconds since then. */
+  /** When to tell the user next who has not joined, and who is still building, in milliseconds since `#since`. */
+  #nextMissing = SLOW_JOIN_MS;
   #nextNote = SLOW_BUILD_MS;
   /** The last worker that was lost while others were waited for, or so that they are. */
   #loss: { id: string; fault: Fault } | null = null;
   /** Whether there was a generation. */
   #formed = false;
+  /** When the run was asked to stop while it trains; null: it was not. */
+  #stopsSince: number | null = null;
   /** Workers of the launcher that have ended and will not be started again. */
   readonly #gone = new Map<string, Known>();
   /** Workers that were lost, and may come again as far as anybody knows. */
   readonly #away = new Map<string, Away>();
   /** Workers of the coordinator before this one that may return. */
   readonly #former: Set<string>;
+  /** The workers that the launcher starts, by id, as far as it has said. */
+  #launched: ReadonlyMap<string, ExpectedWorker> = new Map();
+  /** Workers that have joined at some time. */
+  readonly #came = new Set<string>();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -63,7 +70,13 @@ export class Rendezvous {
    */
   begin(now: number): void {
     this.#since = now;
+    this.#nextMissing = SLOW_JOIN_MS;
     this.#nextNote = SLOW_BUILD_MS;
+  }
+
+  /** The launcher starts these. */
+  expect(workers: readonly ExpectedWorker[]): void {
+    this.#launched = new Map(workers.map((worker) => [worker.id, worker]));
   }
 
   /** A worker is lost while others are waited for, or so that they are. */
@@ -80,7 +93,10 @@ export class Rendezvous {
 
   /** The worker's process has ended, and no other will take its place. */
   gone(id: string): void {
-    this.#gone.set(id, this.#away.get(id)?.member ?? this.members.get(id) ?? { id });
+    this.#gone.set(
+      id,
+      this.#away.get(id)?.member ?? this.members.get(id) ?? this.#launched.get(id) ?? { id },
+    );
     this.#away.delete(id);
     this.#former.delete(id);
   }
@@ -97,8 +113,9 @@ export class Rendezvous {
    */
   lost(member: Known, { mayLive, holds }: { mayLive: boolean; holds: boolean }, now: number): void {
     const { id, ownAccord = false } = member;
-    const away = { member, at: now, holds: mayLive && holds, restarts: !ownAccord };
-    if (this.#gone.has(id)) this.#gone.set(id, member);
+    const known = { ...this.#launched.get(id), ...member };
+    const away = { member: known, at: now, holds: mayLive && holds, restarts: !ownAccord };
+    if (this.#gone.has(id)) this.#gone.set(id, known);
     else this.#away.set(id, away);
     if (!mayLive) this.#former.delete(id);
   }
@@ -113,6 +130,7 @@ export class Rendezvous {
 
   /** A worker has joined. */
   came(id: string): void {
+    this.#came.add(id);
     this.#gone.delete(id);
     this.#away.delete(id);
   }
@@ -121,6 +139,7 @@ export class Rendezvous {
   paused(ms: number): void {
     this.members.paused(ms);
     this.#since += ms;
+    if (this.#stopsSince !== null) this.#stopsSince += ms;
     for (const away of this.#away.values()) away.at += ms;
   }
 
@@ -142,9 +161,19 @@ export class Rendezvous {
     this.#loss = null;
   }
 
-  /** The fewest workers of a generation. Who is asked to stop makes do with any. */
-  least(stopping: boolean): number {
-    return stopping ? 1 : this.#settings.minWorkers;
+  /** The run was asked to stop while it trains. */
+  stops(now: number): void {
+    this.#stopsSince ??= now;
+  }
+
+  /** Whether it was. */
+  get stopping(): boolean {
+    return this.#stopsSince !== null;
+  }
+
+  /** The fewest workers of a generation. A run that is asked to stop makes do with any. */
+  get least(): number {
+    return this.stopping ? 1 : this.#settings.minWorkers;
   }
 
   /**
@@ -166,11 +195,16 @@ export class Rendezvous {
     return this.#settings.workers - this.#gone.size;
   }
 
-  /** The run's workers that were lost, or have ended for good. */
-  get absent(): { lost: Known[]; ended: Known[] } {
+  /** The run's workers that were lost, have not joined yet, or have ended for good. */
+  get absent(): { lost: Known[]; missing: ExpectedWorker[]; ended: Known[] } {
     const isMissed = ({ id, ownAccord = false }: Known) => !ownAccord && !this.members.has(id);
+    const isAwaited = ({ id }: Known) => this.#launched.has(id) && !this.#came.has(id) && !this.#gone.has(id);
     const lost = [...this.#away.values()].map(({ member }) => member);
-    return { lost: lost.filter(isMissed), ended: [...this.#gone.values()].filter(isMissed) };
+    return {
+      lost: lost.filter((one) => isMissed(one) && !isAwaited(one)),
+      missing: [...this.#launched.values()].filter(isAwaited),
+      ended: [...this.#gone.values()].filter(isMissed),
+    };
   }
 
   get #restarting(): number {
@@ -191,8 +225,21 @@ export class Rendezvous {
 
   /** Whether the connection of one that holds the state has just broken, and it is about to come back. */
   awaitsHolder(now: number): boolean {
-    if (this.awaitsReturn(now) || this.members.areReturning) return true;
-    return [...this.#away.values()].some(({ at, holds }) => holds && now - at <= RECONNECT_MS);
+    return this.awaitsReturn(now) || this.members.areReturning || this.holdersAway(now).length > 0;
+  }
+
+  /**
+   * Those with a broken connection that may come back with the state of the run.
+   *
+   * @param now Those for which the run waits now; null: all, however long they are gone.
+   */
+  holdersAway(now: number | null): Known[] {
+    const isAwaited = ({ at }: Away) => {
+      if (now === null || now - at <= RECONNECT_MS) return true;
+      return this.#stopsSince !== null && now - Math.max(at, this.#stopsSince) <= STOP_MS;
+    };
+    const awaited = [...this.#away.values()].filter((away) => away.holds && isAwaited(away));
+    return awaited.map(({ member }) => member);
   }
 
   /** Whether one that was lost may come again in a moment. */
@@ -201,14 +248,10 @@ export class Rendezvous {
     return this.awaitsHolder(now) || [...this.#away.values()].some(isDue);
   }
 
-  /**
-   * Whether those on standby form a generation now, without one before.
-   *
-   * @param stopping The run was asked to stop.
-   */
-  isFull(now: number, stopping: boolean): boolean {
+  /** Whether those on standby form a generation now, without one before. */
+  isFull(now: number): boolean {
     const ready = this.members.standby.length;
-    if (ready < this.least(stopping) || this.awaitsReturn(now)) return false;
+    if (ready < this.least || this.awaitsReturn(now)) return false;
     // Who holds the state waits for those that held it, too, and not for others.
     if (!this.#formed && this.members.anyHolds) return true;
     if (this.#isStarting(now)) return ready >= this.#expected;
@@ -229,10 +272,10 @@ export class Rendezvous {
         hint: loss?.message ?? null,
       };
       const mayCome = this.#expected >= minWorkers || staying + this.#restarting >= minWorkers;
-      if (mayCome && waited <= (this.#formed ? patienceMs : JOIN_MS)) return null;
+      if (mayCome && waited <= (this.#formed ? patienceMs : JOIN_MS)) return this.#noteOfMissing(waited);
       return { fault: loss !== null && (this.#formed || waited <= JOIN_MS) ? loss : timeout };
     }
-    if (this.#isStarting(now) && staying < this.#expected) return null;
+    if (this.#isStarting(now) && staying < this.#expected) return this.#noteOfMissing(waited);
     const time = `${(waited / 1000).toFixed(0)} s`;
     const builders = building.map(nameOf).join(', ');
     if (waited > BUILD_MS) {
@@ -242,5 +285,14 @@ export class Rendezvous {
     if (waited < this.#nextNote || builders === '') return null;
     this.#nextNote *= 2;
     return { note: `after ${time} still opening the data or building the model: ${builders}` };
+  }
+
+  /** Who has not joined is named, whatever else its launcher has said of it. */
+  #noteOfMissing(waited: number): { note: string } | null {
+    const { missing } = this.absent;
+    if (waited < this.#nextMissing || missing.length === 0) return null;
+    this.#nextMissing *= 2;
+    const names = named(missing.map(({ name }) => name));
+    return { note: `after ${(waited / 1000).toFixed(0)} s not joined yet: ${names}` };
   }
 }

@@ -59,6 +59,11 @@ export class RunState {
     return stage === 'RUNNING' && this.#end.asked !== null ? 'DRAINING' : stage;
   }
 
+  /** Whether the run was asked to stop while it trains. */
+  get stopping(): boolean {
+    return this.#end.asked !== null;
+  }
+
   /** The number of the last generation. */
   get generation(): number {
     return this.#membership.number;
@@ -104,6 +109,9 @@ export class RunState {
         this.#listening = true;
         this.#membership.rendezvous.begin(now);
         this.#lastTick = now;
+        return [];
+      case 'expected':
+        this.#membership.rendezvous.expect(event.workers);
         return [];
       case 'joined':
         return this.#joined(event, now);
@@ -259,10 +267,11 @@ export class RunState {
   /** @param mayLive Whether only its connection is known to have ended. */
   #departed(id: string, message: string, now: number, mayLive: boolean): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now, { mayLive }));
-    if (this.#end.asked === null || this.#end.over !== null || this.#generation !== null) return actions;
+    if (this.#end.asked === null || this.#end.over !== null) return actions;
+    if (this.#generation !== null) return [...actions, ...this.#awaits(now)];
     const { rendezvous } = this.#membership;
     const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsHolder(now);
-    return mayBeSaved ? actions : [...actions, ...this.#end.finish(this.#end.asked)];
+    return [...actions, ...(mayBeSaved ? this.#awaits(now) : this.#end.finish(this.#end.asked))];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -276,8 +285,8 @@ export class RunState {
     }
     if (phase !== 'RUNNING' && !this.#canSave) {
       if (!this.#mayReturn(now)) return this.#end.stopped(exitCode, reason);
-      this.#end.ask({ exitCode, reason, fault: null });
-      return [{ type: 'stopping', reason }];
+      this.#end.ask({ exitCode, reason, fault: null }, now);
+      return [{ type: 'stopping', reason, awaited: this.#membership.awaited(now) }];
     }
     return this.#save({ exitCode, reason, fault: null }, now);
   }
@@ -291,16 +300,24 @@ export class RunState {
   #mayReturn(now: number): boolean {
     const { former, resumeStep } = this.#settings;
     const isNewer = this.#steps.unsaved || (former?.committed ?? 0) > resumeStep;
-    return isNewer && this.#membership.rendezvous.awaitsHolder(now);
+    const { rendezvous } = this.#membership;
+    return isNewer && (rendezvous.awaitsHolder(now) || rendezvous.holdersAway(null).length > 0);
+  }
+
+  /** Tells the user for whom a run waits that is asked to stop, if it waits for workers to come back. */
+  #awaits(now: number): Action[] {
+    const awaited = this.#membership.awaited(now);
+    return awaited.length === 0 ? [] : [{ type: 'stopping', reason: this.#end.asked!.reason, awaited }];
   }
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
   #save(ending: Ending, now: number): Action[] {
-    this.#end.ask(ending);
+    this.#end.ask(ending, now);
     const drain = this.#drain();
     const isFormed = this.#generation !== null || this.#membership.awaitsHolder(now);
     const forms = isFormed ? [] : this.#membership.form(now);
-    return [{ type: 'stopping', reason: ending.reason }, drain, ...forms];
+    const awaited = this.#generation === null ? this.#membership.awaited(now) : [];
+    return [{ type: 'stopping', reason: ending.reason, awaited }, drain, ...forms];
   }
 
   /** The workers abandon a validation, also the one that follows the last step. */
@@ -342,7 +359,8 @@ export class RunState {
       return rendezvous.next.length > 0 ? this.#membership.form(now) : this.#end.finish(this.#end.asked);
     }
     const forms = this.#membership.formIfFull(now);
-    const wait = forms.length > 0 ? null : rendezvous.check(now);
+    // A run that is asked to stop waits for those that hold the state, and not for others.
+    const wait = forms.length > 0 || this.#end.asked !== null ? null : rendezvous.check(now);
     if (wait === null) return forms;
     return 'fault' in wait ? this.#giveUp(wait.fault, now) : [{ type: 'note', message: wait.note }];
   }

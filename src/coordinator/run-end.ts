@@ -35,9 +35,9 @@ export class RunEnd {
     return this.#asked;
   }
 
-  ask(ending: Ending): void {
+  ask(ending: Ending, now: number): void {
     this.#asked = ending;
-    this.#membership.stopping = true;
+    this.#membership.rendezvous.stops(now);
   }
 
   orFail(result: Action[] | Fault): Action[] {

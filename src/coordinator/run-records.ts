@@ -53,6 +53,8 @@ export class RunRecords {
   readonly losses = new Map<number, number>();
   /** The workers' Ready messages by rank; empty before the first step. */
   #ready: readonly Ready[] = [];
+  /** What the workers of the last generation that has started compute on, by process; '' is the CPU. */
+  #devices: ReadonlyMap<string, string> = new Map();
   /** The journal's line of the generation that formed. */
   #generation: { generation: number; [key: string]: unknown } = { generation: 0 };
   #lastCommit = 0;
@@ -69,8 +71,6 @@ export class RunRecords {
   #synced = 0;
   /** The first step of this process. */
   #firstStep = 0;
-  /** When the first step began. */
-  #startedAt = 0;
   #pace: Pace | null = null;
   /** Checkpoints left out because another one was still being written. */
   #leftOut = 0;
@@ -94,14 +94,9 @@ export class RunRecords {
     this.#trainedRows = resolved.rows - resolved.config.data.validation_rows;
   }
 
-  /** The device of a rank of the last generation; '' on the CPU, and before it has said. */
-  deviceOf(rank: number): string {
-    return this.#ready[rank]?.device ?? '';
-  }
-
-  /** Seconds since the first step began, without those for which the run was suspended. */
-  get seconds(): number {
-    return (performance.now() - this.#startedAt) / 1000;
+  /** The device of a worker; '' on the CPU, and before its process has said. */
+  deviceOf(worker: DevicePlace): string {
+    return this.#devices.get(processOf(worker)) ?? '';
   }
 
   /** After a suspension the step goes on where it was, so the time is not its own. That of a slow machine is. */
@@ -110,7 +105,6 @@ export class RunRecords {
     const isSuspension = cause === 'suspended' || cause === 'unknown';
     if (isSuspension) {
       this.#suspendedSeconds += seconds;
-      this.#startedAt += 1000 * seconds;
       this.#recorder.suspended(seconds);
     }
     this.#recorder.note(isSuspension ? 'info' : 'warn', describeStandstill(standstill));
@@ -163,7 +157,8 @@ export class RunRecords {
     this.#journalGeneration();
     this.#recorder.begin();
     const comparable = validations.filter(({ step }) => step >= from);
-    this.#recorder.start({ firstStep, validations: comparable });
+    const recordedSeconds = this.#dir.records.metrics.recorded.seconds;
+    this.#recorder.start({ firstStep, validations: comparable, recordedSeconds });
     for (const note of notes) this.#recorder.note('info', note);
     for (const warning of warnings) this.#recorder.note('warn', warning);
   }
@@ -178,6 +173,7 @@ export class RunRecords {
   started({ firstStep, ready: all, again }: ActionOf<'started'>, places: readonly Place[]): void {
     const begins = this.#ready.length === 0;
     this.#ready = all;
+    this.#devices = new Map(places.map((place, rank) => [processOf(place), all[rank]!.device]));
     const ready = all[0]!;
     const { config } = this.#resolved;
     if (begins) this.#begin(firstStep, again);
@@ -196,7 +192,6 @@ export class RunRecords {
     }
     this.#firstStep = firstStep;
     this.#synced = firstStep - 1;
-    this.#startedAt = this.#lastCommit;
     this.#pace = new Pace({
       firstStep,
       steps: config.schedule.steps,
@@ -273,7 +268,7 @@ export class RunRecords {
     const { steps } = config.schedule;
     const workers = places.map((worker, rank) => ({
       ...worker,
-      device: this.deviceOf(rank),
+      device: this.deviceOf(worker),
       numbers: workerNumbers(prepared[rank]!.numbers),
     }));
     for (const { level, message } of this.#stragglers.step(workers)) this.#recorder.note(level, message);
@@ -288,6 +283,7 @@ export class RunRecords {
       clipNorm: config.optimizer.clip_norm,
       learningRate: learningRate(config, step),
       seconds,
+      recordedSeconds: this.#dir.records.metrics.recorded.seconds + seconds,
       samples: config.batch.global,
       flops: (this.#ready[0]?.flopsPerSlot ?? 0) * slotCount(config),
       matmulPeak: this.#ready.reduce((sum, { matmulPeak }) => sum + matmulPeak, 0),
@@ -374,6 +370,11 @@ export class RunRecords {
     for (const hint of hints) this.#recorder.note('notice', hint);
   }
 }
+
+/** A process that may have a device. */
+type DevicePlace = { id: string; pid?: number | null };
+
+const processOf = ({ id, pid }: DevicePlace) => `${id} ${pid}`;
 
 /** "rank 0 (pid 4242): slots 0-1, rank 1 (pid 4243): slots 2-3"; "(pid 4242 on a)" where there are several hosts. */
 export function describePlaces(places: readonly Place[]): string {

@@ -22,9 +22,9 @@ import type { Recorder } from '../telemetry/record.js';
 import type { Send } from '../telemetry/relay.js';
 import type { RunProgress } from '../telemetry/run-progress.js';
 import { timeSpan } from '../text/quantities.js';
-import { type Action, type Event, type Former, GATHER_MS } from './events.js';
+import { type Action, type Event, type ExpectedWorker, type Former, GATHER_MS } from './events.js';
 import { expectedState } from './expected-state.js';
-import { formerOf, type Orphan, orphansOf } from './former.js';
+import { formerOf, mayHold, type Orphan, orphansOf } from './former.js';
 import { readRecords } from './kept-records.js';
 import { type Invite, listenOnNetwork } from './network.js';
 import type { NetworkAddress } from './network-address.js';
@@ -40,6 +40,7 @@ import { type Presence, Sessions } from './sessions.js';
 import { openRecorder } from './sinks.js';
 import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
+import { howToResume, whatFollows } from './stop-texts.js';
 import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
@@ -54,8 +55,8 @@ interface OpenedRun extends ResolvedRun {
   kept: KeptRecords | null;
   /** Workers that nobody has started for this coordinator, and that may come back. */
   orphans: readonly Orphan[];
-  /** Whether the coordinator before this one has ended the run: what workers may still hold is older than its end. */
-  wasEnded: boolean;
+  /** Whether workers of the coordinator before this one may hold a state that is newer than the last checkpoint. */
+  othersHold: boolean;
 }
 
 interface CoordinatorOptions {
@@ -105,7 +106,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     // The checkpoints in the folder are those of the coordinator before.
     const isOwn = again && (await listCheckpoints(join(runDir, CHECKPOINTS))).length > 0;
     const resume = isOwn ? 'auto' : options.resume;
-    const orphans = again || resume !== 'auto' ? [] : orphansOf(dir.path, options.network !== null);
+    const othersHold = mayHold(dir.path);
+    const elsewhere = options.network !== null && othersHold;
+    const orphans = again || resume !== 'auto' ? [] : orphansOf(dir.path, elsewhere);
     const isAwaited = again || orphans.length > 0;
     const resolved = await resolveRun(loaded, data, data, {
       runDir,
@@ -138,8 +141,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     );
     const awaited = again ? null : orphans.map(({ id }) => id);
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, awaited) : null;
-    const wasEnded = secrets.published() === null;
-    const known = { ...resolved, rows: data.rows, data, kept, orphans, wasEnded };
+    const known = { ...resolved, rows: data.rows, data, kept, orphans, othersHold };
     const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;
@@ -230,7 +232,7 @@ export class Run {
       workers,
       generation: () => this.#state.generation,
       lastGeneration: dir.lastGeneration,
-      since: former === null || resolved.wasEnded ? dir.lastGeneration + 1 : 1,
+      since: former === null || !resolved.othersHold ? dir.lastGeneration + 1 : 1,
       invite: (rules) => this.#invite?.(rules) ?? null,
       onState: (call) => void serveCheckpoint(call, this.#state.checkpoint, config.ema !== null),
       onMember: (id, presence, pid) => options.onMember?.(id, presence, pid),
@@ -238,7 +240,7 @@ export class Run {
       onRefused: (message) => recorder.note('warn', `refused ${message}`),
     });
     progress.listWorkers = () =>
-      workerList(this.#state.rendezvous, this.#state.places, (rank) => this.#records.deviceOf(rank));
+      workerList(this.#state.rendezvous, this.#state.places, (worker) => this.#records.deviceOf(worker));
     this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
   }
 
@@ -272,10 +274,15 @@ export class Run {
   /** Stops the run; while it trains, after the step and a checkpoint. */
   stop(signal: StopSignal, reason = stopReason(signal)): void {
     this.#handle({ type: 'stop', exitCode: SIGNAL_EXIT[signal], reason });
-    const { phase } = this.#state;
-    if (signal === 'SIGINT' && (phase === 'DRAINING' || phase === 'CHECKPOINTING')) {
+    const { phase, stopping } = this.#state;
+    if (signal === 'SIGINT' && !this.#over && (stopping || phase === 'CHECKPOINTING')) {
       this.#recorder.note('notice', 'press Ctrl-C again, a second or more from now, to stop without saving');
     }
+  }
+
+  /** The launcher tells which workers it starts. */
+  workersExpected(workers: readonly ExpectedWorker[]): void {
+    this.#handle({ type: 'expected', workers });
   }
 
   /** The launcher reports that this worker's process has ended, and whether it will start it again. */
@@ -386,7 +393,7 @@ export class Run {
         this.#records.missedCheckpoint(action.missed);
         break;
       case 'stopping':
-        this.#recorder.note('notice', `${action.reason}: finishing the step and writing a checkpoint`);
+        this.#recorder.note('notice', `${action.reason}: ${whatFollows(action.awaited)}`);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -431,13 +438,6 @@ export class Run {
         ? stoppedEarly(reason)
         : `${reason}: stopped after step ${committed}; ${howToResume(this.#options.resume)}`;
     }
-    return `${reason}, in ${timeSpan(this.#records.seconds)}`;
+    return `${reason}, in ${timeSpan(this.#progress.view().elapsed_seconds)}`;
   }
-}
-
-/** Only `--resume auto` takes the checkpoint that was written last; a path or `never` would not. */
-function howToResume(resume: string): string {
-  return resume === 'auto'
-    ? 'run the same command to resume'
-    : `to resume, run the command with \`--resume auto\`, not \`--resume ${resume}\``;
 }

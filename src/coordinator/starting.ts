@@ -61,7 +61,7 @@ export class Starting {
   ready(generation: Generation, id: string, ready: Ready, now: number): Action[] | Fault {
     const answers = generation.ready.add(id, ready);
     // From now on it can give the state to others, whatever becomes of those that it has it from.
-    this.#membership.members.hold([generation.place(id)!], generation.number);
+    this.#membership.members.hold([generation.place(id)!], generation.from ?? ready.step);
     if (answers === null) return [];
     const from = generation.from ?? answers[0]!.step;
     const odd = oddOnes(

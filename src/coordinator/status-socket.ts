@@ -89,7 +89,7 @@ const answerSchema = z.object({
   members: z.array(
     z.object({
       ...{ rank: number, id: z.string(), host: z.string(), pid: number, device: z.string() },
-      state: z.enum(['training', 'building', 'standby', 'leaving', 'lost', 'ended', 'unknown']),
+      state: z.enum(['training', 'building', 'standby', 'leaving', 'missing', 'lost', 'ended', 'unknown']),
     }),
   ),
   stragglers: z.array(z.object({ rank: z.number(), host: z.string(), times: z.number() })),

@@ -4,12 +4,19 @@ import { SLOW, slowness } from '../telemetry/slowness.js';
 
 /** The last steps by which a worker is judged. */
 export const STRAGGLER_STEPS = 20;
-/** It is a straggler once it was slow in so many of them, until it was slow in so few: one outlier decides nothing. */
+/** It becomes a straggler once it was slow in so many of them: one outlier decides nothing. */
 const BEGINS = 15;
-const ENDS = 5;
+/**
+ * It stays one until it kept up with the others in most of the last steps, of which there are more: a worker whose
+ * slowness is about the limit, or comes and goes, is told of once.
+ */
+export const RECOVERY_STEPS = 100;
+const RECOVERED = 75;
+/** It kept up in a step if it took at most this multiple of the median. */
+const KEPT_UP = 1.2;
 
 interface Followed {
-  /** How many times as long as the median it took for a slot, in the last steps. */
+  /** How many times as long as the median it took for a slot, in the last steps, the newest at the end. */
   times: number[];
   isStraggler: boolean;
 }
@@ -31,11 +38,11 @@ export class Stragglers {
       const key = `${rank}/${host}/${pid}`;
       const { times, isStraggler: was } = this.#followed.get(key) ?? { times: [], isStraggler: false };
       times.push(slow[i]!);
-      if (times.length > STRAGGLER_STEPS) times.shift();
-      const count = times.filter((time) => time > SLOW).length;
-      const is = times.length === STRAGGLER_STEPS && (was ? count > ENDS : count >= BEGINS);
+      if (times.length > RECOVERY_STEPS) times.shift();
+      const is = was ? !hasRecovered(times) : isSlow(times);
       now.set(key, { times, isStraggler: is });
-      const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
+      const last = times.slice(-STRAGGLER_STEPS);
+      const mean = last.reduce((sum, time) => sum + time, 0) / last.length;
       if (is) all.push({ rank, host, times: mean });
       const who = `rank ${rank} (pid ${pid} on ${host})`;
       if (is && !was) {
@@ -49,4 +56,15 @@ export class Stragglers {
     this.all = all;
     return notes;
   }
+}
+
+/** Whether one that was no straggler is one now. */
+function isSlow(times: readonly number[]): boolean {
+  const last = times.slice(-STRAGGLER_STEPS);
+  return last.length === STRAGGLER_STEPS && last.filter((time) => time > SLOW).length >= BEGINS;
+}
+
+/** Whether one that was a straggler is none any more. */
+function hasRecovered(times: readonly number[]): boolean {
+  return times.filter((time) => time <= KEPT_UP).length >= RECOVERED;
 }

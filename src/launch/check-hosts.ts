@@ -11,7 +11,7 @@ import { printable } from '../text/printable.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import { build, version } from '../version.js';
-import { signalGroup, startChild } from './children.js';
+import { type Child, signalGroup, startChild } from './children.js';
 import {
   type HostReport,
   type HostRequest,
@@ -57,33 +57,48 @@ export interface Asked {
   receivedMs: number;
 }
 
-/** Asks all hosts at the same time. */
-export async function askHosts(
-  hosts: readonly RunHost[],
-  request: Omit<HostRequest, 'data' | 'workers' | 'probe'> & { probe?: boolean },
-  environment: Readonly<Record<string, string>>,
-): Promise<Asked[]> {
-  return await Promise.all(
-    hosts.map(async (host) => {
-      const { data, workers } = host;
-      const answer = await answerOf(host, { probe: false, ...request, data, workers }, environment);
-      return { host, answer, receivedMs: Date.now() };
-    }),
-  );
+/** What is asked of every host. */
+type Question = Omit<HostRequest, 'data' | 'workers' | 'probe'> & { probe?: boolean };
+
+/** Hosts that are asked at the same time. The connections to them are made at once, before the question is known. */
+export class HostQuestions {
+  readonly #hosts: readonly { host: RunHost; report: ReportCommand | null }[];
+
+  constructor(hosts: readonly RunHost[], environment: Readonly<Record<string, string>>) {
+    this.#hosts = hosts.map((host) => {
+      if (host.ssh === null) return { host, report: null };
+      const command = commandFor({ host, command: [programElsewhere(), 'host-report'], environment });
+      return { host, report: new ReportCommand(command) };
+    });
+  }
+
+  async ask(question: Question): Promise<Asked[]> {
+    return await Promise.all(
+      this.#hosts.map(async ({ host, report }) => {
+        const { data, workers } = host;
+        const answer = await answerOf(host, report, { probe: false, ...question, data, workers });
+        return { host, answer, receivedMs: Date.now() };
+      }),
+    );
+  }
+
+  /** Nothing is asked any more. */
+  close(): void {
+    for (const { report } of this.#hosts) report?.end();
+  }
 }
 
 async function answerOf(
   host: RunHost,
+  report: ReportCommand | null,
   request: HostRequest,
-  environment: Readonly<Record<string, string>>,
 ): Promise<HostReport | OrchestratorError> {
-  if (host.ssh === null) return await hostReport(request);
-  const command = commandFor({ host, command: [programElsewhere(), 'host-report'], environment });
+  if (report === null) return await hostReport(request);
   try {
-    const { ended, output, errors } = await runToEnd(command, `${JSON.stringify(request)}\n`);
+    const { ended, output, errors } = await report.answer(`${JSON.stringify(request)}\n`);
     const said = jsonOf(output);
-    const report = hostReportSchema.safeParse(said);
-    if (report.success) return report.data;
+    const known = hostReportSchema.safeParse(said);
+    if (known.success) return known.data;
     // Between versions a report may have another form.
     const versions = hostVersionSchema.safeParse(said);
     const another = versions.success ? otherVersion(host, versions.data) : null;
@@ -115,22 +130,60 @@ interface Ran {
   errors: string;
 }
 
-async function runToEnd(command: readonly string[], input: string): Promise<Ran> {
-  const child = await startChild(command[0]!, command, {}, ['pipe', 'pipe', 'pipe'], input);
-  const texts = ['', ''];
-  for (const [index, stream] of [child.process.stdout, child.process.stderr].entries()) {
-    stream!.setEncoding('utf8');
-    stream!.on('data', (text: string) => {
-      texts[index] = (texts[index] + text).slice(0, MOST_OUTPUT);
+/** A command that runs on another host, and waits for its input. */
+class ReportCommand {
+  readonly #started: Promise<Child>;
+  #child: Child | null = null;
+  #isOver = false;
+  readonly #texts = ['', ''];
+  readonly #kill = () => this.end();
+
+  constructor(command: readonly string[]) {
+    this.#started = startChild(command[0]!, command, {}, ['pipe', 'pipe', 'pipe'], null).then((child) => {
+      this.#child = child;
+      if (this.#isOver) this.end();
+      for (const [index, stream] of [child.process.stdout, child.process.stderr].entries()) {
+        stream!.setEncoding('utf8');
+        stream!.on('data', (text: string) => {
+          this.#texts[index] = (this.#texts[index] + text).slice(0, MOST_OUTPUT);
+        });
+      }
+      return child;
+    });
+    // That there is no ssh is told when it is asked.
+    this.#started.catch(() => {});
+    process.once('exit', this.#kill);
+  }
+
+  /** What it prints, as soon as its report is there: until it has ended, and ssh with it, takes some round trips more. */
+  async answer(input: string): Promise<Ran> {
+    const timer = setTimeout(this.#kill, ANSWER_MS);
+    try {
+      const child = await this.#started;
+      void child.exited.then(() => process.off('exit', this.#kill));
+      child.process.stdin!.end(input);
+      const ended = await Promise.race([child.exited, this.#reports(child)]);
+      return { ended, output: this.#texts[0]!, errors: this.#texts[1]! };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Resolves when a report was printed, as if it had ended then. */
+  #reports({ process: child }: Child): Promise<ProcessEnd> {
+    return new Promise((resolve) => {
+      child.stdout!.on('data', (text: string) => {
+        const isWhole = text.endsWith('\n') && hostReportSchema.safeParse(jsonOf(this.#texts[0]!)).success;
+        if (isWhole) resolve({ code: 0, signal: null });
+      });
     });
   }
-  const timer = setTimeout(() => signalGroup(child, 'SIGKILL'), ANSWER_MS);
-  const kill = () => signalGroup(child, 'SIGKILL');
-  process.once('exit', kill);
-  const ended = await child.exited;
-  process.off('exit', kill);
-  clearTimeout(timer);
-  return { ended, output: texts[0]!, errors: texts[1]! };
+
+  end(): void {
+    this.#isOver = true;
+    process.off('exit', this.#kill);
+    if (this.#child !== null) signalGroup(this.#child, 'SIGKILL');
+  }
 }
 
 /** Why a host gave no report. */

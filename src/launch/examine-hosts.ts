@@ -6,7 +6,7 @@ import { canonicalJson } from '../files/json.js';
 import { PLAN_VERSION } from '../step/plan.js';
 import { alignedRows } from '../text/columns.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';
-import { type Asked, askHosts, isSameVersion, judgeHosts } from './check-hosts.js';
+import { type Asked, HostQuestions, isSameVersion, judgeHosts } from './check-hosts.js';
 import { type MeasuredLink, measureLinks, type PlacedHost, placed } from './check-links.js';
 import type { HostReport } from './host-report.js';
 import { ownAddress } from './own-address.js';
@@ -52,7 +52,7 @@ export async function examineHosts(
 ): Promise<ExaminedHosts> {
   const places = placed(hosts, port);
   const request = { config: config === null ? null : canonicalJson(config), plan: PLAN_VERSION, probe: true };
-  const asked = await askHosts(hosts, request, environment);
+  const asked = await new HostQuestions(hosts, environment).ask(request);
   const needs = { dataset: identityOf(asked), isa: null, workerBytes: 0 };
   const { problems, warnings } = judgeHosts(asked, needs);
   const able = places.filter((_, index) => isAble(asked[index]!));

@@ -8,7 +8,7 @@ import { type Child, isRunning, lineSender, passLines, sendMessage, startChild }
 import type { Exits } from './exits.js';
 import { Members } from './members.js';
 import type { CoordinatorNotice, LauncherNotice } from './notices.js';
-import { coordinatorProcess, type LaunchOptions } from './processes.js';
+import { coordinatorProcess, expectedWorkers, type LaunchOptions } from './processes.js';
 import { Restarts } from './restarts.js';
 
 interface KeptCoordinatorOptions {
@@ -97,7 +97,7 @@ export class KeptCoordinator {
 
   async start(): Promise<void> {
     const child = await this.#start(false);
-    this.#present = listening(child, (orphans) => {
+    this.#present = this.#listens(child, (orphans) => {
       this.#orphans = new Map(orphans.map((orphan) => [orphan.id, orphan]));
     });
   }
@@ -162,11 +162,20 @@ export class KeptCoordinator {
       });
       await sleep(restart.delayMs);
       if (this.#hasEnded) return ended;
-      isBack(await listening(await this.#start(true)));
+      isBack(await this.#listens(await this.#start(true)));
       for (const gone of this.#gone) sendMessage(this.#child, { gone } satisfies LauncherNotice);
       for (const notice of this.#untold.splice(0)) sendMessage(this.#child, notice);
       this.passSignal();
     }
+  }
+
+  /** Resolves with the credential of workers of this machine when it listens; it then hears who is to join. */
+  async #listens(child: Child, onOrphans?: (orphans: readonly Orphan[]) => void): Promise<string | null> {
+    const credential = await listening(child, onOrphans);
+    if (credential !== null) {
+      sendMessage(child, { expected: expectedWorkers(this.#options.run) } satisfies LauncherNotice);
+    }
+    return credential;
   }
 
   #onPhase(phase: string): void {

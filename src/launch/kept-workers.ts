@@ -5,6 +5,7 @@ import { faultLines, faultOf } from '../fault.js';
 import type { ProcessId } from '../files/processes.js';
 import { type ProcessEnd, SIGNAL_EXIT, stopCodeOf } from '../signals.js';
 import { counted, timeSpan } from '../text/quantities.js';
+import { named } from '../text/shortened.js';
 import { endOf } from './adopted.js';
 import { type Child, signalGroup } from './children.js';
 import type { Exits } from './exits.js';
@@ -16,6 +17,7 @@ import type { OpenedWorkers } from './opened-workers.js';
 import {
   ENVIRONMENT,
   type LaunchOptions,
+  nameWithHost,
   type ProcessSpec,
   workerProcess,
   workerProcesses,
@@ -38,8 +40,6 @@ interface KeptWorkersOptions {
   opened: OpenedWorkers;
 }
 
-/** A line names so many workers. */
-const NAMED_WORKERS = 16;
 /** Time for what a process has printed at its end to arrive here. */
 const LAST_LINES_MS = 1_000;
 /** Time in which what a worker and the coordinator know of each other is known here. */
@@ -103,11 +103,7 @@ export class KeptWorkers {
       ({ environment }) => !coordinator.members.has(environment[ENVIRONMENT.workerId]!),
     );
     if (missing.length === 0) return null;
-    const named = missing
-      .slice(0, NAMED_WORKERS)
-      .map(({ name, host }) => (host.ssh === null ? name : `${name} on ${host.name}`));
-    const others = missing.length - named.length;
-    const all = [...named, ...(others > 0 ? [counted(others, 'other')] : [])].join(', ');
+    const all = named(missing.map(({ name, host }) => nameWithHost(name, host)));
     return `the run has begun without ${missing.length} of its ${counted(specs.length, 'worker')}: ${all}; whoever is missing takes part when it comes, and what it has printed is above`;
   }
 

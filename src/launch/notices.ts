@@ -1,4 +1,5 @@
 /** What the launcher and the coordinator of a run tell each other. */
+import type { ExpectedWorker } from '../coordinator/events.js';
 import type { Orphan } from '../coordinator/former.js';
 import type { Presence } from '../coordinator/sessions.js';
 import type { Exit } from '../signals.js';
@@ -18,6 +19,8 @@ export interface CoordinatorNotice extends RelayMessage {
 export interface LauncherNotice {
   /** To a coordinator that waits: the run may begin, with these instruction sets, which all workers have. */
   begin?: { instructionSets: readonly string[] | null };
+  /** To a coordinator that listens: the workers that it starts. */
+  expected?: readonly ExpectedWorker[];
   /** A worker's process has ended, and is started again or not; `pid` is null for one of another host. */
   exited?: { workerId: string; pid: number | null; exit: Exit; again: boolean };
   /** This worker of the launch before has ended, and no other is started in its place. */

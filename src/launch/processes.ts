@@ -1,7 +1,9 @@
 /** The processes of a run: what is started, where, and with which environment. */
 import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ExpectedWorker } from '../coordinator/events.js';
 import type { NetworkAddress } from '../coordinator/network-address.js';
 import type { ScreenForm } from '../telemetry/screen.js';
 
@@ -164,6 +166,20 @@ export function workerProcess(run: LaunchOptions, index: number): ProcessSpec {
 /** The processes of all workers of the run, by number. */
 export function workerProcesses(run: LaunchOptions): ProcessSpec[] {
   return Array.from({ length: workersOf(run) }, (_, index) => workerProcess(run, index));
+}
+
+/** The workers of the run as its coordinator knows them before they have joined. */
+export function expectedWorkers(run: LaunchOptions): ExpectedWorker[] {
+  return workerProcesses(run).map(({ name, host, environment }) => ({
+    id: environment[ENVIRONMENT.workerId]!,
+    name: nameWithHost(name, host),
+    host: host.ssh === null ? hostname() : host.name,
+  }));
+}
+
+/** "worker 1" of this machine, "worker 1 on b" of another. */
+export function nameWithHost(name: string, host: RunHost): string {
+  return host.ssh === null ? name : `${name} on ${host.name}`;
 }
 
 /** The host of worker `index`, and its number among that host's workers. */

@@ -8,7 +8,7 @@ import { shellText } from '../text/shell.js';
 import { type Child, startChild } from './children.js';
 import type { Launcher } from './launcher.js';
 import { local } from './local.js';
-import type { ProcessSpec } from './processes.js';
+import { nameWithHost, type ProcessSpec } from './processes.js';
 
 /** It asks nothing, passes nothing on, and notices within half a minute that a host is gone. */
 const OPTIONS = [
@@ -49,8 +49,7 @@ export function commandFor({ host, command, environment }: Omit<ProcessSpec, 'na
 
 function start(spec: ProcessSpec): Promise<Child> {
   if (spec.host.ssh === null) return local.start(spec);
-  const name = `${spec.name} on ${spec.host.name}`;
-  return startChild(name, commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], null);
+  return startChild(nameWithHost(spec.name, spec.host), commandFor(spec), {}, ['pipe', 'pipe', 'pipe'], null);
 }
 
 function shellLine(spec: ProcessSpec): string {

@@ -1,5 +1,4 @@
 /** Connections to other processes of a run, within a machine or over a network. */
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js';
 import { type Certified, type Identity, proveIdentity, WrongPeer } from '../security/identity.js';
@@ -15,10 +14,12 @@ export interface Link {
 }
 
 /**
- * The system of the other machine answers within this time, however busy the process is. Four times the packet that
- * asks for a connection is sent in it.
+ * The system of the other machine answers within this time, however busy the process is. All others wait for a worker
+ * that cannot be reached, so it is short, and the packet that asks for a connection is sent more often than by TCP, which
+ * waits a second before the next: with another attempt each time.
  */
-const REACH_MS = 10_000;
+const REACH_MS = 2_000;
+const ATTEMPT_MS = 500;
 
 /** The network, or the other machine, has not answered at all. */
 export class Unreachable extends Error {}
@@ -28,23 +29,49 @@ export class Unreachable extends Error {}
  * Unreachable if nothing comes from there.
  */
 export async function connectLink({ address, proof }: Link, signal: AbortSignal): Promise<Socket> {
-  const socket = connect({ ...socketAddress(address), noDelay: true });
+  const socket = await reach(address, signal);
   const abort = () => socket.destroy(signal.reason as Error);
   signal.addEventListener('abort', abort);
-  const unanswered = () => socket.destroy(new Unreachable(`no answer within ${REACH_MS / 1000} s`));
-  const timer = setTimeout(unanswered, REACH_MS);
   try {
     signal.throwIfAborted();
-    await once(socket, 'connect');
-    clearTimeout(timer);
     return await secure(socket, proof);
   } catch (error) {
     socket.destroy();
     throw error;
   } finally {
-    clearTimeout(timer);
     signal.removeEventListener('abort', abort);
   }
+}
+
+/** The first of several attempts that is answered, whatever the answer is. */
+function reach(address: string, signal: AbortSignal): Promise<Socket> {
+  const attempts: Socket[] = [];
+  return new Promise((resolve, reject) => {
+    let isOver = false;
+    const end = (connected: Socket | null, why: Error | null = null) => {
+      if (isOver) return;
+      isOver = true;
+      clearInterval(again);
+      clearTimeout(limit);
+      signal.removeEventListener('abort', abort);
+      for (const socket of attempts) if (socket !== connected) socket.destroy();
+      if (connected === null) reject(why);
+      else resolve(connected.removeAllListeners('error'));
+    };
+    const attempt = () => {
+      const socket = connect({ ...socketAddress(address), noDelay: true });
+      attempts.push(socket);
+      socket.once('connect', () => end(socket)).on('error', (error) => end(null, error));
+    };
+    const abort = () => end(null, signal.reason as Error);
+    const again = setInterval(attempt, ATTEMPT_MS);
+    const limit = setTimeout(() => {
+      end(null, new Unreachable(`no answer within ${REACH_MS / 1000} s`));
+    }, REACH_MS);
+    signal.addEventListener('abort', abort);
+    if (signal.aborted) abort();
+    else attempt();
+  });
 }
 
 /** The connection as it is used, after both sides know each other. */

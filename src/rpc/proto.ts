@@ -30,6 +30,7 @@ export type {
   FromWorker__Output as WorkerMessage,
 } from './generated/orchestrator/v1/FromWorker.js';
 export type { Heartbeat__Output as Heartbeat } from './generated/orchestrator/v1/Heartbeat.js';
+export type { Held__Output as Held } from './generated/orchestrator/v1/Held.js';
 export type { Invitation__Output as Invitation } from './generated/orchestrator/v1/Invitation.js';
 export type { Join__Output as Join } from './generated/orchestrator/v1/Join.js';
 export type { NotSaved__Output as NotSaved } from './generated/orchestrator/v1/NotSaved.js';

@@ -1,7 +1,8 @@
 /** What a worker needs to join a run: one line, which is given on standard input or in a file of its own. */
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { OrchestratorError } from '../errors.js';
 import { readFailure } from '../files/io.js';
+import { othersCanRead } from './readers.js';
 
 /** On the coordinator's machine: its socket, which the kernel guards. There is no secret. */
 interface LocalCredential {
@@ -55,8 +56,13 @@ export function parseCredential(text: string, place: string): Credential {
   return { address: address!, enrolment: { token: token!, fingerprint: fingerprint! } };
 }
 
-/** Reads a credential from a file, or from standard input ("-"). */
-export function readCredential(path: string): Credential {
+/**
+ * Reads a credential from a file, or from standard input ("-").
+ *
+ * @param warn Gets what is wrong though it is read: others can read the secret, too.
+ * @throws OrchestratorError ERR_TOKEN, or ERR_FILE_OPEN where it cannot be read.
+ */
+export function readCredential(path: string, warn: (message: string) => void): Credential {
   if (path.startsWith(REMOTE_PREFIX)) {
     throw new OrchestratorError(
       'ERR_TOKEN',
@@ -64,12 +70,23 @@ export function readCredential(path: string): Credential {
       '`orchestrator invite RUN` prints another one: on a command line every user of the machine can read it',
     );
   }
-  const [file, place] = path === '-' ? [0, 'standard input'] : [path, path];
-  let text: string;
+  const place = path === '-' ? 'standard input' : path;
+  const { text, exposed } = readSecret(path, place);
+  const credential = parseCredential(text.length > MAX_BYTES ? '' : text, place);
+  if (credential.enrolment !== null && exposed !== null) warn(exposed);
+  return credential;
+}
+
+/** A text from a file or standard input, and why others can read it; null: they cannot. */
+function readSecret(path: string, place: string): { text: string; exposed: string | null } {
+  let opened: number | null = null;
   try {
-    text = readFileSync(file, 'utf8');
+    const fd = path === '-' ? 0 : openSync(path, 'r');
+    if (fd !== 0) opened = fd;
+    return { text: readFileSync(fd, 'utf8'), exposed: othersCanRead(fd) };
   } catch (error) {
-    throw readFailure('read', place as string, error);
+    throw readFailure('read', place, error);
+  } finally {
+    if (opened !== null) closeSync(opened);
   }
-  return parseCredential(text.length > MAX_BYTES ? '' : text, place as string);
 }

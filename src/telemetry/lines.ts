@@ -68,13 +68,14 @@ export function validationLines({ step, seconds, results }: ValidationRecord): s
 
 /** What a process of a run has done, at its end; nothing if it made no step. */
 export function summaryLines(progress: RunProgress): string[] {
-  const { steps, samples } = progress.totals;
+  const { steps, samples, seconds } = progress.totals;
   if (steps === 0) return [];
   const view = progress.view();
+  const before = view.elapsed_seconds > seconds;
   const { best, weights } = { best: null, weights: '', ...view.validation };
   const facts = [
-    `summary | ${counted(steps, 'step')} in ${timeSpan(view.elapsed_seconds)}`,
-    `${imageRate(samples / view.elapsed_seconds)} on average`,
+    `summary | ${counted(steps, 'step')} in ${timeSpan(seconds)}${before ? ` of ${timeSpan(view.elapsed_seconds)} in all` : ''}`,
+    `${imageRate(samples / seconds)} on average`,
     `loss of the last step ${quantity(view.loss!)}`,
     ...(best === null ? [] : [`best validation ${quantity(best.loss)} (${weights}) at step ${best.step}`]),
   ];

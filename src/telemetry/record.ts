@@ -41,6 +41,8 @@ export interface StepRecord {
   learningRate: number;
   /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
+  /** That of all steps and validations that the run has recorded, with this one. */
+  recordedSeconds: number;
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */
   flops: number;
@@ -143,10 +145,12 @@ export interface RunHeader {
 }
 
 /** The first step is about to begin. */
-interface StartRecord {
+export interface StartRecord {
   firstStep: number;
   /** The validations that the folder has recorded, in the order of their steps. */
   validations: { step: number; loss: number }[];
+  /** The time of all steps and validations that it has recorded. */
+  recordedSeconds: number;
 }
 
 /** A notice is no warning, but asks for something or answers the user, so `--quiet` shows it, too. */

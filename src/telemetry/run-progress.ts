@@ -6,6 +6,7 @@ import type {
   AttentionSummary,
   RunHeader,
   Sink,
+  StartRecord,
   StepRecord,
   Straggler,
   ValidatedSlots,
@@ -14,6 +15,9 @@ import type {
 
 /** Steps over which loss and speed are averaged. */
 export const WINDOW = 50;
+
+/** The phases in which steps are computed. */
+const TRAINING: ReadonlySet<string> = new Set(['RUNNING', 'DRAINING']);
 
 /** A validation's mean loss. */
 export interface ValidationLoss {
@@ -28,8 +32,11 @@ export interface WorkerView {
   id: string;
   host: string;
   pid: number | null;
-  /** lost: it may come again; ended: it is not started again, or not for minutes; unknown: no coordinator says it. */
-  state: 'training' | 'building' | 'standby' | 'leaving' | 'lost' | 'ended' | 'unknown';
+  /**
+   * missing: it has not joined yet, as where its host cannot be reached; lost: it may come again; ended: it is not started
+   * again, or not for minutes; unknown: no coordinator says it.
+   */
+  state: 'training' | 'building' | 'standby' | 'leaving' | 'missing' | 'lost' | 'ended' | 'unknown';
   /** Name and number of its GPU; empty on the CPU. */
   device: string;
 }
@@ -43,7 +50,10 @@ export interface RunView {
   step: number;
   steps: number;
   epoch: number | null;
-  /** Since the first step of this process; before it, since its start. Without the time for which it was suspended. */
+  /**
+   * Time of all steps and validations that the run has recorded, also of those before a resume, and of the one that is
+   * in progress so far. Starting, forming generations and writing the last checkpoint are no part of it.
+   */
   elapsed_seconds: number;
   remaining_seconds: number | null;
   /** Whether it may be wrong by more than a tenth; null where it is not known. */
@@ -110,12 +120,15 @@ export class RunProgress implements Sink {
   listWorkers: () => readonly WorkerView[] = () => [];
   readonly #now: () => number;
   #phase = 'INIT';
+  /** When the step or validation in progress began, if one is. */
   #since: number;
+  /** Seconds of all steps and validations before it. */
+  #seconds = 0;
   #step: StepRecord | null = null;
   #stepAt = 0;
   /** The last steps, the newest at the end. */
   readonly #window: Mean[] = [];
-  readonly #totals = { steps: 0, samples: 0 };
+  readonly #totals = { steps: 0, samples: 0, seconds: 0 };
   #logit: number | null = null;
   #validating = false;
   #validatedSlots: ValidatedSlots | null = null;
@@ -132,8 +145,8 @@ export class RunProgress implements Sink {
     if (checkpoint !== null) this.#checkpoint = { ...checkpoint, at: null, free: null };
   }
 
-  /** The sum over all steps of this process. */
-  get totals(): { steps: number; samples: number } {
+  /** The sum over all steps of this process; of their seconds also over its validations. */
+  get totals(): { steps: number; samples: number; seconds: number } {
     return this.#totals;
   }
 
@@ -142,7 +155,8 @@ export class RunProgress implements Sink {
     return this.#step;
   }
 
-  start({ validations }: Parameters<NonNullable<Sink['start']>>[0]): void {
+  start({ validations, recordedSeconds }: StartRecord): void {
+    this.#seconds = recordedSeconds;
     this.#since = this.#now();
     const last = validations.at(-1);
     if (last === undefined) return;
@@ -158,6 +172,10 @@ export class RunProgress implements Sink {
     this.#window.push({ seconds, samples, flops, loss, clipped });
     this.#totals.steps++;
     this.#totals.samples += samples;
+    this.#totals.seconds += seconds;
+    // A screen may have missed some.
+    this.#seconds = record.recordedSeconds;
+    this.#since = this.#stepAt;
     if (this.#window.length > WINDOW) this.#window.shift();
     if (attention.length > 0) this.#logit = maxLogit(attention);
     this.#validating = validating;
@@ -170,6 +188,10 @@ export class RunProgress implements Sink {
 
   validation({ step, seconds, results }: ValidationRecord): void {
     this.#validating = false;
+    this.#totals.seconds += seconds;
+    this.#seconds += seconds;
+    // The next step is computed after it, and recorded without its time.
+    this.#goOnAfter(seconds);
     const compared = comparedLoss(results);
     if (compared === undefined) return;
     const last = { step, loss: compared.mean };
@@ -190,10 +212,17 @@ export class RunProgress implements Sink {
   }
 
   suspended(seconds: number): void {
-    this.#since += 1000 * seconds;
+    this.#goOnAfter(seconds);
+  }
+
+  /** So many of the last seconds are none of what is in progress. */
+  #goOnAfter(seconds: number): void {
+    this.#since = Math.min(this.#now(), this.#since + 1000 * seconds);
   }
 
   phase(phase: string): void {
+    // A step that a fault has ended is no part of the next.
+    if (TRAINING.has(phase) && !TRAINING.has(this.#phase)) this.#since = this.#now();
     this.#phase = phase;
     if (phase !== 'RUNNING') this.#validating = false;
   }
@@ -208,6 +237,7 @@ export class RunProgress implements Sink {
     const perSecond = (name: keyof Mean) => (record === null ? null : sum(name) / seconds);
     const sinceStep = (now - this.#stepAt) / 1000;
     const over = ['DONE', 'STOPPED', 'FAILED'].includes(this.#phase);
+    const inProgress = TRAINING.has(this.#phase) || this.#validating ? (now - this.#since) / 1000 : 0;
     const eta = over ? null : (record?.eta ?? null);
     const checkpoint = this.#checkpoint;
     return {
@@ -217,7 +247,7 @@ export class RunProgress implements Sink {
       step: record?.step ?? header.resumedStep,
       steps: header.steps,
       epoch: record?.epoch ?? null,
-      elapsed_seconds: (now - this.#since) / 1000,
+      elapsed_seconds: this.#seconds + inProgress,
       remaining_seconds: eta === null ? null : Math.max(0, eta.seconds - sinceStep),
       remaining_is_rough: eta === null ? null : eta.isRough,
       loss: record?.loss ?? null,

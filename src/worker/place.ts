@@ -74,7 +74,7 @@ export async function takePart(
       held.isShared = true;
       const { step } = await engine.join(group!);
       collective = engineCollective(engine, true);
-      if (step !== null) Object.assign(held, { step, isRun: true });
+      if (step !== null) Object.assign(held, { step, ofRun: step });
       else if (isFirst) await takeState(worker, connections, collective, sync, log);
       else await load(worker, sync, false, log);
     } else {
@@ -95,7 +95,7 @@ export async function takePart(
     await engine.stateLoaded(held.step!);
     session.send({ ready: await readiness(worker, held.step!) });
     const start = await session.next('start');
-    held.isRun = true;
+    held.ofRun = held.step;
     await train({ ...worker, form, collective }, start);
     session.send({ finished: {} });
   } catch (error) {
@@ -166,7 +166,7 @@ async function takeState(
   const { config, engine, held, saver, session } = worker;
   await saver.copied();
   if (served) {
-    Object.assign(held, { step: null, isUsed: true, isRun: false });
+    Object.assign(held, { step: null, isUsed: true, ofRun: null });
     const from = { coordinator, signal: session.regrouped };
     const check = (manifest: CheckpointManifest) => checkManifest(worker, 'the checkpoint', manifest, log);
     await receiveCheckpoint(engine, config.ema !== null, served.step, from, check);
@@ -174,10 +174,10 @@ async function takeState(
     return;
   }
   if (!holders || !(collective instanceof GrpcCollective)) return await load(worker, sync, true, log);
-  Object.assign(held, { step: null, isUsed: true, isRun: false });
+  Object.assign(held, { step: null, isUsed: true, ofRun: null });
   const received = receiveState(engine, config.ema !== null, holders, collective.pullShare);
   await Promise.race([received, aborted(session.regrouped)]);
-  Object.assign(held, { step: holders.step, isRun: true });
+  Object.assign(held, { step: holders.step, ofRun: holders.step });
 }
 
 /** @param writes Whether this worker writes the state; where it is shared, rank 0 does. */
@@ -189,7 +189,7 @@ async function load(
 ): Promise<void> {
   const { held } = worker;
   const { isUsed } = held;
-  Object.assign(held, { step: null, isUsed: true, isRun: false });
+  Object.assign(held, { step: null, isUsed: true, ofRun: null });
   // Rank 0 gets it, and checks it.
   held.step = served ? served.step : await loadState(worker, checkpoint, writes, isUsed, log);
 }

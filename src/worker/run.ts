@@ -106,9 +106,12 @@ async function buildUntilFormed(
   for (;;) {
     adoptIsa(native(), session.takeIsa() || null);
     const setup = await build();
-    const held: Held = { step: null, isShared: false, isUsed: false, isRun: false };
+    const held: Held = { step: null, isShared: false, isUsed: false, ofRun: null };
     const standing = { withoutRunFolder, arithmetic: await describeArithmetic(setup) };
-    session.standBy(() => ({ ...standing, holds: held.isRun, shares: held.isShared }));
+    session.standBy(() => {
+      const { ofRun, isShared } = held;
+      return { ...standing, held: ofRun === null ? null : { step: ofRun }, shares: isShared };
+    });
     try {
       return { setup: { ...setup, held }, form: await session.formation() };
     } catch (error) {

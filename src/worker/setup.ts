@@ -39,8 +39,11 @@ export interface Held {
   isShared: boolean;
   /** Whether any state was ever written there. */
   isUsed: boolean;
-  /** Whether it is that of the run, its own or shared with others: a generation has started with it. */
-  isRun: boolean;
+  /**
+   * The last step after which it is known to be the state of the run, its own or shared with others: a generation has
+   * started with it. It counts an update that has begun. Null: it is not that of the run.
+   */
+  ofRun: number | null;
 }
 
 /** What stays with a worker: its setup, its session, the state that it holds, and what saves it. */

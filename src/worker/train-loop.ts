@@ -108,7 +108,7 @@ export async function train(generation: Generation, start: Orders): Promise<void
     // Update: the optimizer and the EMA, the same on every worker. Workers that share memory share the work.
     const updateStarted = performance.now();
     const { optimizer } = config;
-    held.step = null;
+    Object.assign(held, { step: null, ofRun: step });
     await engine.update({
       step,
       lr: learningRate(config, step),

@@ -67,7 +67,7 @@ async function trained(
   const start = { step: 0, validate: false, checkpoint: false, stop: false };
   const collective = engineCollective(setup.engine, false);
   const saver = new CheckpointSaver(setup, session, null, () => {});
-  const held = { step: 0, isShared: false, isUsed: true, isRun: true };
+  const held = { step: 0, isShared: false, isUsed: true, ofRun: 0 };
   await train({ ...setup, session, form, collective, saver, held }, start);
   expect(held.step).toBe(step);
   return messages;

@@ -1,8 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import {
+  closeSync,
   cpSync,
   existsSync,
+  fchmodSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   statSync,
@@ -288,6 +291,17 @@ describe('refusals', () => {
     const run = new Launched(join(folder, 'token'), PACED, ...endless, '--listen', '127.0.0.1:0');
     await run.says('step 2/');
     const invited = orchestrator('invite', run.runDir).stdout;
+    const credential = join(folder, 'credential');
+    const file = openSync(credential, 'w');
+    fchmodSync(file, 0o644);
+    const written = spawnSync(process.execPath, [MAIN, 'invite', run.runDir], {
+      stdio: ['ignore', file, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(file);
+    expect(written.stderr).toMatch(
+      /^warn others can read the credential, which is a secret: .*credential has the mode 0644; `chmod 600`/,
+    );
     const worker = (input: string) => orchestratorIn({ input }, 'worker', '--credential', '-');
     // The token has the same length.
     expect(worker(invited.replace(/\.[^.]+\./, `.${'A'.repeat(43)}.`))).toMatchObject({

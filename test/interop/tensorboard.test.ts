@@ -17,7 +17,7 @@ test.skipIf(reason)(because(name, reason), () => {
   const folder = temporaryFolder();
   const write = (firstStep: number, steps: readonly number[], loss: number) => {
     const sink = tensorboardFile(folder, `loss: ${loss}\n`, () => new Date(1000 * TIME));
-    sink.start?.({ firstStep, validations: [] });
+    sink.start?.({ firstStep, validations: [], recordedSeconds: 0 });
     for (const step of steps) sink.step?.({ ...record, step, loss });
     void sink.close?.();
   };

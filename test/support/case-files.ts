@@ -5,6 +5,7 @@
  * > run a b c; slots 4; steps 3   workers that are waited for, and settings
  * > begin a b c                   they join, build, form, load their state and are ready
  * > prepared a loss 2             an answer, of the current step or of what was ordered last
+ * > return a step 5               it joins again, and stands by with the state after this step, or the last it has heard of
  * > silence b 4 s                 time passes, in which only the others are heard
  * > lost a & standby d            both in one moment
  */
@@ -162,7 +163,7 @@ class Script {
           standby: {
             withoutRunFolder: false,
             arithmetic: '',
-            holds: command === 'holding',
+            held: command === 'holding' ? { step: Number(value || (this.#held.get(id) ?? 0)) } : null,
             shares: false,
           },
         };
@@ -263,7 +264,7 @@ function describe(action: Action): string {
     case 'gather':
       return 'gather losses';
     case 'stopping':
-      return `stopping: ${action.reason}`;
+      return [`stopping: ${action.reason}`, ...action.awaited.map((name) => `waits for ${name}`)].join('; ');
     case 'end':
       return `end ${action.exitCode}: ${action.fault?.code ?? ''} ${action.reason}`.replace('  ', ' ');
   }

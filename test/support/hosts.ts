@@ -185,6 +185,11 @@ export class TestHosts {
     this.cutOneWay(other, one);
   }
 
+  /** A firewall of the host drops what asks for a connection with it, except by ssh; the host connects to others. */
+  closePorts(host: number): void {
+    this.#drop(host, 'tcp flags & (syn | ack) == syn tcp dport != 22');
+  }
+
   /** So many of a hundred packets that arrive at a host are lost. */
   lose(host: number, percent: number): void {
     this.#drop(host, `numgen random mod 100 < ${percent}`);

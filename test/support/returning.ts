@@ -26,13 +26,13 @@ export class Returning extends Script {
     return this.event({ type: 'joined', id, host: 'h', pid: 1, newest, ...addresses, ...SAYS_NOTHING });
   }
 
-  /** It joins, and stands by with the state of the run. */
-  returns(id: string, newest = 7): Action[] {
+  /** It joins, and stands by with the state of the run after this step. */
+  returns(id: string, newest = 7, step = 5): Action[] {
     this.joins(id, newest);
     const standby = {
       withoutRunFolder: false,
       arithmetic: 'isa avx2',
-      holds: true,
+      held: { step },
       shares: false,
     };
     return this.event({ type: 'standby', id, standby });

@@ -86,7 +86,7 @@ export class Script {
   }
 
   standby(id: string, withoutRunFolder = false, arithmetic = 'isa avx2'): Action[] {
-    const standby = { withoutRunFolder, arithmetic, holds: false, shares: false };
+    const standby = { withoutRunFolder, arithmetic, held: null, shares: false };
     return this.event({ type: 'standby', id, standby });
   }
 

@@ -71,6 +71,10 @@ export function register(program: Command): void {
         const isPrepared = process.send !== undefined && !options.again;
         const permitted = isPrepared ? permission() : options;
         const { startCoordinator } = await import('../../coordinator/run.js');
+        const loaded = loadConfigWithSources(configPath, set);
+        // While it waits for the permission, it loads what takes its time, and what this run needs.
+        if (network !== null) await import('../../security/authority.js');
+        if (loaded.config.telemetry.metrics_port !== null) await import('../../telemetry/prometheus.js');
         const { instructionSets = null } = await permitted;
         run = await startCoordinator({
           ...options,
@@ -78,7 +82,7 @@ export function register(program: Command): void {
           runDir: seenFrom(network, options.runDir),
           minWorkers: options.minWorkers ?? 1,
           patienceSeconds: patience,
-          loaded: loadConfigWithSources(configPath, set),
+          loaded,
           prometheusTargets: prometheusTargets ?? null,
           network,
           launcher: process.send === undefined ? null : toLauncher,
@@ -91,7 +95,8 @@ export function register(program: Command): void {
         if (run === null) process.exit(EXIT.done);
         const started = run;
         if (early !== null) started.stop(early);
-        process.on('message', ({ exited, gone, forgotten, warning, output }: LauncherNotice) => {
+        process.on('message', ({ expected, exited, gone, forgotten, warning, output }: LauncherNotice) => {
+          if (expected) started.workersExpected(expected);
           if (gone) started.workerGone(gone);
           if (forgotten) started.workerForgotten(forgotten);
           if (exited) started.workerExited(exited.workerId, exited.pid, exited.exit, exited.again);

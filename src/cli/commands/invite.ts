@@ -1,6 +1,8 @@
 /** `orchestrator invite`: prints what a worker of another machine needs to join a run. */
 import { type Command, Option } from 'commander';
+import { othersCanRead } from '../../security/readers.js';
 import { timeLimit, workerCount } from '../arguments.js';
+import { printNote } from '../output.js';
 import { coordinatorOf, RUN, runFolder } from '../run-folder.js';
 
 export function register(program: Command): void {
@@ -18,12 +20,14 @@ export function register(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nIt is a secret: whoever has it may join the run. Give it to a worker in a file that only its user can read,\nor on standard input: `ssh HOST orchestrator worker --credential - < FILE`',
+      '\nIt is a secret: whoever has it may join the run. Give it to a worker in a file that only its user can read (umask 077),\nor on standard input: `ssh HOST orchestrator worker --credential - < FILE`',
     )
     .action(async (run: string, { uses, expires }: { uses: number; expires: number }) => {
       const address = coordinatorOf(runFolder(run), 'invite');
       const { invite } = await import('../../rpc/invite.js');
       const credential = await invite(address, { uses, seconds: expires, worker: null });
       process.stdout.write(`${credential}\n`);
+      const exposed = othersCanRead(process.stdout.fd);
+      if (exposed !== null) printNote(`warn ${exposed}`);
     });
 }

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { loadConfigWithSources } from '../../config/load.js';
 import { completion } from '../../coordinator/resolve-run.js';
 import { OrchestratorError, refuse } from '../../errors.js';
+import { HostQuestions } from '../../launch/check-hosts.js';
 import { stopWithParent } from '../../launch/children.js';
 import { renderDryRun } from '../../launch/dry-run.js';
 import { dryRunData } from '../../launch/dry-run-data.js';
@@ -201,10 +202,15 @@ export function register(program: Command): void {
           if (total >= LONG_READING_BYTES && options.form === 'text') reading.update(done, total);
         },
       };
+      // To connect, and to start the program there, takes as long as what is done here meanwhile.
+      const questions = isRemote && !dry ? new HostQuestions(hosts, options.environment) : null;
       const found = await preflight(native(), loaded, {
         ...{ workers, runDir, resume, allowDataChange },
         spread: { together: mostTogether({ hosts }), here: workersHere({ hosts }) },
         ...{ memory, dry, identify },
+      }).catch((error) => {
+        questions?.close();
+        throw error;
       });
       // In a launch the coordinator says so, after it has read every byte of the checkpoint.
       const complete = dry ? completion(found.resolved) : null;
@@ -223,10 +229,12 @@ export function register(program: Command): void {
         refuse(found.problems);
         return;
       }
+      if (found.problems.length > 0) questions?.close();
       refuseLaunch(found.problems, found.warnings);
-      const permission = isRemote
-        ? refuseUnfit(options, found, unknown)
-        : Promise.resolve({ ...options, ...found });
+      const permission =
+        questions === null
+          ? Promise.resolve({ ...options, ...found })
+          : refuseUnfit(questions, found, unknown);
       ignoreOutputErrors();
       stopWithParent();
       // What a reader has not taken by now does not keep the process.

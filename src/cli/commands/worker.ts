@@ -7,7 +7,7 @@ import { native } from '../../native/load.js';
 import { type Credential, parseCredential, readCredential } from '../../security/credential.js';
 import { onStopSignals, SIGNAL_EXIT } from '../../signals.js';
 import { advertisedHost, portNumber } from '../arguments.js';
-import { ignoreOutputErrors } from '../output.js';
+import { ignoreOutputErrors, printNote } from '../output.js';
 import { coordinatorOf, RUN, runFolder } from '../run-folder.js';
 
 /** How long a worker of the coordinator's machine has to use its token. */
@@ -39,7 +39,7 @@ async function credentialFrom({ credential, join }: WorkerFlags): Promise<Creden
       '--join is for the machine of the coordinator; for others `orchestrator invite RUN` prints a credential',
     );
   }
-  if (credential !== undefined) return readCredential(credential);
+  if (credential !== undefined) return readCredential(credential, (text) => printNote(`warn ${text}`));
   const runDir = runFolder(join!);
   const { credentialHere } = await import('../../rpc/invite.js');
   return parseCredential(await credentialHere(coordinatorOf(runDir, 'worker --join'), JOIN_SECONDS), runDir);
@@ -64,6 +64,7 @@ export function register(program: Command): void {
       ignoreOutputErrors();
       // The credential may come later than the process: launch starts it together with the coordinator.
       const { runWorker } = await import('../../worker/run.js');
+      native();
       // Who types it may still interrupt it.
       const credential = await credentialFrom(flags);
       // Until it has joined, there is nothing to save.

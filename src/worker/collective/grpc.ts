@@ -10,7 +10,7 @@ import { OrchestratorError } from '../../errors.js';
 import type { GradientNorm } from '../../native/contract.js';
 import { connectStreams, type PulledCall, type Receiver, type StreamClient } from '../../rpc/grpc-client.js';
 import { type ServedCall, StreamServer } from '../../rpc/grpc-server.js';
-import type { Link } from '../../rpc/links.js';
+import { type Link, Unreachable } from '../../rpc/links.js';
 import { Peer, type PullRequest } from '../../rpc/proto.js';
 import type { Identity } from '../../security/identity.js';
 import { StateOffers } from '../offer.js';
@@ -153,7 +153,8 @@ export class GrpcCollective implements Collective {
       this.#clients.push({ rank, client });
       if (this.#closed) client.close();
     } catch (cause) {
-      const message = `Cannot reach rank ${rank} at ${link.address}: ${(cause as Error).message}`;
+      const hint = cause instanceof Unreachable ? '; a firewall may drop what is sent to this port' : '';
+      const message = `Cannot reach rank ${rank} at ${link.address}: ${(cause as Error).message}${hint}`;
       throw new ExchangeBroken(rank, message, cause as Error);
     }
   }

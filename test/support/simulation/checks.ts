@@ -49,3 +49,14 @@ export function checkNothingLost(world: World, from: number): void {
       throw new Error(`the run goes on after step ${from}, and ${worker.id} holds ${worker.held!.step}`);
   }
 }
+
+/** Whoever is let go holds nothing that neither a checkpoint nor another worker that lives has, but for one step. */
+export function checkReleased({ witness, sessions }: World, ids: readonly string[]): void {
+  const workers = sessions.filter(({ worker, cut }) => worker.alive && !cut).map(({ worker }) => worker);
+  const others = workers.filter(({ id }) => !ids.includes(id));
+  const newest = Math.max(witness.published.at(-1) ?? 0, ...others.map(({ held }) => held?.step ?? 0));
+  for (const { id, held } of workers) {
+    const isLost = ids.includes(id) && (held?.step ?? 0) > newest + 1;
+    if (isLost) throw new Error(`${id} is let go with step ${held!.step}, and the others hold ${newest}`);
+  }
+}

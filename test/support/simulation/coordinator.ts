@@ -2,7 +2,7 @@
 import { type Action, type Event, GATHER_MS } from '../../../src/coordinator/events.js';
 import { RunState } from '../../../src/coordinator/rule.js';
 import type { Saved } from '../../../src/rpc/proto.js';
-import { checkNothingLost, checkPlaces, leaveBehind } from './checks.js';
+import { checkNothingLost, checkPlaces, checkReleased, leaveBehind } from './checks.js';
 import { Records } from './records.js';
 import type { State } from './witness.js';
 import type { World } from './world.js';
@@ -157,7 +157,8 @@ export class Coordinator {
     const { witness } = world;
     switch (action.type) {
       case 'send': {
-        const { commit } = action.message;
+        const { commit, stop } = action.message;
+        if (stop && action.to !== null) checkReleased(world, action.to);
         if (commit && Number(commit.step) < witness.committed) this.again++;
         world.send(action.to, action.message);
         break;

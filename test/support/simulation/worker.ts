@@ -102,7 +102,8 @@ export class Worker {
       if (this.generation === 0 && isa !== this.isa) return;
       this.#built = true;
       const standing = { withoutRunFolder: !this.sees, arithmetic: `isa ${this.isa}` };
-      this.say('standby', { ...standing, holds: this.#isRun, shares: this.shared !== null });
+      const held = this.#isRun && this.held !== null ? { step: this.held.step } : null;
+      this.say('standby', { ...standing, held, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
       this.saver.remind();
     });

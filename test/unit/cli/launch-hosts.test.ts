@@ -7,6 +7,7 @@ import { loadConfig } from '../../../src/config/load.js';
 import { slotCount } from '../../../src/config/schema.js';
 import type { OrchestratorError } from '../../../src/errors.js';
 import { canonicalJson } from '../../../src/files/json.js';
+import { HostQuestions } from '../../../src/launch/check-hosts.js';
 import { hostReport } from '../../../src/launch/host-report.js';
 import { PORT_ELSEWHERE } from '../../../src/launch/hosts.js';
 import type { Preflight } from '../../../src/launch/preflight.js';
@@ -98,7 +99,7 @@ test('what the hosts have in common is what the run begins with, and not what it
   } as unknown as Preflight;
   const rest = { workerPort: 0, network: null, environment: {}, overrides: [], prometheusTargets: null };
   const run = { ...rest, hosts: two, minWorkers: 1, patienceSeconds: 600 } as unknown as LaunchOptions;
-  const { instructionSets, warnings } = await refuseUnfit(run, found, null);
+  const { instructionSets, warnings } = await refuseUnfit(new HostQuestions(two, {}), found, null);
   expect(instructionSets).toEqual(['generic']);
   expect(warnings).toEqual(['all workers compute with generic, which every host has: a avx2, b generic']);
   const command = coordinatorProcess({ ...run, instructionSets: ['avx2', 'generic'] }).command.join(' ');
@@ -119,10 +120,10 @@ test('a host of which nobody knows is named as one that cannot be reached, besid
     figures: { rankLeast: [1] },
     warnings: ['memory is tight'],
   } as unknown as Preflight;
-  const options = { hosts: remote, environment: {} } as unknown as LaunchOptions;
+  const questions = new HostQuestions(remote, {});
   const told = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
   onTestFinished(() => told.mockRestore());
-  const refused = await refuseUnfit(options, found, unknown).catch((error: OrchestratorError) => error);
+  const refused = await refuseUnfit(questions, found, unknown).catch((error: OrchestratorError) => error);
   // There will be no run whose log has it.
   expect(told.mock.calls).toEqual([['warn memory is tight\n']]);
   const { message, also } = refused as OrchestratorError;

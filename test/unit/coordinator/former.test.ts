@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
-import { formerOf, orphansOf } from '../../../src/coordinator/former.js';
+import { formerOf, mayHold, orphansOf } from '../../../src/coordinator/former.js';
 import { keptRecords } from '../../../src/coordinator/kept-records.js';
 import { ledgerLine } from '../../../src/coordinator/ledger-file.js';
 import { RunDir } from '../../../src/coordinator/run-dir.js';
@@ -129,11 +129,24 @@ test('workers that may look for another coordinator: those that live on this mac
   const server = createServer().listen(socketAddress(living.localAddress) as { path: string });
   await once(server, 'listening');
   expect(orphansOf(runDir, false)).toEqual([own]);
-  // Nobody waits for a coordinator that has ended in order.
-  expect(orphansOf(runDir, true)).toEqual([own]);
-  new Secrets(runDir).publish(living.localAddress);
   expect(orphansOf(runDir, true)).toEqual([own, { id: 'b-2', process: null }]);
   server.close();
   await once(server, 'close');
   expect(orphansOf(runDir, false)).toEqual([]);
+});
+
+test('they may hold what is of use if the coordinator has died, or has ended without the last steps in a checkpoint', () => {
+  const runDir = temporaryFolder();
+  expect(mayHold(runDir)).toBe(false);
+  writeFileSync(join(runDir, 'ledger.jsonl'), lines({ step: 1 }, { step: 2 }));
+  expect(mayHold(runDir)).toBe(true);
+  mkdirSync(join(runDir, 'checkpoints', 'step-00000001'), { recursive: true });
+  expect(mayHold(runDir)).toBe(true);
+  mkdirSync(join(runDir, 'checkpoints', 'step-00000002'));
+  expect(mayHold(runDir)).toBe(false);
+  const secrets = new Secrets(runDir);
+  secrets.publish('unix-abstract:x');
+  expect(mayHold(runDir)).toBe(true);
+  secrets.close(true);
+  expect(mayHold(runDir)).toBe(false);
 });

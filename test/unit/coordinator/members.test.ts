@@ -2,10 +2,13 @@ import { expect, test } from 'vitest';
 import type { Member } from '../../../src/coordinator/events.js';
 import { Members } from '../../../src/coordinator/members.js';
 
-/** Members by id: "h" of those that hold the state, "o" an older one, "l" of those that want to leave. */
+/** The steps after which members hold the state. */
+const HELD = { newest: 20, older: 12 };
+
+/** Members by id: "h" of those that hold the newest state, "o" an older one, "l" of those that want to leave. */
 function membersOf(all: Record<string, string>): Members {
   const members = new Members();
-  const [holders, older]: Member[][] = [[], []];
+  const holders: Member[] = [];
   for (const [id, flags] of Object.entries(all)) {
     const member = {
       id,
@@ -17,14 +20,12 @@ function membersOf(all: Record<string, string>): Members {
       sharedMemory: '',
     };
     members.join(member, 0);
-    members.standBy(id, { seesFolder: true, holds: false, isOld: false });
-    if (flags.includes('h')) holders!.push(member);
-    if (flags.includes('o')) older!.push(member);
+    const held = flags.includes('o') ? HELD.older : null;
+    members.standBy(id, { seesFolder: true, held, isOld: false });
+    if (flags.includes('h')) holders.push(member);
     if (flags.includes('l')) members.wantsToLeave(id, 143);
   }
-  members.hold(older!, 1);
-  members.hold(holders!, 2);
-  members.committed(2);
+  members.hold(holders, HELD.newest);
   return members;
 }
 
@@ -58,6 +59,22 @@ test('an older state is none of those that are the newest of the run', () => {
   expect([members.anyHolds, members.holdWithout([]), [...members.holders]]).toEqual([false, false, ['a']]);
   expect([...membersOf({ a: 'o', b: 'h' }).holders]).toEqual(['b']);
   expect([...membersOf({ a: '' }).holders]).toEqual([]);
+});
+
+test('of those that come with a state, the later counts, also if it wants to leave', () => {
+  const members = membersOf({ a: 'o', b: 'h', c: '', d: '' });
+  const comes = (id: string, held: number) => {
+    members.join({ ...members.get(id)! }, 0, 1);
+    members.standBy(id, { seesFolder: true, held, isOld: true });
+  };
+  comes('c', HELD.newest - 1);
+  expect([...members.holders]).toEqual(['b']);
+  comes('d', HELD.newest + 30);
+  expect([...members.holders]).toEqual(['d']);
+  expect(members.choose(2).map(({ id }) => id)).toEqual(['a', 'd']);
+  members.wantsToLeave('d', 143);
+  expect(members.choose(4).map(({ id }) => id)).toEqual(['a', 'b', 'c', 'd']);
+  expect(members.holdWithout(['b', 'c', 'd'])).toBe(false);
 });
 
 test('of some members, the one that has joined last', () => {

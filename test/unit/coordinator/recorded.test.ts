@@ -14,8 +14,12 @@ import {
   recordedUpTo,
 } from '../../../src/coordinator/recorded-run.js';
 import { firstSegment, SamplePlan } from '../../../src/step/plan.js';
+import { metricsFile } from '../../../src/telemetry/metrics-file.js';
+import { recorderOf } from '../../../src/telemetry/record.js';
+import { RunProgress } from '../../../src/telemetry/run-progress.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
+import { header, record } from '../../support/records.js';
 
 const config = loadConfig(yaml(MINIMAL), ['batch.global=8', 'batch.micro=4'], {});
 const segments = [firstSegment('a'.repeat(64), 100, 10, 7)];
@@ -147,6 +151,50 @@ describe('metrics.jsonl', () => {
     writeFileSync(path, whole);
     writeFileSync(join(runDir, 'journal.jsonl'), '{"generation":1,"step":0}\n');
     expect((await of()).view).toMatchObject(numbers);
+  });
+
+  test('adds up to the elapsed time that was shown while the run went on, whatever came between its steps', async () => {
+    const runDir = runWith({ 'journal.jsonl': '{"generation":1,"step":0}\n' });
+    const [path, start] = [join(runDir, 'metrics.jsonl'), { firstStep: 1, validations: [] }];
+    let totals = new MetricsTotals();
+    for (const [firstStep, seconds] of [
+      [1, 2],
+      [4, 3],
+    ] as const) {
+      let now = 1e6 * firstStep;
+      const file = new MetricsFile(path, totals);
+      const shown = new RunProgress(header, () => now);
+      const sink = metricsFile(() => file);
+      const both = recorderOf([shown, sink]);
+      both.begin();
+      both.start({ ...start, firstStep, recordedSeconds: file.recorded.seconds });
+      const elapsed = () => shown.view().elapsed_seconds - file.recorded.seconds;
+      both.phase('RUNNING');
+      now += 1_000;
+      expect(elapsed()).toBeCloseTo(1, 9);
+      for (let step = firstStep; step < firstStep + 3; step++) {
+        const recordedSeconds = file.recorded.seconds + seconds;
+        both.step({ ...record, step, seconds, recordedSeconds });
+      }
+      now += 7_000;
+      both.validation({ step: firstStep, seconds: 5, results: [], emaDistance: null });
+      expect(elapsed()).toBeCloseTo(2, 9);
+      // A worker is lost, and its step with it.
+      both.phase('FORMING');
+      now += 60_000;
+      both.phase('RUNNING');
+      now += 4_000;
+      expect(elapsed()).toBeCloseTo(4, 9);
+      both.phase('CHECKPOINTING');
+      now += 9_000;
+      both.phase('DONE');
+      expect(elapsed()).toBeCloseTo(0, 9);
+      expect(shown.totals.seconds).toBe(3 * seconds + 5);
+      const { view } = await recordedRun(runDir);
+      expect(view.elapsed_seconds).toBe(shown.view().elapsed_seconds);
+      totals = MetricsTotals.of(path, null);
+      file.close();
+    }
   });
 
   test('a run that was killed is done if its last checkpoint is there', async () => {

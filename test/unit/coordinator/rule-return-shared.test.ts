@@ -26,7 +26,7 @@ test('workers that share a state and all lose their sessions go on with it: no o
   const standby = {
     withoutRunFolder: false,
     arithmetic: 'isa avx2',
-    holds: true,
+    held: { step: 0 },
     shares: true,
   };
   expect(run.event({ type: 'standby', id: 'a', standby })).toEqual([]);
@@ -47,7 +47,7 @@ test.each([true, false])(
     const standby = {
       withoutRunFolder: false,
       arithmetic: 'isa avx2',
-      holds: false,
+      held: null,
     };
     const cut = expect.objectContaining({ type: 'cut', id: 'c' });
     const actions = run.event({ type: 'standby', id: 'c', standby: { ...standby, shares } });
@@ -67,7 +67,7 @@ test('whoever shares memory without a state does not stay beside one that holds 
       ...SAYS_NOTHING,
     };
     run.event({ type: 'joined', id: 'c', host: 'h', pid: 1, newest: 8, ...addresses });
-    const memory = { holds: false, shares: true };
+    const memory = { held: null, shares: true };
     const built = { withoutRunFolder: false, arithmetic: 'isa avx2' };
     return run.event({ type: 'standby', id: 'c', standby: { ...built, ...memory } });
   };

@@ -57,7 +57,7 @@ test('a run that is asked to stop waits for those that may return, also when it 
 test('a run that is asked to stop waits for the workers that hold what is not saved', () => {
   const run = new Returning();
   const stop = { type: 'stop', exitCode: 143, reason: 'received SIGTERM' } as const;
-  expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM' }]);
+  expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM', awaited: [] }]);
   const [order] = sent(run.bothReady());
   expect(order!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
   expect(run.state.committed).toBe(5);
@@ -92,6 +92,61 @@ test('where none is heard of those that hold what is not saved, they may come ba
   expect(run.until(run.now + 30_000)).toEqual([]);
   expect(sent(run.returns('a', 8))).toMatchObject([{ to: ['a'], message: { form: {} } }]);
   expect(sent(run.formed({ a: 5 }))).toMatchObject([{ to: ['a'], message: { sync: { keep: {} } } }]);
+});
+
+const stop = { type: 'stop', exitCode: 130, reason: 'interrupted' } as const;
+const waits = (...ids: string[]) => {
+  const awaited = ids.map((id) => `worker ${id} (pid 1 on h)`);
+  return { type: 'stopping', reason: 'interrupted', awaited };
+};
+
+test('a run that is asked to stop when all were cut off long ago waits half a minute for them, and saves what they hold', () => {
+  const run = new Returning();
+  run.bothReady();
+  run.until(run.now + 20_000);
+  expect(run.event(stop)).toEqual([waits('a', 'b')]);
+  expect(run.until(run.now + 25_000)).toEqual([]);
+  expect(sent(run.returns('b', 8))).toMatchObject([{ to: ['b'], message: { form: {} } }]);
+  run.formed({ b: 5 });
+  const [start] = sent(run.ready(5, 'b'));
+  expect(start!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
+});
+
+test('and ends without them when the time is over, however long it would have waited otherwise', () => {
+  const run = new Returning();
+  run.bothReady();
+  run.until(run.now + 50_000);
+  run.event(stop);
+  expect(run.until(run.now + 29_000)).toEqual([]);
+  expect(end(run.until(run.now + 2_000))).toMatchObject({ exitCode: 3, fault: null });
+});
+
+test('it waits as long for one that is cut off while it stops, but for none that has ended', () => {
+  const run = new Returning();
+  run.bothReady();
+  run.event(stop);
+  const actions = run.until(run.now + 5_000);
+  expect(actions).toContainEqual(expect.objectContaining({ type: 'stopping', reason: 'interrupted' }));
+  expect(run.state.phase).toBe('JOINING');
+  expect(end(actions)).toBeUndefined();
+  run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true });
+  expect(end(run.event({ type: 'tick' }))).toBeUndefined();
+  run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
+  expect(end(run.event({ type: 'tick' }))).toMatchObject({ exitCode: 3 });
+});
+
+test('those that hold nothing do not save in place of those that are cut off', () => {
+  const run = new Returning({}, { minWorkers: 2, maxWorkers: 3 });
+  run.bothReady();
+  run.until(run.now + 20_000);
+  run.join('c');
+  run.standby('c');
+  const [stopping, drain, ...others] = run.event(stop);
+  expect([stopping, others]).toEqual([waits('a', 'b'), []]);
+  expect(drain).toMatchObject({ message: { drain: {} } });
+  expect(run.until(run.now + 10_000, 'c')).toEqual([]);
+  run.returns('a', 8);
+  expect(run.state.places.map(({ id }) => id)).toEqual(['a', 'c']);
 });
 
 test('where they are not heard before anything is unsaved, they are left out', () => {

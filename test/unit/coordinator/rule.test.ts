@@ -112,6 +112,33 @@ describe('from joining to running', () => {
     expect(script.join('c')).toEqual(refused);
   });
 
+  test('who has not joined is named after five seconds, and at doubling times, until all are there', () => {
+    const script = new Script({ minWorkers: 2 });
+    const workers = [
+      { id: 'a', name: 'worker 0', host: 'h' },
+      { id: 'b', name: 'worker 1 on there', host: 'there' },
+    ];
+    script.event({ type: 'expected', workers });
+    script.join('a');
+    const notes: string[] = [];
+    const passTo = (ms: number) => {
+      while (script.now < ms) {
+        script.now += 500;
+        for (const { id } of workers) script.event({ type: 'heartbeat', id, heartbeat: HEARTBEAT });
+        for (const action of script.event({ type: 'tick' })) {
+          notes.push(action.type === 'note' ? action.message : action.type);
+        }
+      }
+    };
+    passTo(4_500);
+    expect(notes).toEqual([]);
+    passTo(19_500);
+    expect(notes).toEqual([5, 10].map((seconds) => `after ${seconds} s not joined yet: worker 1 on there`));
+    script.join('b');
+    passTo(40_000);
+    expect(notes.slice(2)).toEqual([]);
+  });
+
   test('building may take long: the user is told who still builds, and after half an hour it ends', () => {
     const script = new Script();
     script.now = 50_000;

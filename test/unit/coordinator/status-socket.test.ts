@@ -39,10 +39,13 @@ test('every state is understood, and an answer of another version is known as on
   const progress = new RunProgress(header);
   const served = (await serveStatus(progress, runDir)) as Sink;
   progress.phase('RUNNING');
-  progress.start({ firstStep: 1, validations: [{ step: 50, loss: Number.NaN }] });
+  progress.start({ firstStep: 1, validations: [{ step: 50, loss: Number.NaN }], recordedSeconds: 0 });
   progress.step({ ...record, loss: Number.NaN });
   progress.validating({ done: 1, total: 4 });
   progress.checkpoint({ step: 100, path: 'x' });
+  const states = ['training', 'building', 'standby', 'leaving', 'missing', 'lost', 'ended'] as const;
+  progress.listWorkers = () =>
+    states.map((state) => ({ rank: null, id: state, host: 'h', pid: null, state, device: '' }));
   expect(await askStatus(runDir)).toMatchObject({ step: 120, validating_slots: { done: 1, total: 4 } });
   await served.close?.();
   for (const answer of ['{"step":12,"state":"RUNNING"}', '[]', 'null']) {

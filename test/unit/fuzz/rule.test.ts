@@ -44,7 +44,7 @@ const BODIES = {
   standby: fc.record({
     withoutRunFolder: fc.boolean(),
     arithmetic: text,
-    holds: fc.boolean(),
+    held: fc.option(fc.record({ step: number })),
     shares: fc.boolean(),
   }),
   formed: fc.record({

@@ -1,9 +1,12 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { OrchestratorError } from '../../../src/errors.js';
-import { type Asked, askHosts, judgeHosts } from '../../../src/launch/check-hosts.js';
+import { type Asked, HostQuestions, judgeHosts } from '../../../src/launch/check-hosts.js';
 import type { HostReport } from '../../../src/launch/host-report.js';
 import { PROTOCOL } from '../../../src/rpc/protocol.js';
 import { build, version } from '../../../src/version.js';
+import { temporaryFolder } from '../../support/folders.js';
 import { PretendedSsh } from '../../support/pretended-ssh.js';
 
 const NOW = Date.UTC(2026, 0, 1);
@@ -77,7 +80,7 @@ test.each<[string, string, string]>([
   onTestFinished(() => ssh.close());
   const script = `process.stderr.write(${JSON.stringify(`${says}\n`)}); process.exit(255);`;
   const request = { config: null, plan: null };
-  const [asked] = await askHosts([ssh.host('b', script)], request, {});
+  const [asked] = await new HostQuestions([ssh.host('b', script)], {}).ask(request);
   expect(asked!.answer).toMatchObject({
     message: `b cannot be reached by ssh: ${says.split('\n').at(-1)}`,
     hint,
@@ -87,14 +90,47 @@ test.each<[string, string, string]>([
 test('of a program that Node.js ends, its error is told, and not the last line', async () => {
   const ssh = new PretendedSsh();
   onTestFinished(() => ssh.close());
-  const [asked] = await askHosts(
-    [ssh.host('b', "import('nosuchpackage');")],
-    { config: null, plan: null },
-    {},
-  );
+  const questions = new HostQuestions([ssh.host('b', "import('nosuchpackage');")], {});
+  const [asked] = await questions.ask({ config: null, plan: null });
   expect(asked!.answer).toMatchObject({
     message: expect.stringMatching(/^b cannot run this program in .*: Error .*Cannot find .*nosuchpackage/),
   });
+});
+
+test('the connections are made before the question is known, and end where nothing is asked', async () => {
+  const ssh = new PretendedSsh();
+  onTestFinished(() => ssh.close());
+  const started = join(temporaryFolder(), 'started');
+  const script = `
+    import { readFileSync, writeFileSync } from 'node:fs';
+    writeFileSync('${started}', String(process.pid));
+    const { plan } = JSON.parse(readFileSync(0, 'utf8'));
+    process.stderr.write('asked with ' + plan);
+    process.exitCode = 255;`;
+  const begin = async () => {
+    rmSync(started, { force: true });
+    const questions = new HostQuestions([ssh.host('b', script)], {});
+    await expect
+      .poll(() => existsSync(started) && readFileSync(started, 'utf8'), { timeout: 30_000 })
+      .toMatch(/\d/);
+    return questions;
+  };
+  const [asked] = await (await begin()).ask({ config: null, plan: 7 });
+  expect(asked!.answer).toMatchObject({ message: 'b cannot be reached by ssh: asked with 7' });
+  const unasked = await begin();
+  const pid = Number(readFileSync(started, 'utf8'));
+  unasked.close();
+  await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 10_000 }).toBe(false);
+});
+
+test('a report counts as soon as it is there, whenever the connection ends', async () => {
+  const ssh = new PretendedSsh();
+  onTestFinished(() => ssh.close());
+  const script = `console.log('Welcome'); console.log(${JSON.stringify(JSON.stringify(GOOD))}); setInterval(() => {}, 1000);`;
+  const questions = new HostQuestions([ssh.host('b', script)], {});
+  onTestFinished(() => questions.close());
+  const [asked] = await questions.ask({ config: null, plan: null });
+  expect(asked!.answer).toEqual(GOOD);
 });
 
 test('a machine without ssh is named as the one that lacks it', async () => {
@@ -102,7 +138,7 @@ test('a machine without ssh is named as the one that lacks it', async () => {
   vi.stubEnv('PATH', '/nonexistent');
   const ssh = { destination: 'b', port: null };
   const host = { name: 'b', ssh, workers: 1, folder: '/opt', data: null };
-  const [asked] = await askHosts([host], { config: null, plan: null }, {});
+  const [asked] = await new HostQuestions([host], {}).ask({ config: null, plan: null });
   expect(asked!.answer).toMatchObject({
     message: 'b cannot be reached: the command ssh of this machine: it does not exist (ENOENT)',
     hint: expect.stringContaining('install it here'),

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { formatCredential, parseCredential, readCredential } from '../../../src/security/credential.js';
@@ -40,17 +40,36 @@ test.each([
 
 test('a file that is missing is named, and of one that is too long nothing is taken', () => {
   const path = join(temporaryFolder(), 'credential');
-  expect(() => readCredential(path)).toThrow(expect.objectContaining({ code: 'ERR_FILE_OPEN' }));
+  const none = () => {};
+  expect(() => readCredential(path, none)).toThrow(expect.objectContaining({ code: 'ERR_FILE_OPEN' }));
   writeFileSync(path, `unix-abstract:${'x'.repeat(5_000)}`);
-  expect(() => readCredential(path)).toThrow(`${path} holds no credential`);
+  expect(() => readCredential(path, none)).toThrow(`${path} holds no credential`);
   writeFileSync(path, 'unix-abstract:x\n');
-  expect(readCredential(path).address).toBe('unix-abstract:x');
+  expect(readCredential(path, none).address).toBe('unix-abstract:x');
 });
 
 test('a credential in the place of its file is refused, and is not repeated', () => {
   const text = formatCredential({ address: 'a:1', enrolment });
-  const read = () => readCredential(text);
+  const read = () => readCredential(text, () => {});
   expect(read).toThrow(expect.objectContaining({ code: 'ERR_TOKEN' }));
   expect(read).toThrow(/^--credential takes a file, or - for standard input/);
   expect(read).not.toThrow(TOKEN);
+});
+
+test.each([
+  [0o600, false],
+  [0o640, true],
+  [0o604, true],
+])('a file of mode %o with a secret is read, with a warning where others can read it', (mode, warned) => {
+  const path = join(temporaryFolder(), 'credential');
+  const credential = { address: 'a:1', enrolment };
+  writeFileSync(path, formatCredential(credential));
+  chmodSync(path, mode);
+  const warnings: string[] = [];
+  expect(readCredential(path, (warning) => warnings.push(warning))).toEqual(credential);
+  const warning = `others can read the credential, which is a secret: ${path} has the mode 0${mode.toString(8)}; \`chmod 600\` it, or use \`umask 077\` before it is made`;
+  expect(warnings).toEqual(warned ? [warning] : []);
+  // That of this machine is no secret.
+  writeFileSync(path, 'unix-abstract:x');
+  readCredential(path, (text) => expect.unreachable(text));
 });

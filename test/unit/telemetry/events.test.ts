@@ -14,7 +14,7 @@ test('every line of run.log is an event of the vocabulary, with its fields, and 
   log.note?.('warn', 'look');
   log.begin?.();
   log.generation?.(2);
-  log.start?.({ firstStep: 51, validations: [] });
+  log.start?.({ firstStep: 51, validations: [], recordedSeconds: 0 });
   log.count?.('restarts', 1);
   log.count?.('skipped_rows', 0);
   log.step?.(record);

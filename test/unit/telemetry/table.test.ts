@@ -18,7 +18,7 @@ afterEach(() => void vi.useRealTimers());
 function progress() {
   const shown = new RunProgress(header);
   shown.phase('RUNNING');
-  shown.start({ firstStep: 51, validations: [{ step: 50, loss: 0.75 }] });
+  shown.start({ firstStep: 51, validations: [{ step: 50, loss: 0.75 }], recordedSeconds: 60 });
   shown.step({ ...record, step: 119, loss: 0.5, gradientNorm: 1.1, attention: record.attention });
   shown.step({ ...record, attention: [] });
   const bins = [{ name: 't=0.5', loss: 0.4 }];
@@ -37,7 +37,7 @@ test('a wide terminal has everything that one watches for days', () => {
   expect(viewLines(progress().view(), 200, plain)).toEqual([
     `x  RUNNING  ${'.'.repeat(40)}  0 %  step 120/50000  eta 4h06m`,
     'loss 0.4213 | mean 0.4607 | grad norm 0.87 | lr 1.0e-4 | logit 9.3 | 50 % of steps clipped',
-    '821 img/s | 312 ms a step | elapsed 3m05s | epoch 3.07 | 6 restarts | 196 GF/s',
+    '821 img/s | 312 ms a step | elapsed 4m36s | epoch 3.07 | 6 restarts | 196 GF/s',
     'validation 0.8125 | at step 100 | best 0.7500 at 50 | ema | took 15.7 s',
     'checkpoint of step 100 | 3m05s ago | 61.2 GiB free',
   ]);
@@ -47,6 +47,12 @@ test('the summary says that its loss is that of one step', () => {
   expect(summaryLines(progress())[0]).toMatch(
     /^summary \| 2 steps in .* \| loss of the last step 0\.4213 \| best/,
   );
+});
+
+test('the summary of a run that was resumed also has the time of all its steps', () => {
+  const shown = progress();
+  shown.phase('DONE');
+  expect(summaryLines(shown)[0]).toMatch(/^summary \| 2 steps in 16 s of 1 min 31 s in all \| 31 img\/s/);
 });
 
 test('the time for which a run was suspended is none of its time', () => {
@@ -134,7 +140,7 @@ test('a validation whose loss is not a number is the last one, never the best', 
     best: { step: 50, loss: 0.75 },
   });
   const diverged = new RunProgress(header);
-  diverged.start({ firstStep: 1, validations: [{ step: 1, loss: Number.NaN }] });
+  diverged.start({ firstStep: 1, validations: [{ step: 1, loss: Number.NaN }], recordedSeconds: 0 });
   diverged.validation({
     step: 2,
     seconds: 1,
@@ -299,7 +305,8 @@ test('a validation is one line, whatever its bins', () => {
 
 test('each second, times and ages go on', () => {
   const { terminal, table } = screen(80);
-  table.step?.(record);
+  table.phase?.('RUNNING');
+  table.step?.({ ...record, recordedSeconds: 0 });
   vi.advanceTimersByTime(60_000);
   expect(terminal.writes.at(-1)).toMatch(/elapsed (59s|1m00s)/);
   void table.close?.();

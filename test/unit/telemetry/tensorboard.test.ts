@@ -17,7 +17,7 @@ afterEach(() => {
 
 function started(folder: string, firstStep: number) {
   const sink = tensorboardFile(folder, 'name: x\n', () => TIME);
-  sink.start?.({ firstStep, validations: [] });
+  sink.start?.({ firstStep, validations: [], recordedSeconds: 0 });
   return sink;
 }
 

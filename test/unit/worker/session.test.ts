@@ -183,18 +183,18 @@ describe('a coordinator that goes away', () => {
 
   test('comes back: the worker stands by with what it holds, and has missed nothing that was sent to it', async () => {
     await session.join(JOIN);
-    let holds = false;
-    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'a', holds }));
+    let held: { step: number } | null = null;
+    session.standBy(() => ({ withoutRunFolder: false, arithmetic: 'a', held }));
     sessions.send(null, { generation: 5, form: formOf(0) });
     await session.formation();
-    holds = true;
+    held = { step: 1 };
     sessions.send(null, { generation: 5, commit: { step: 1 } });
     await sessions.close(1_000);
     expect(await session.next('commit')).toMatchObject({ step: 1 });
     const coordinator = await comesBack();
     await expect.poll(() => told.map(({ type }) => type), { timeout: 10_000 }).toContain('standby');
     expect(told[0]).toMatchObject({ type: 'joined', id: 'a', newest: 5 });
-    expect(told.find(({ type }) => type === 'standby')).toMatchObject({ standby: { holds: true } });
+    expect(told.find(({ type }) => type === 'standby')).toMatchObject({ standby: { held: { step: 1 } } });
     expect(session.regrouped.aborted).toBe(false);
     // It does not use a number again that this worker knows.
     coordinator.send(null, { generation: 5, form: formOf(0) });

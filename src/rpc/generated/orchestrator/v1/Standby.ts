@@ -1,5 +1,6 @@
 // Original file: proto/cluster.proto
 
+import type { Held as _orchestrator_v1_Held, Held__Output as _orchestrator_v1_Held__Output } from '../../orchestrator/v1/Held.js';
 
 /**
  * The worker has opened the data and built its engine, and may be given a rank.
@@ -15,13 +16,14 @@ export interface Standby {
    */
   'arithmetic'?: (string);
   /**
-   * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
-   */
-  'holds'?: (boolean);
-  /**
    * It has been in memory that others share, whether there is a state or not.
    */
   'shares'?: (boolean);
+  /**
+   * The state of the run in its memory, its own or shared with others: it was in a generation that started. An update that
+   * has begun counts. What is shared may be later: others complete an update. Absent: it holds none.
+   */
+  'held'?: (_orchestrator_v1_Held | null);
 }
 
 /**
@@ -38,11 +40,12 @@ export interface Standby__Output {
    */
   'arithmetic': (string);
   /**
-   * It has the state of the run in its memory, its own or shared with others: it was in a generation that started.
-   */
-  'holds': (boolean);
-  /**
    * It has been in memory that others share, whether there is a state or not.
    */
   'shares': (boolean);
+  /**
+   * The state of the run in its memory, its own or shared with others: it was in a generation that started. An update that
+   * has begun counts. What is shared may be later: others complete an update. Absent: it holds none.
+   */
+  'held': (_orchestrator_v1_Held__Output | null);
 }
