@@ -1,5 +1,5 @@
 /** What the user is told of a run that is asked to stop. */
-import { counted } from '../text/quantities.js';
+import { named } from '../text/shortened.js';
 import { STOP_MS } from './events.js';
 
 /** So many workers are named that a run waits for. */
@@ -8,9 +8,7 @@ const NAMED_WORKERS = 3;
 /** What a run does that is asked to stop. */
 export function whatFollows(awaited: readonly string[]): string {
   if (awaited.length === 0) return 'finishing the step and writing a checkpoint';
-  const others =
-    awaited.length > NAMED_WORKERS ? ` and ${counted(awaited.length - NAMED_WORKERS, 'other')}` : '';
-  const who = `${awaited.slice(0, NAMED_WORKERS).join(', ')}${others}`;
+  const who = named(awaited, NAMED_WORKERS);
   return `waiting up to ${STOP_MS / 1000} s for ${who} to come back: nobody else holds the steps after the last checkpoint`;
 }
 

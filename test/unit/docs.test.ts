@@ -29,7 +29,7 @@ const WIDEST = 110;
 test('prose is at most 110 columns wide', () => {
   const pages = readdirSync('docs/guide').map((name) => join('docs/guide', name));
   const wide: string[] = [];
-  for (const page of ['README.md', 'CONTRIBUTING.md', 'docs/README.md', ...pages]) {
+  for (const page of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'docs/README.md', ...pages]) {
     const prose = readFileSync(page, 'utf8').replace(/^ *```.*?^ *```$/gms, (code) =>
       code.replace(/.+/g, ''),
     );
