@@ -6,7 +6,7 @@ import { dirname, resolve } from 'node:path';
 import { OrchestratorError } from '../errors.js';
 import { faultOf } from '../fault.js';
 import { errnoOf, makeFolders, readFailure, replaceFile, writeDurably, writeFailure } from '../files/io.js';
-import { isMapping } from '../files/json.js';
+import { isMapping, jsonOrNull } from '../files/json.js';
 import { waitForLock } from '../native/lock.js';
 import { RUN_LABEL } from './metrics.js';
 import type { Sink } from './record.js';
@@ -87,17 +87,9 @@ async function groupsOf(path: string): Promise<unknown[]> {
     throw readFailure('read', path, error);
   }
   if (content.trim() === '') return [];
-  const groups = parsed(content);
+  const groups = jsonOrNull(content);
   if (Array.isArray(groups) && groups.every(isMapping)) return groups;
   throw new OrchestratorError('ERR_FILE_WRITE', `${path} holds something else than targets of Prometheus`, {
     hint: 'Name another file, such as cluster/prometheus/targets/runs.json; this one was left as it is',
   });
-}
-
-function parsed(content: string): unknown {
-  try {
-    return JSON.parse(content);
-  } catch {
-    return null;
-  }
 }
