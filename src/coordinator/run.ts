@@ -1,29 +1,22 @@
 /** The coordinator process: carries out the actions that the run's state machine (rule.ts) decides. */
-
-import { join } from 'node:path';
-import { CHECKPOINTS } from '../checkpoint/resume.js';
-import { listCheckpoints } from '../checkpoint/retention.js';
 import { validationEvery } from '../config/derived.js';
 import type { LoadedConfig } from '../config/load.js';
 import { slotCount } from '../config/schema.js';
 import type { DescribedDataset } from '../data/dataset.js';
 import { EXIT } from '../errors.js';
 import { type Fault, faultLines, faultOf } from '../fault.js';
-import { faultPoint, planFault } from '../fault-points.js';
+import { faultPoint } from '../fault-points.js';
 import { canonicalHash } from '../files/hash.js';
 import { canonicalJson } from '../files/json.js';
-import { native } from '../native/load.js';
 import { MOST_WORKERS } from '../rpc/protocol.js';
 import { type Action, type Event, type ExpectedWorker, type Former, GATHER_MS } from '../rule/events.js';
 import { RunState } from '../rule/rule.js';
-import { formerOf, mayHold, type Orphan, orphansOf } from '../run-folder/former.js';
-import { readRecords } from '../run-folder/kept-records.js';
+import type { Orphan } from '../run-folder/former.js';
 import { lossOf } from '../run-folder/progress.js';
-import { completion, describeData, type ResolvedRun, resolveRun } from '../run-folder/resolve-run.js';
-import { type KeptRecords, RunDir, recordedStep } from '../run-folder/run-dir.js';
-import { Secrets } from '../run-folder/secrets.js';
+import type { ResolvedRun } from '../run-folder/resolve-run.js';
+import type { KeptRecords, RunDir } from '../run-folder/run-dir.js';
+import type { Secrets } from '../run-folder/secrets.js';
 import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
-import { checkFewest, checkWorkers } from '../step/assignment.js';
 import { leveled } from '../telemetry/events.js';
 import { summaryLines } from '../telemetry/lines.js';
 import type { Recorder } from '../telemetry/record.js';
@@ -37,7 +30,6 @@ import { Publisher } from './publisher.js';
 import { RunRecords } from './run-records.js';
 import { serveCheckpoint } from './serve-checkpoint.js';
 import { type Presence, Sessions } from './sessions.js';
-import { openRecorder } from './sinks.js';
 import { StandstillWatch } from './standstill.js';
 import { StateFetcher } from './state-fetcher.js';
 import { howToResume, whatFollows } from './stop-texts.js';
@@ -49,7 +41,7 @@ const WAITS = 'the coordinator was started again; it waits for the workers, whic
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 /** A run with its data set, and what is recorded of it. */
-interface OpenedRun extends ResolvedRun {
+export interface OpenedRun extends ResolvedRun {
   rows: number;
   data: Pick<DescribedDataset, 'latent' | 'text' | 'encoders'>;
   kept: KeptRecords | null;
@@ -59,7 +51,7 @@ interface OpenedRun extends ResolvedRun {
   othersHold: boolean;
 }
 
-interface CoordinatorOptions {
+export interface CoordinatorOptions {
   loaded: LoadedConfig;
   workers: number;
   /** The run goes on with so many. */
@@ -90,68 +82,7 @@ interface CoordinatorOptions {
   onListening: (credential: string, orphans: readonly Orphan[]) => void;
 }
 
-/**
- * Starts a run's coordinator. Errors after the start are reported on the terminal and through `done`. Null, with
- * a message on the terminal, if no step is left.
- */
-export async function startCoordinator(options: CoordinatorOptions): Promise<Run | null> {
-  const { loaded, workers, minWorkers, runDir, again, allowDataChange = false } = options;
-  checkWorkers(loaded.config, workers);
-  checkFewest(workers, minWorkers);
-  const dir = await RunDir.open(runDir);
-  let secrets: Secrets | null = null;
-  try {
-    if (dir.lastGeneration === 0) planFault('coordinator', () => native().faults);
-    const data = describeData(loaded);
-    // The checkpoints in the folder are those of the coordinator before.
-    const isOwn = again && (await listCheckpoints(join(runDir, CHECKPOINTS))).length > 0;
-    const resume = isOwn ? 'auto' : options.resume;
-    const othersHold = mayHold(dir.path);
-    const elsewhere = options.network !== null && othersHold;
-    const orphans = again || resume !== 'auto' ? [] : orphansOf(dir.path, elsewhere);
-    const isAwaited = again || orphans.length > 0;
-    const resolved = await resolveRun(loaded, data, data, {
-      runDir,
-      resume,
-      allowDataChange,
-      // Workers that have kept their state read none of it, and loading one verifies it, too. Of those of other
-      // machines nobody knows whether they live.
-      thorough: !again && orphans.every(({ process }) => process === null),
-    });
-    const complete = completion(resolved);
-    if (complete !== null) {
-      process.stdout.write(`${complete}\n`);
-      // A coordinator that has died may have left its address.
-      new Secrets(dir.path).close(false);
-      dir.release();
-      return null;
-    }
-    // Those of a coordinator that has died are read quickly when it is known from which step the run goes on.
-    const kept = isAwaited ? null : await readRecords(dir.path, recordedStep(resolved));
-    secrets = new Secrets(dir.path);
-    const { prometheusTargets, launcher } = options;
-    const restarts = dir.coordinatorRestarts + (isAwaited ? 1 : 0);
-    const { recorder, progress } = await openRecorder(
-      resolved,
-      workers,
-      dir,
-      prometheusTargets,
-      launcher,
-      restarts,
-    );
-    const awaited = again ? null : orphans.map(({ id }) => id);
-    const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, awaited) : null;
-    const known = { ...resolved, rows: data.rows, data, kept, orphans, othersHold };
-    const run = new Run(options, known, former, dir, secrets, recorder, progress);
-    await run.listen();
-    return run;
-  } catch (error) {
-    secrets?.close(false);
-    dir.release();
-    throw error;
-  }
-}
-
+/** A run that is open, with the workers that take part in it, until its end. */
 export class Run {
   /** Resolves with the exit code after everything is closed. */
   readonly done: Promise<number>;

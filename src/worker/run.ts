@@ -11,10 +11,11 @@ import { localCredential, seesRunFolder } from '../run-folder/secrets.js';
 import { onStopSignals, SIGNAL_EXIT } from '../signals.js';
 import { build } from '../version.js';
 import { offerSharedMemory } from './collective/shared.js';
+import { Levelled, Stopped } from './interruptions.js';
 import { takePart } from './place.js';
 import { becomeReachable, type Connecting } from './reachable.js';
 import { CheckpointSaver } from './saver.js';
-import { CoordinatorSession, Levelled, Stopped } from './session.js';
+import { CoordinatorSession } from './session.js';
 import { buildSetup, describeArithmetic, type Held, type WorkerSetup } from './setup.js';
 import { startWatchdog } from './watchdog.js';
 

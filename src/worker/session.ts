@@ -10,6 +10,8 @@ import type { Link } from '../rpc/links.js';
 import type { CoordinatorMessage, Formation, FromWorker, Welcome } from '../rpc/proto.js';
 import { timeSpan } from '../text/quantities.js';
 import { Connection } from './connection.js';
+import { Inbox, type MessageKind } from './inbox.js';
+import { Levelled, Stopped } from './interruptions.js';
 
 const HEARTBEAT_MS = 250;
 const STAGES = {
@@ -27,43 +29,6 @@ const LONGEST_DELAY_MS = 2_000;
 const LONGEST_MS = 2 ** 31 - 1;
 /** Within this time after its return the coordinator has formed the next generation. */
 const SETTLED_MS = 30_000;
-
-type MessageKind = Exclude<
-  NonNullable<CoordinatorMessage['message']>,
-  'form' | 'stop' | 'drain' | 'waiting' | 'welcome'
->;
-
-/** The coordinator ended the run, and has printed the reason. */
-export class Stopped extends Error {
-  readonly exitCode: number;
-
-  constructor(exitCode: number) {
-    super('the coordinator ended the run');
-    this.exitCode = exitCode;
-  }
-}
-
-/** The next generation forms: what this one was doing is abandoned. */
-export class Regrouped extends Error {
-  constructor() {
-    super('the next generation forms');
-  }
-}
-
-/** The run computes with another instruction set than this worker has built for: it is to build again. */
-export class Levelled extends Error {
-  constructor() {
-    super('the run computes with another instruction set');
-  }
-}
-
-/** Rejects with the reason when the signal is aborted. */
-export function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason as Error);
-    else signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-  });
-}
 
 interface SessionEvents {
   /** The worker gets no place for now. */
@@ -89,7 +54,7 @@ export class CoordinatorSession {
   readonly #events: SessionEvents;
   #link: Link;
   #connection: Connection | null = null;
-  readonly #inbox: CoordinatorMessage[] = [];
+  readonly #inbox = new Inbox();
   #join: NonNullable<FromWorker['join']> | null = null;
   #standby: (() => NonNullable<FromWorker['standby']>) | null = null;
   /** The instruction set that it has taken on. */
@@ -98,15 +63,9 @@ export class CoordinatorSession {
   #leaving: number | null = null;
   #welcome: Welcome | null = null;
   #welcomed: (welcome: Welcome) => void = () => {};
-  #wake = () => {};
   #draining = false;
   #ended = false;
   #end: (error: Error) => void = () => {};
-  /** The generation in which this worker is; 0 before the first. */
-  #generation = 0;
-  /** The newest generation that it has heard of. */
-  #newest = 0;
-  #regrouping = new AbortController();
   /** Whether the coordinator has welcomed this worker and is there, and since when. */
   #present = false;
   #presentSince = 0;
@@ -126,7 +85,7 @@ export class CoordinatorSession {
   }
 
   get generation(): number {
-    return this.#generation;
+    return this.#inbox.generation;
   }
 
   /**
@@ -134,7 +93,7 @@ export class CoordinatorSession {
    * with why the session ends.
    */
   get regrouped(): AbortSignal {
-    return this.#regrouping.signal;
+    return this.#inbox.regrouped;
   }
 
   /** Whether the run was asked to stop: what can be repeated is abandoned. */
@@ -160,7 +119,7 @@ export class CoordinatorSession {
 
   /** Whether it is to build again. */
   get #isLevelled(): boolean {
-    return this.#newest === 0 && this.#welcome!.isa !== this.#isa;
+    return this.#inbox.newest === 0 && this.#welcome!.isa !== this.#isa;
   }
 
   async join(join: NonNullable<FromWorker['join']>): Promise<Welcome> {
@@ -181,7 +140,7 @@ export class CoordinatorSession {
     if (address !== null) this.#link = { address, proof: null };
     this.#connection = new Connection({
       link: this.#link,
-      join: { generation: this.#newest, join: this.#joining() },
+      join: { generation: this.#inbox.newest, join: this.#joining() },
       onMessage: (message) => this.#receive(message),
       onLost: (why, mayReturn) => this.#lost(why, mayReturn),
     });
@@ -190,7 +149,7 @@ export class CoordinatorSession {
 
   /** Who has been in a generation does not build again for another instruction set. */
   #joining(): NonNullable<FromWorker['join']> {
-    return this.#newest === 0 ? this.#join! : { ...this.#join!, onlyIsa: this.#isa };
+    return this.#inbox.newest === 0 ? this.#join! : { ...this.#join!, onlyIsa: this.#isa };
   }
 
   /** Where the coordinator listens now, if the run folder says another address than before; otherwise null. */
@@ -292,7 +251,7 @@ export class CoordinatorSession {
 
   #standAgain(): void {
     if (this.#isLevelled) this.#standby = null;
-    if (this.#standby === null) this.#wake();
+    if (this.#standby === null) this.#inbox.wake();
     else this.send({ standby: this.#standby() });
   }
 
@@ -304,7 +263,7 @@ export class CoordinatorSession {
   }
 
   send(message: FromWorker): void {
-    if (this.#present) this.#connection?.send({ generation: this.#generation, ...message });
+    if (this.#present) this.#connection?.send({ generation: this.generation, ...message });
   }
 
   /**
@@ -321,19 +280,9 @@ export class CoordinatorSession {
    * rejects with Levelled if this worker is to build again.
    */
   async formation(): Promise<Formation> {
-    for (;;) {
+    return await this.#inbox.formation(this.#join!.workerId!, () => {
       if (this.#isLevelled) throw new Levelled();
-      const last = this.#inbox.findLastIndex(({ form }) => form);
-      if (last >= 0) {
-        const { generation, form } = this.#inbox.splice(0, last + 1).at(-1)!;
-        this.#generation = generation;
-        this.#regrouping = new AbortController();
-        const rank = form!.members.findIndex(({ id }) => id === this.#join!.workerId);
-        return { ...form!, rank };
-      }
-      this.#inbox.length = 0;
-      await this.#arrival();
-    }
+    });
   }
 
   /**
@@ -341,26 +290,7 @@ export class CoordinatorSession {
    * with Stopped at the end, or when the session was lost.
    */
   async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
-    while (this.#inbox.length === 0) {
-      this.regrouped.throwIfAborted();
-      await this.#arrival();
-    }
-    if (this.#inbox[0]!.form) throw new Regrouped();
-    const message = this.#inbox.shift()!;
-    const body = message[kind];
-    if (body) return body;
-    throw new OrchestratorError(
-      'ERR_PROTOCOL',
-      `The coordinator sent ${message.message} where ${kind} was expected`,
-    );
-  }
-
-  /** Resolves when a message arrives; rejects at the end. */
-  async #arrival(): Promise<void> {
-    if (this.#ended) await this.over;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
+    return await this.#inbox.next(kind);
   }
 
   close(): void {
@@ -382,29 +312,16 @@ export class CoordinatorSession {
       return;
     }
     if (message.waiting) {
-      this.#onWaiting(message.generation, message.waiting.reason);
+      const { reason } = message.waiting;
+      if (reason !== '') this.#events.onWaiting?.(reason);
+      this.#inbox.leftOut(message.generation);
       return;
     }
     if (message.declined) {
       this.#events.onDeclined?.(message.declined.number);
       return;
     }
-    // Generations only increase; an older message belongs to a generation that no longer exists.
-    if (message.generation < this.#newest) return;
-    this.#newest = message.generation;
-    this.#inbox.push(message);
-    this.#wake();
-    if (message.form) this.#regrouping.abort(new Regrouped());
-  }
-
-  /** A generation has formed without this worker, which may have been in the one before. */
-  #onWaiting(generation: number, reason: string): void {
-    if (reason !== '') this.#events.onWaiting?.(reason);
-    if (this.#generation === 0 || generation <= this.#newest) return;
-    const formed = this.#inbox.findIndex(({ form }) => form);
-    if (formed >= 0) this.#inbox.splice(formed);
-    this.#regrouping.abort(new Regrouped());
-    this.#wake();
+    this.#inbox.put(message);
   }
 
   #clearTimers(): void {
@@ -417,8 +334,7 @@ export class CoordinatorSession {
     this.#clearTimers();
     this.#end(error);
     this.#ended = true;
-    this.#wake();
-    this.#regrouping.abort(error);
+    this.#inbox.end(error);
   }
 }
 

@@ -70,7 +70,7 @@ export function register(program: Command): void {
         // One that takes the place of another goes on with what the other has begun.
         const isPrepared = process.send !== undefined && !options.again;
         const permitted = isPrepared ? permission() : options;
-        const { startCoordinator } = await import('../../coordinator/run.js');
+        const { startCoordinator } = await import('../../coordinator/start.js');
         const loaded = loadConfigWithSources(configPath, set);
         // While it waits for the permission, it loads what takes its time, and what this run needs.
         if (network !== null) await import('../../security/authority.js');

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { stageCheckpoint } from '../../../src/checkpoint/store.js';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { Publisher } from '../../../src/coordinator/publisher.js';
-import { startCoordinator } from '../../../src/coordinator/run.js';
+import { startCoordinator } from '../../../src/coordinator/start.js';
 import { EXIT } from '../../../src/errors.js';
 import { canonicalHash } from '../../../src/files/hash.js';
 import { CoordinatorSession } from '../../../src/worker/session.js';
@@ -143,7 +143,10 @@ test('a folder that was not staged is not published, wherever it points', async 
     .toContain('ERR_PROTOCOL: \\"../../elsewhere\\" is not a staged checkpoint');
   run.stop('SIGINT');
   for (const worker of workers) worker.close();
-  // Step 1 is in no checkpoint, and nobody is left who could save it.
+  // Step 1 is in no checkpoint, and nobody is left who could save it, or come back.
+  for (const id of ['w0', 'w1']) {
+    run.workerExited(id, null, { code: null, signal: 'SIGKILL', outOfMemory: false }, false);
+  }
   expect(await run.done).toBe(EXIT.unsaved);
   expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(
     'stopped without saving: there is no checkpoint yet: 1 step is lost',

@@ -2,7 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { loadConfigWithSources } from '../../../src/config/load.js';
-import { startCoordinator } from '../../../src/coordinator/run.js';
+import { startCoordinator } from '../../../src/coordinator/start.js';
 import { RunDir } from '../../../src/run-folder/run-dir.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';

@@ -7,7 +7,8 @@ import { CONTROL_MESSAGE_BYTES } from '../../../src/rpc/message-size.js';
 import type { Heartbeat, Welcome } from '../../../src/rpc/proto.js';
 import type { Event } from '../../../src/rule/events.js';
 import type { Certified, Identity } from '../../../src/security/identity.js';
-import { CoordinatorSession, Levelled, Regrouped } from '../../../src/worker/session.js';
+import { Levelled, Regrouped } from '../../../src/worker/interruptions.js';
+import { CoordinatorSession } from '../../../src/worker/session.js';
 import { JOIN } from '../../support/join.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
