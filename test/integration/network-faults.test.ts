@@ -51,11 +51,6 @@ class Network {
     return this.launchAgain();
   }
 
-  launchWith(options: string[]): Launched {
-    this.#options = options;
-    return this.launchAgain();
-  }
-
   /** The same command. */
   launchAgain(): Launched {
     const whence = { before: this.hosts.on(1), env: { PATH: this.#sshd.path } };
