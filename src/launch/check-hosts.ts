@@ -178,6 +178,7 @@ class ReportCommand {
     const timer = setTimeout(this.#kill, ANSWER_MS).unref();
     const child = await this.#running();
     void child.exited.then(() => {
+      this.#child = null;
       clearTimeout(timer);
       process.off('exit', this.#kill);
     });
