@@ -16,7 +16,7 @@ import { lossOf } from '../run-folder/progress.js';
 import type { ResolvedRun } from '../run-folder/resolve-run.js';
 import type { KeptRecords, RunDir } from '../run-folder/run-dir.js';
 import type { Secrets } from '../run-folder/secrets.js';
-import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
+import { SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { leveled } from '../telemetry/events.js';
 import { summaryLines } from '../telemetry/lines.js';
 import type { Recorder } from '../telemetry/record.js';
@@ -216,9 +216,9 @@ export class Run {
     this.#handle({ type: 'expected', workers });
   }
 
-  /** The launcher reports that this worker's process has ended, and whether it will start it again. */
-  workerExited(id: string, pid: number | null, exit: Exit, again: boolean): void {
-    this.#handle({ type: 'exited', id, pid, exit, again });
+  /** The launcher reports that this worker's process has ended, or that it may live, and whether it will start it again. */
+  workerExited(id: string, exited: Omit<Extract<Event, { type: 'exited' }>, 'type' | 'id'>): void {
+    this.#handle({ type: 'exited', id, ...exited });
   }
 
   /** The launcher reports that a worker of the launch before has ended, in whose place it starts no other. */

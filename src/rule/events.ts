@@ -155,6 +155,8 @@ export type Event =
       exit: Exit;
       /** Whether the launcher will start the worker again. */
       again: boolean;
+      /** Whether only the connection to its host is known to have ended: the process may live, with what it holds. */
+      mayLive?: boolean;
     }
   /** A launcher reports that a worker of the launch before has ended, in whose place it starts no other. */
   | { type: 'forgotten'; id: string }

@@ -91,14 +91,15 @@ export class Rendezvous {
     return true;
   }
 
-  /** The worker's process has ended, and no other will take its place. */
-  gone(id: string): void {
+  /** The worker's process has ended, or may live with what it holds; no other will take its place. */
+  gone(id: string, { mayLive = false } = {}): void {
     this.#gone.set(
       id,
       this.#away.get(id)?.member ?? this.members.get(id) ?? this.#launched.get(id) ?? { id },
     );
-    this.#away.delete(id);
-    this.#former.delete(id);
+    const away = this.#away.get(id);
+    if (away) away.restarts = false;
+    if (!mayLive) this.forget(id);
   }
 
   /** A worker has ended or was refused that is none of those that the launcher has now. */
@@ -201,7 +202,7 @@ export class Rendezvous {
     const isAwaited = ({ id }: Known) => this.#launched.has(id) && !this.#came.has(id) && !this.#gone.has(id);
     const lost = [...this.#away.values()].map(({ member }) => member);
     return {
-      lost: lost.filter((one) => isMissed(one) && !isAwaited(one)),
+      lost: lost.filter((one) => isMissed(one) && !isAwaited(one) && !this.#gone.has(one.id)),
       missing: [...this.#launched.values()].filter(isAwaited),
       ended: [...this.#gone.values()].filter(isMissed),
     };

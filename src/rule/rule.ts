@@ -7,7 +7,7 @@
  */
 import { EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
-import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
+import { describeExit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import { BrokenLinks } from './broken-links.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import { endsRun } from './failures.js';
@@ -25,6 +25,8 @@ import { Steps } from './steps.js';
 const SILENT_MS = { training: 3_000, building: 60_000 };
 /** A longer gap between ticks means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
+
+type Exited = Extract<Event, { type: 'exited' }>;
 
 /** One run, from joining to its end. */
 export class RunState {
@@ -225,21 +227,22 @@ export class RunState {
     if (type === 'forgotten') rendezvous.forget(id);
     else if (type === 'gone') rendezvous.gone(id);
     else {
-      const { pid = null, exit, again } = event;
+      const { pid = null, exit, again, mayLive = false } = event;
       const here = members.get(id)?.pid ?? null;
       // The member lives.
       if (pid !== null && here !== null && pid !== here) {
         const message = `another process of ${this.#membership.name(id)}, pid ${pid}, ${describeExit(exit)}`;
         return [{ type: 'warn', message }];
       }
-      if (again) rendezvous.ended(id);
-      else rendezvous.gone(id);
-      return this.#exited(id, exit, now, (where = '') => describeExit(exit, where, pid !== null));
+      if (!again) rendezvous.gone(id, { mayLive });
+      else if (!mayLive) rendezvous.ended(id);
+      return this.#exited(event, now, (where = '') => describeExit(exit, where, pid !== null));
     }
     return [];
   }
 
-  #exited(id: string, exit: Exit, now: number, described: (where?: string) => string): Action[] {
+  #exited(event: Exited, now: number, described: (where?: string) => string): Action[] {
+    const { id, exit, mayLive = false } = event;
     const isMember = this.#membership.members.has(id);
     const released = this.#membership.takeReleased(id);
     const lost = this.#lostOnes.get(id);
@@ -253,7 +256,7 @@ export class RunState {
       return [{ type: 'warn', message }];
     }
     const name = this.#membership.name(id);
-    if (!isMember && this.#generation !== null) {
+    if (!isMember && (mayLive || this.#generation !== null)) {
       return [{ type: 'warn', message: `${name} ${described()}` }];
     }
     // Before the first step there is nothing to save, unless others return that hold what another coordinator has led.
@@ -261,7 +264,7 @@ export class RunState {
     const stopCode = isFirst ? stopCodeOf(exit) : null;
     if (stopCode !== null) return this.#end.stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#membership.where : ' before it joined';
-    return this.#departed(id, `${name} ${described(where)}`, now, false);
+    return this.#departed(id, `${name} ${described(where)}`, now, mayLive);
   }
 
   /** @param mayLive Whether only its connection is known to have ended. */

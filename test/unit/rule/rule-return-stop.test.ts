@@ -135,6 +135,32 @@ test('it waits as long for one that is cut off while it stops, but for none that
   expect(end(run.event({ type: 'tick' }))).toMatchObject({ exitCode: 3 });
 });
 
+test.each([true, false])(
+  'the end of what stands for it here is none of a worker that may live elsewhere; started again: %s',
+  (again) => {
+    const run = new Returning();
+    run.bothReady();
+    run.until(run.now + 20_000);
+    const unknown = { code: null, signal: null, outOfMemory: false };
+    const told = (id: string) => run.event({ type: 'exited', id, exit: unknown, again, mayLive: true });
+    expect(told('a')).toMatchObject([{ type: 'warn' }]);
+    run.until(run.now + 40_000);
+    expect(run.event(stop)).toEqual([waits('a', 'b')]);
+    expect(end(told('b'))).toBeUndefined();
+    run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+    expect(run.until(run.now + 25_000)).toEqual([]);
+    expect(sent(run.returns('a', 8))).toMatchObject([{ to: ['a'], message: { form: {} } }]);
+  },
+);
+
+test('nor of a worker of the coordinator before that may live elsewhere', () => {
+  const run = new Returning({ members: ['a'] });
+  run.event(stop);
+  const exit = { code: null, signal: null, outOfMemory: false };
+  expect(end(run.event({ type: 'exited', id: 'a', exit, again: false, mayLive: true }))).toBeUndefined();
+  expect(run.returns('a')).toContainEqual(expect.objectContaining({ type: 'journal' }));
+});
+
 test('those that hold nothing do not save in place of those that are cut off', () => {
   const run = new Returning({}, { minWorkers: 2, maxWorkers: 3 });
   run.bothReady();
