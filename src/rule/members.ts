@@ -40,6 +40,8 @@ interface Joined {
   held: number | null;
   /** Its memory has had a state, the run's or another, or is shared with others. */
   isOld: boolean;
+  /** Its memory is shared with others. */
+  shares: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
   leaving: number | null;
   /** When it was last heard. */
@@ -63,7 +65,7 @@ const { compare } = new Intl.Collator('en', { numeric: true });
 
 export class Members {
   readonly #joined = new Map<string, Joined>();
-  /** The last step that the members of a generation were known to hold; 0: none yet. */
+  /** The last step that the members of a generation are known to hold, of this coordinator or the one before; 0: none. */
   #newest = 0;
 
   get size(): number {
@@ -152,6 +154,7 @@ export class Members {
       seesFolder: true,
       held: null,
       isOld: false,
+      shares: false,
       leaving: null,
       seen: now,
       progress: { stage: 'IDLE', ticks: 0, since: now, told: false },
@@ -160,7 +163,7 @@ export class Members {
   }
 
   /** @param built What it has said. What one holds that has said so before is known better by now. */
-  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld' | 'held'>): void {
+  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld' | 'shares' | 'held'>): void {
     const joined = this.#joined.get(id)!;
     const held = joined.standby ? joined.held : built.held;
     Object.assign(joined, { ...built, standby: true, held });
@@ -175,6 +178,12 @@ export class Members {
   /** Whether its memory is not as it was when it was built. */
   isOld(id: string): boolean {
     return this.#joined.get(id)?.isOld ?? false;
+  }
+
+  /** Whether it shares memory that is not of the newest state of all that are here: not all have applied its last step. */
+  isStray(id: string): boolean {
+    const { shares, held } = this.#joined.get(id)!;
+    return shares && (held === null || held < this.#newestHere - 1);
   }
 
   /** Whether it is on standby or in a generation; it may want to leave. */
@@ -193,9 +202,13 @@ export class Members {
 
   /** Those that hold the newest state of all that are here: an older one of the run, where nobody has a newer. */
   get holders(): ReadonlySet<string> {
-    const newest = Math.max(...this.#all().flatMap(({ held }) => held ?? []));
+    const newest = this.#newestHere;
     const holders = this.#all().filter(({ held }) => held === newest);
     return new Set(holders.map(({ member }) => member.id));
+  }
+
+  get #newestHere(): number {
+    return Math.max(...this.#all().flatMap(({ held }) => held ?? []));
   }
 
   /** Whether it was ready in a generation, and so holds a state of the run. */
@@ -216,6 +229,11 @@ export class Members {
   /** Whether one holds the newest state of the run that is none of these. */
   holdWithout(ids: readonly string[]): boolean {
     return this.#all().some(({ held, member: { id } }) => (held ?? -1) >= this.#newest && !ids.includes(id));
+  }
+
+  /** The steps of the coordinator before this one count, of which the last may be applied nowhere yet. */
+  recover(committed: number): void {
+    this.#newest = committed - 1;
   }
 
   /** These members of the generation hold the state after this step from now on: it has started, or was committed. */

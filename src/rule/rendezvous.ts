@@ -254,7 +254,7 @@ export class Rendezvous {
     const ready = this.members.standby.length;
     if (ready < this.least || this.awaitsReturn(now)) return false;
     // Who holds the state waits for those that held it, too, and not for others.
-    if (!this.#formed && this.members.anyHolds) return true;
+    if (!this.#formed && this.members.holders.size > 0) return true;
     if (this.#isStarting(now)) return ready >= this.#expected;
     const waits = !this.#formed || now - this.#since <= DEBOUNCE_MS;
     return this.members.building.length === 0 || !waits;

@@ -40,12 +40,17 @@ export class Steps {
     return this.#ledger.committed;
   }
 
-  /** A worker has kept the state of the coordinator before this one, whose steps count from now on. */
-  recover(): void {
+  /**
+   * A worker has kept the state of the coordinator before this one, whose steps count from now on.
+   *
+   * @returns whether they do.
+   */
+  recover(): boolean {
     const { former } = this.#settings;
-    if (former === undefined || this.begun) return;
+    if (former === undefined || this.begun) return false;
     this.#recovered = true;
     this.#ledger.recover(former.committed);
+    return true;
   }
 
   /**

@@ -161,6 +161,16 @@ test('nor of a worker of the coordinator before that may live elsewhere', () => 
   expect(run.returns('a')).toContainEqual(expect.objectContaining({ type: 'journal' }));
 });
 
+test('nor does one that holds an old state, as long as others may return', () => {
+  const run = new Returning({ committed: 15 }, { steps: 20 });
+  run.returns('b', 7, 3);
+  run.event(stop);
+  expect(run.state.phase).toBe('JOINING');
+  run.returns('a', 7, 15);
+  const [sync] = sent(run.formed({ a: 15, b: 3 }));
+  expect(sync).toMatchObject({ to: ['a'], message: { sync: { keep: {} } } });
+});
+
 test('those that hold nothing do not save in place of those that are cut off', () => {
   const run = new Returning({}, { minWorkers: 2, maxWorkers: 3 });
   run.bothReady();
