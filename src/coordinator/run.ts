@@ -324,7 +324,7 @@ export class Run {
         this.#records.missedCheckpoint(action.missed);
         break;
       case 'stopping':
-        this.#recorder.note('notice', `${action.reason}: ${whatFollows(action.awaited)}`);
+        this.#recorder.note('notice', `${action.reason}: ${whatFollows(action.awaited, action.ms)}`);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -358,14 +358,16 @@ export class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
-    const { committed } = this.#state;
+    const { committed, reached } = this.#state;
     if (exitCode === EXIT.unsaved) {
       const { step, path } = this.#state.checkpoint;
-      const loss = lossOf({ step: committed, checkpoint: path === '' ? null : { step, path } });
+      const loss = lossOf({ step: reached, checkpoint: path === '' ? null : { step, path } });
       return `${reason}: stopped without saving: ${loss}`;
     }
     if (exitCode !== EXIT.done) {
-      return committed === 0
+      // Nothing has ever begun in this folder, whatever checkpoint of another it was to begin with.
+      const isEarly = !this.#dir.begun && this.#dir.lastGeneration === 0;
+      return isEarly || committed === 0
         ? stoppedEarly(reason)
         : `${reason}: stopped after step ${committed}; ${howToResume(this.#options.resume)}`;
     }

@@ -238,8 +238,8 @@ export type Action =
   | { type: 'notSaved'; missed: MissedCheckpoint }
   /**
    * The run was asked to stop while it trains: the step is finished and a checkpoint written. First it waits up to
-   * STOP_MS for the workers of these names to come back, because only they hold the steps after the last checkpoint.
+   * `ms` for the workers of these names to come back, because only they hold the steps after the last checkpoint.
    */
-  | { type: 'stopping'; reason: string; awaited: readonly string[] }
+  | { type: 'stopping'; reason: string; awaited: readonly string[]; ms: number }
   /** The run is over: as it should be, by a signal, or by a fault. */
   | { type: 'end'; exitCode: number; reason: string; fault: Fault | null };

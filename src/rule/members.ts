@@ -28,6 +28,9 @@ interface Progress {
   told: boolean;
 }
 
+/** After which step a worker holds the state of the run; null: it holds none. */
+export type Held = number | 'unknown' | null;
+
 interface Joined {
   readonly member: Member;
   /** The newest generation that it had heard of when it joined; 0: none. */
@@ -221,9 +224,9 @@ export class Members {
     return !this.isReady(id) && this.newestOf(id) > 0;
   }
 
-  /** Whether it holds a state of the run, as far as anybody knows. */
-  mayHold(id: string): boolean {
-    return this.holdsAny(id) || this.isReturning(id);
+  /** After which step it holds the state of the run, as far as anybody knows. */
+  heldBy(id: string): Held {
+    return this.isReturning(id) ? 'unknown' : (this.#joined.get(id)?.held ?? null);
   }
 
   /** Whether one holds the newest state of the run that is none of these. */

@@ -41,7 +41,7 @@ export class Membership {
     const { welcome, former, onGpus, instructionSets = null } = settings;
     const known = former?.arithmetic ?? null;
     this.#arithmetic = new Arithmetic(welcome.isa || null, known, onGpus, instructionSets);
-    this.rendezvous = new Rendezvous(settings);
+    this.rendezvous = new Rendezvous(settings, () => steps.checkpoints.last.step);
     this.members = this.rendezvous.members;
   }
 
@@ -219,10 +219,10 @@ export class Membership {
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
-    const holds = this.members.mayHold(id);
+    const held = this.members.heldBy(id);
     this.members.leave(id);
     this.#waiting.delete(id);
-    this.rendezvous.lost(member, { mayLive, holds }, now);
+    this.rendezvous.lost(member, { mayLive, held }, now);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
@@ -324,10 +324,11 @@ export class Membership {
     return this.#steps.unsaved && !this.members.anyHolds && this.rendezvous.awaitsHolder(now);
   }
 
-  /** What the workers are called for which the run waits because of that. */
-  awaited(now: number): string[] {
-    if (!this.awaitsHolder(now)) return [];
-    return this.rendezvous.holdersAway(now).map(nameOf);
+  /** What the workers are called for which a run that stops waits because of that, and how long at most. */
+  awaited(now: number): { names: string[]; ms: number } {
+    if (!this.#steps.mayBeUnsaved || this.members.anyHolds) return { names: [], ms: 0 };
+    const { workers, ms } = this.rendezvous.awaited(now);
+    return { names: workers.map(nameOf), ms };
   }
 
   /** The next generation forms after a fault, with all that are there. */

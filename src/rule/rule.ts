@@ -76,6 +76,11 @@ export class RunState {
     return this.#steps.committed;
   }
 
+  /** The last step that was committed, also by a coordinator before this one whose state nobody has kept. */
+  get reached(): number {
+    return this.#steps.reached;
+  }
+
   /** The last checkpoint, from which a generation begins whose members hold no state. */
   get checkpoint(): Beginning {
     return this.#steps.checkpoints.last;
@@ -271,10 +276,10 @@ export class RunState {
   #departed(id: string, message: string, now: number, mayLive: boolean): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now, { mayLive }));
     if (this.#end.asked === null || this.#end.over !== null) return actions;
-    if (this.#generation !== null) return [...actions, ...this.#awaits(now)];
+    if (this.#generation !== null) return [...actions, ...this.#end.awaits(now)];
     const { rendezvous } = this.#membership;
     const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsHolder(now);
-    return [...actions, ...(mayBeSaved ? this.#awaits(now) : this.#end.finish(this.#end.asked))];
+    return [...actions, ...(mayBeSaved ? this.#end.awaits(now) : this.#end.finish(this.#end.asked))];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -288,8 +293,7 @@ export class RunState {
     }
     if (phase !== 'RUNNING' && !this.#canSave) {
       if (!this.#mayReturn(now)) return this.#end.stopped(exitCode, reason);
-      this.#end.ask({ exitCode, reason, fault: null }, now);
-      return [{ type: 'stopping', reason, awaited: this.#membership.awaited(now) }];
+      return [this.#end.ask({ exitCode, reason, fault: null }, now)];
     }
     return this.#save({ exitCode, reason, fault: null }, now);
   }
@@ -301,26 +305,19 @@ export class RunState {
 
   /** Whether workers may return that hold a newer state than the last checkpoint. */
   #mayReturn(now: number): boolean {
-    const { former, resumeStep } = this.#settings;
-    const isNewer = this.#steps.unsaved || (former?.committed ?? 0) > resumeStep;
     const { rendezvous } = this.#membership;
-    return isNewer && (rendezvous.awaitsHolder(now) || rendezvous.holdersAway(null).length > 0);
-  }
-
-  /** Tells the user for whom a run waits that is asked to stop, if it waits for workers to come back. */
-  #awaits(now: number): Action[] {
-    const awaited = this.#membership.awaited(now);
-    return awaited.length === 0 ? [] : [{ type: 'stopping', reason: this.#end.asked!.reason, awaited }];
+    return (
+      this.#steps.mayBeUnsaved && (rendezvous.awaitsHolder(now) || rendezvous.holdersAway(null).length > 0)
+    );
   }
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
   #save(ending: Ending, now: number): Action[] {
-    this.#end.ask(ending, now);
+    const stopping = this.#end.ask(ending, now);
     const drain = this.#drain();
     const isFormed = this.#generation !== null || this.#membership.awaitsHolder(now);
     const forms = isFormed ? [] : this.#membership.form(now);
-    const awaited = this.#generation === null ? this.#membership.awaited(now) : [];
-    return [{ type: 'stopping', reason: ending.reason, awaited }, drain, ...forms];
+    return [stopping, drain, ...forms];
   }
 
   /** The workers abandon a validation, also the one that follows the last step. */

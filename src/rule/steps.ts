@@ -72,6 +72,16 @@ export class Steps {
     return this.committed > this.checkpoints.last.step;
   }
 
+  /** The last step that was committed, also by the coordinator before this one, whose state nobody may have kept. */
+  get reached(): number {
+    return Math.max(this.committed, this.begun ? 0 : (this.#settings.former?.committed ?? 0));
+  }
+
+  /** Whether steps were committed after the last checkpoint that somebody may hold. */
+  get mayBeUnsaved(): boolean {
+    return this.reached > this.checkpoints.last.step;
+  }
+
   /**
    * The members of a generation hold the same state, that after step `from`. What is due with it is ordered. A run
    * that is asked to stop computes the last committed step again where nobody had applied it, so that it is in the

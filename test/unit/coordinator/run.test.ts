@@ -40,6 +40,13 @@ test('stopped before training, it says why once, and leaves no folder: there is 
   expect(existsSync(join(runDir, '..'))).toBe(false);
 });
 
+test('stopped before training that would begin with the checkpoint of another run, it says the same', async () => {
+  const folder = temporaryFolder();
+  const loaded = loadConfigWithSources(TRAINING, [], {});
+  const from = writeCheckpoint(join(folder, 'other'), loaded, 1);
+  XXX
+});
+
 test.each([
   ['its own record', { started_unix_seconds: 1000, unix_seconds: 1005 }, 1000],
   ['of a journal without that, the first line', { unix_seconds: 1005 }, 1005],
