@@ -3,12 +3,15 @@ import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { loadConfigWithSources } from '../../../src/config/load.js';
 import { startCoordinator } from '../../../src/coordinator/start.js';
+import { describeData, resolveRun } from '../../../src/run-folder/resolve-run.js';
 import { RunDir } from '../../../src/run-folder/run-dir.js';
+import { SamplePlan } from '../../../src/step/plan.js';
+import { contentOf, saveCheckpoint } from '../../support/checkpoints.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { TRAINING } from '../../support/launched.js';
 
-test('stopped before training, it says why once, and leaves no folder: there is nothing to save', async () => {
-  const runDir = join(temporaryFolder(), 'new', 'run');
+/** What a run prints that is interrupted as soon as workers may join. */
+async function stoppedAtOnce(runDir: string, resume: string): Promise<string> {
   const printed: string[] = [];
   const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
     printed.push(String(text));
@@ -20,7 +23,7 @@ test('stopped before training, it says why once, and leaves no folder: there is 
       workers: 1,
       minWorkers: 1,
       runDir,
-      resume: 'auto',
+      resume,
       patienceSeconds: 60,
       again: false,
       network: null,
@@ -34,7 +37,12 @@ test('stopped before training, it says why once, and leaves no folder: there is 
   } finally {
     stdout.mockRestore();
   }
-  expect(printed.join('').replaceAll(/^.{20}/gm, '')).toBe(
+  return printed.join('').replaceAll(/^.{20}/gm, '');
+}
+
+test('stopped before training, it says why once, and leaves no folder: there is nothing to save', async () => {
+  const runDir = join(temporaryFolder(), 'new', 'run');
+  expect(await stoppedAtOnce(runDir, 'auto')).toBe(
     'interrupted: stopped before the first step; there is nothing to save\n',
   );
   expect(existsSync(join(runDir, '..'))).toBe(false);
@@ -43,8 +51,24 @@ test('stopped before training, it says why once, and leaves no folder: there is 
 test('stopped before training that would begin with the checkpoint of another run, it says the same', async () => {
   const folder = temporaryFolder();
   const loaded = loadConfigWithSources(TRAINING, [], {});
-  const from = writeCheckpoint(join(folder, 'other'), loaded, 1);
-  XXX
+  const data = describeData(loaded);
+  const other = { runDir: join(folder, 'other'), resume: 'never', thorough: false };
+  const { config, model, segments } = await resolveRun(loaded, data, data, other);
+  const content = contentOf(2, 1, model);
+  const { latent, text } = data;
+  const planState = new SamplePlan(segments).state(2, config.batch.global);
+  const { datasetHash } = segments[0]!;
+  const metadata = { ...content.metadata, ...{ config, datasetHash, latent, text, planState } };
+  const { path } = await saveCheckpoint(join(other.runDir, 'checkpoints'), { ...content, metadata });
+  const runDir = join(folder, 'new');
+  expect(await stoppedAtOnce(runDir, path)).toContain(
+    'interrupted: stopped before the first step; there is nothing to save\n',
+  );
+  expect(existsSync(runDir)).toBe(false);
+  // Another launch of that run begins where it was.
+  const line = { generation: 1, step: 0, unix_seconds: 1000, workers: [] };
+  writeFileSync(join(other.runDir, 'journal.jsonl'), `${JSON.stringify(line)}\n`);
+  expect(await stoppedAtOnce(other.runDir, 'auto')).toContain('stopped after step 2; run the same');
 });
 
 test.each([
