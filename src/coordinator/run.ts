@@ -36,7 +36,10 @@ import { howToResume, whatFollows } from './stop-texts.js';
 import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
-const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
+const WAITS = {
+  died: 'the coordinator was started again; it waits for the workers, which hold the state',
+  failed: 'workers of the run that has failed may come back with the state, and are waited for',
+};
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -49,6 +52,8 @@ export interface OpenedRun extends ResolvedRun {
   orphans: readonly Orphan[];
   /** Whether workers of the coordinator before this one may hold a state that is newer than the last checkpoint. */
   othersHold: boolean;
+  /** Whether the coordinator before this one has died; else the run has ended, if there was one. */
+  hasDied: boolean;
 }
 
 export interface CoordinatorOptions {
@@ -189,7 +194,8 @@ export class Run {
       this.#secrets.publish(address);
       const { notes, orphans } = this.#resolved;
       const own = this.#options.again ? [] : notes;
-      const again = this.#options.again || orphans.length > 0 ? [WAITS] : [];
+      const failed = orphans.length > 0 ? [WAITS.failed] : [];
+      const again = this.#resolved.hasDied ? [WAITS.died] : failed;
       for (const note of [...this.#dir.notes, ...own, ...again]) this.#recorder.note('info', note);
       for (const warning of this.#resolved.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });

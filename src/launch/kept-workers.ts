@@ -123,13 +123,21 @@ export class KeptWorkers {
     });
   }
 
-  /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */
+  /**
+   * The coordinator waits for workers of the launch before that are none of this one, until they have ended, or until
+   * those of other hosts would have come.
+   */
   forgetOthers(): void {
     const { coordinator } = this.#options;
+    const { members } = coordinator;
     for (const { id, process } of coordinator.orphans) {
-      if (process === null || this.#ids.has(id)) continue;
-      void endOf(process).then(() => {
-        if (coordinator.mayReturn) coordinator.forget(id);
+      if (this.#ids.has(id)) continue;
+      const isGone =
+        process === null
+          ? members.comes(id, RETURN_MS.elsewhere).then((comes) => !comes)
+          : endOf(process).then(() => true);
+      void isGone.then((gone) => {
+        if (gone && coordinator.mayReturn) coordinator.forget(id);
       });
     }
   }
