@@ -27,8 +27,11 @@ export const SCRAPE = { milliseconds: 20, bytes: 200_000 };
 /** The coordinator of 1,000 workers: its share of a core, and how late its event loop is, at p99. */
 export const SESSIONS = { share: 0.1, milliseconds: 20 };
 
-/** Seconds of the start of a run in which none of its processes may compute. */
-export const START = { more: 1 };
+/**
+ * Seconds of the start of a run: by how much it may be longer than the processor time of its processes, and for how long
+ * none of them may have anything to compute, which other work on the machine does not lengthen.
+ */
+export const START = { overProcessorTime: 1, nothingToCompute: 1 };
 
 /** Seconds until the end of a worker is noticed, and the next step committed; and for which a joiner stalls the others. */
 export const RECOVERY = { noticed: 0.1, committed: 2, stalled: 1 };

@@ -1,14 +1,10 @@
 /**
- * npm run bench -- [--only steps,nodes,scaling,exchange,streams,sessions,start,recovery,scrape,data] [--shapes PART] [--rounds N] [--seconds S]
- * [--precision fp32|bf16] [--no-peers] npm run bench -- --only large [--folder FOLDER] npm run bench --
- * --against CHECKOUT_OR_ADDON [--shapes PART] [--rounds N] [--seconds S] [--precision fp32|bf16]
+ * npm run bench -- [--only PARTS] [--rounds N] [--seconds S] [--shapes PART] [--precision fp32|bf16] [--no-peers]
+ * npm run bench -- --only data [--parquet PATH]
+ * npm run bench -- --only large [--folder FOLDER]
+ * npm run bench -- --against CHECKOUT_OR_ADDON [--rounds N] [--seconds S] [--shapes PART] [--precision fp32|bf16]
  *
- * steps: whole training steps at several shapes, as model FLOP/s against the matmul peak measured in the same
- * rounds, interleaved with PyTorch's if it can be imported. nodes: whole runs on one and on two workers.
- * scaling: one sample on one and on two threads. streams: the data plane in one direction. sessions: the
- * coordinator of 1,000 workers. start: from the command to the first step, here and over ssh. recovery: workers that are killed and come again. scrape: /metrics of a large run. data:
- * opening many record batches, and converting the Parquet files of --parquet. large: a model of SD3-medium's size, without training, which
- * needs 17 GB in FOLDER meanwhile. --against: whole steps compared with those of another build.
+ * What each part measures: bench/README.md.
  */
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';

@@ -7,7 +7,6 @@ Needs torch, diffusers, transformers, pillow and pyarrow. What it reads and writ
 
 import argparse
 import contextlib
-import csv
 import hashlib
 import json
 import math
@@ -16,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +24,12 @@ from diffusers import AutoencoderKL
 from PIL import Image, ImageOps
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
-PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+from captions import Row, extension, read_rows
+
 PREFIXES = {"original": "", "synthetic": "synthetic_"}  # of columns, by kind of caption
 TEXT_FOLDERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5": "text_encoder_3"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 STATE = "encoding.json"  # is in the folder of an encoding that is not complete
-
-
-@dataclass(frozen=True)
-class Row:
-    """A picture's path in the folder, and its caption of each kind; None where it is missing."""
-
-    name: str
-    captions: dict[str, str | None]
 
 
 def arguments() -> argparse.Namespace:
@@ -55,10 +46,10 @@ def arguments() -> argparse.Namespace:
         "draws another sample", choices=("sample", "mean", "moments"), default="sample")
     add("--seed", "seed of --mode sample", type=int, default=1)
     add("--t5-tokens", "T5 tokens of a caption; 256 is for longer captions", type=int, default=77)
-    add("--caption-extension", "of the file with a picture's caption", default=".txt")
-    add("--synthetic-extension", "of the file with a second, synthetic caption, such as .synthetic.txt")
-    add("--caption-column", "caption in metadata.jsonl or metadata.csv", default="text")
-    add("--synthetic-column", "second, synthetic caption there, if there is this column", default="synthetic_text")
+    add("--caption-extension", "of the file with a picture's caption (default: .txt)", type=extension)
+    add("--synthetic-extension", "of the file with a second, synthetic caption, such as .synthetic.txt", type=extension)
+    add("--caption-column", "caption in metadata.jsonl or metadata.csv (default: text)")
+    add("--synthetic-column", "second, synthetic caption there (default: synthetic_text, if there is this column)")
     add("--skip-broken", "leave out rows that cannot be encoded, instead of ending", action="store_true")
     add("--batch", "pictures or captions at once", type=int, default=8)
     add("--shard-rows", "rows of a file, which are held in memory", type=int, default=1000)
@@ -71,55 +62,6 @@ def arguments() -> argparse.Namespace:
         parser.error("--batch, --shard-rows and --t5-tokens must be at least 1")
     args.dtype = args.dtype or ("float32" if args.device == "cpu" else "float16")
     return args
-
-
-def read_rows(args: argparse.Namespace) -> list[Row]:
-    """The rows of metadata.jsonl or metadata.csv; without these files, every picture with the captions beside it."""
-    entries = read_metadata(args.images)
-    if entries is not None:
-        columns = {"original": args.caption_column, "synthetic": args.synthetic_column}
-        if not any(args.synthetic_column in entry for entry in entries):
-            del columns["synthetic"]
-        return [Row(e["file_name"], {kind: text(e.get(column)) for kind, column in columns.items()}) for e in entries]
-    endings = {"original": args.caption_extension, "synthetic": args.synthetic_extension}
-    rows = []
-    for path in sorted(path for path in args.images.rglob("*") if path.suffix.lower() in PICTURES):
-        files = {kind: path.with_suffix(ending) for kind, ending in endings.items() if ending}
-        captions = {kind: read_caption(file) for kind, file in files.items()}
-        rows.append(Row(str(path.relative_to(args.images)), captions))
-    return rows
-
-
-def read_metadata(folder: Path) -> list[dict] | None:
-    """The lines of a metadata file as Hugging Face's imagefolder has it; None if there is no such file."""
-    for path in (folder / "metadata.jsonl", folder / "metadata.csv"):
-        if path.exists():
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                entries = list(csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, filter(str.strip, file)))
-            if not entries or any(not entry.get("file_name") for entry in entries):
-                sys.exit(f"{path} must have a file_name in every line")
-            return entries
-    return None
-
-
-def read_caption(file: Path) -> str | None:
-    try:
-        return text(file.read_text("utf-8-sig")) if file.is_file() else None
-    except UnicodeDecodeError:
-        sys.exit(f"{file} is not UTF-8")
-
-
-def text(caption) -> str | None:
-    """The first line that is not empty: several programs take the others as alternatives."""
-    lines = caption.splitlines() if isinstance(caption, str) else []
-    return next((line.strip() for line in lines if line.strip()), None)
-
-
-def unusable(row: Row, images: Path) -> str | None:
-    """Why a row cannot be encoded, as far as this is known before its picture is read."""
-    if not (images / row.name).is_file():
-        return "there is no such picture"
-    return next((f"it has no {kind} caption" for kind, caption in row.captions.items() if caption is None), None)
 
 
 def load_picture(path: Path, size: int) -> tuple[torch.Tensor, bool]:
@@ -141,7 +83,7 @@ class Encoders:
     """Are held in the host's memory; each is on the device for its turn only, so the largest must fit there."""
 
     def __init__(self, args: argparse.Namespace):
-        self.args, self.notes, self.broken = args, Counter(), {}
+        self.args, self.notes, self.broken = args, Counter(), []
 
         def load(kind, folder, **options):
             return kind.from_pretrained(args.model, subfolder=folder, **options)
@@ -156,9 +98,13 @@ class Encoders:
 
     @torch.inference_mode()
     def table(self, rows: list[Row]) -> pa.Table | None:
-        """These rows without those that cannot be encoded, which `broken` then holds; None if no row is left."""
-        self.broken = {row.name: why for row in rows if (why := unusable(row, self.args.images))}
-        rows, latents = self.latents([row for row in rows if row.name not in self.broken])
+        """
+        These rows without those that cannot be encoded; None if no row is left. `broken` then has the names of the
+        others and the reasons, `notes` counts what the user may want to know of these rows.
+        """
+        images, self.notes = self.args.images, Counter()
+        self.broken = [(row.name, why) for row in rows if (why := row.problem(images))]
+        rows, latents = self.latents([row for row in rows if not row.problem(images)])
         if not rows:
             return None
         columns = {"moments" if self.args.mode == "moments" else "latent": torch.stack(latents).numpy()}
@@ -168,8 +114,7 @@ class Encoders:
             columns |= {PREFIXES[kind] + name: part for kind, part in zip(kinds, parts, strict=True)}
         finite = np.all([np.isfinite(values).reshape(len(rows), -1).all(axis=1) for values in columns.values()], axis=0)
         if not finite.all():
-            bad = [rows[i].name for i in np.flatnonzero(~finite)]
-            self.broken |= dict.fromkeys(bad, "it gives values that are not finite; try another --dtype")
+            self.broken += [(rows[i].name, "it gives values that are not finite") for i in np.flatnonzero(~finite)]
             rows = [rows[i] for i in np.flatnonzero(finite)]
             columns = {name: values[finite] for name, values in columns.items()}
         texts = {PREFIXES[kind] + "caption": [row.captions[kind] for row in rows] for kind in kinds}
@@ -203,11 +148,11 @@ class Encoders:
         try:
             return row, *load_picture(self.args.images / row.name, self.args.size)
         except Exception as error:  # Pillow's decoders raise errors of many kinds.
-            self.broken[row.name] = f"{type(error).__name__}: {error}"
+            self.broken.append((row.name, f"{type(error).__name__}: {error}"))
             return None
 
     def latent(self, row: Row, mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-        """Shifted and scaled. A row has the same noise in any batch, and after an interruption."""
+        """Shifted and scaled. A picture has the same noise in any batch, in all its rows, and after an interruption."""
         shift, scale = self.vae.config.shift_factor or 0.0, self.vae.config.scaling_factor
         if self.args.mode == "sample":
             digest = hashlib.sha256(f"{self.args.seed} {row.name}".encode()).digest()
@@ -265,22 +210,22 @@ def write_json(path: Path, value) -> None:
         file.write(json.dumps(value, indent=2).encode())
 
 
-def tell(broken: dict[str, str], args: argparse.Namespace) -> None:
+def tell(broken: list[tuple[str, str]], args: argparse.Namespace, advice: str) -> None:
     """Names the rows that cannot be encoded, and ends if they are not to be skipped."""
-    for name, why in list(broken.items())[: None if args.skip_broken else 20]:
+    for name, why in broken[: None if args.skip_broken else 20]:
         print(f"{'skipped' if args.skip_broken else 'error'}: {args.images / name}: {why}", file=sys.stderr)
     if broken and not args.skip_broken:
-        sys.exit(f"{len(broken)} rows cannot be encoded. Mend them, or add --skip-broken; then the same command goes on")
+        sys.exit(f"{len(broken)} rows cannot be encoded. {advice}")
 
 
 def begin(args: argparse.Namespace, rows: list[Row], work: Path) -> dict:
-    """What was encoded so far: the rows of every complete shard, by the name of its file."""
+    """What was encoded so far: the rows of every complete shard by the name of its file, and the notes on them."""
     keys = ("model", "size", "mode", "seed", "t5_tokens", "dtype", "shard_rows")
     digest = hashlib.sha256(json.dumps([[row.name, row.captions] for row in rows]).encode()).hexdigest()
     settings = {**{key: getattr(args, key) for key in keys}, "rows": digest}
     if not (work / STATE).exists():
         work.mkdir(parents=True, exist_ok=True)
-        write_json(work / STATE, {"settings": settings, "shards": {}})
+        write_json(work / STATE, {"settings": settings, "shards": {}, "notes": {}})
     state = json.loads((work / STATE).read_bytes())
     other = [key for key, value in settings.items() if state["settings"].get(key) != value]
     if other:
@@ -292,20 +237,22 @@ def encode(args: argparse.Namespace, shards: dict[str, list[Row]], work: Path, s
     """Encodes the shards that are not complete, one after the other."""
     missing = [name for name in shards if name not in state["shards"]]
     encoders = Encoders(args) if missing else None
+    advice = (
+        "Replace these pictures under the same names, or add --skip-broken; the same command then goes on. "
+        f"If you change captions, remove rows or choose another --dtype, delete {work} first"
+    )
     begun = time.monotonic()
     for done, name in enumerate(missing, 1):
         table = encoders.table(shards[name])
-        tell(encoders.broken, args)
+        tell(encoders.broken, args, advice)
         if table is not None:
             with complete(work / name) as file, pa.ipc.new_stream(file, table.schema) as stream:
                 stream.write_table(table)
         state["shards"][name] = table.num_rows if table is not None else 0
+        state["notes"] = Counter(state["notes"]) + encoders.notes
         write_json(work / STATE, state)
         left = (time.monotonic() - begun) / done * (len(missing) - done)
         print(f"{name}: {state['shards'][name]} rows, about {left / 60:.0f} min left", flush=True)
-    for what, times in encoders.notes.items() if encoders else ():
-        if times:
-            print(f"note: {what}: {times}")
 
 
 def finish(args: argparse.Namespace, work: Path, state: dict) -> None:
@@ -327,6 +274,8 @@ def finish(args: argparse.Namespace, work: Path, state: dict) -> None:
     })
     work.rename(args.out)
     (args.out / STATE).unlink()
+    for what, times in state["notes"].items():
+        print(f"note: {what}: {times}")
     rows = sum(state["shards"].values())
     print(f"{args.out}: {rows} rows. Next: ./orchestrator config new --data {args.out} --out my.yaml")
 
@@ -335,11 +284,13 @@ def main() -> None:
     args = arguments()
     torch.backends.cudnn.allow_tf32 = False  # The autoencoder computes in fp32.
     if args.out.exists():
-        sys.exit(f"{args.out} is there already")
+        sys.exit(f"{args.out} exists already")
     rows = read_rows(args)
     if not rows:
         sys.exit(f"There are no pictures in {args.images}")
-    tell({row.name: why for row in rows if (why := unusable(row, args.images))}, args)
+    if not args.skip_broken:
+        broken = [(row.name, why) for row in rows if (why := row.problem(args.images))]
+        tell(broken, args, "Add what is missing, or --skip-broken")
     work = args.out.with_name(args.out.name + ".partial")
     state = begin(args, rows, work)
     parts = batched(rows, args.shard_rows)

@@ -7,6 +7,6 @@ export PYTHONPATH=build-tensorboard
 reader=tensorboard.backend.event_processing.event_accumulator
 if ! python3 -c "import $reader" 2>/dev/null; then
   python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --retries 0 --timeout 20 \
-    --upgrade --no-deps --target "$PYTHONPATH" tensorboard absl-py numpy protobuf || exit 3
+    --upgrade --no-deps --target "$PYTHONPATH" 'tensorboard==2.21.*' absl-py numpy protobuf || exit 3
 fi
 python3 -c "import $reader, tensorboard; print('TensorBoard', tensorboard.__version__)"

@@ -44,7 +44,7 @@ const WAITS = {
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
 /** A run with its data set, and what is recorded of it. */
-export interface OpenedRun extends ResolvedRun {
+interface OpenedRun extends ResolvedRun {
   rows: number;
   data: Pick<DescribedDataset, 'latent' | 'text' | 'encoders'>;
   kept: KeptRecords | null;

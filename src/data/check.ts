@@ -5,7 +5,7 @@ import { type DatasetSpec, ELEMENT_BYTES } from '../native/dataset-contract.js';
 import { native } from '../native/load.js';
 import { locate, type TableColumn } from './column.js';
 import { numericColumns } from './inspect.js';
-import { scalingAdvice } from './latents.js';
+import { judgesScaling, scalingAdvice } from './latents.js';
 import { type DataConfig, type RoleColumn, roleColumns, statesRoles, textSpec } from './roles.js';
 import type { DataSource } from './source.js';
 import { type ColumnStatistics, scanColumns } from './statistics.js';
@@ -50,6 +50,7 @@ export async function checkColumns(
   }
   if (roles === null && numeric.length === 0) check.warnings.push(`${source.path} has no column of numbers`);
   const scaling = { latentShift: config?.latent_shift ?? 0, latentScale: config?.latent_scale ?? 1 };
+  const judges = judgesScaling(source.encoders, scaling);
   const skips = config?.on_non_finite === 'skip';
   const others = unused.map((column) => ({
     ...column,
@@ -64,7 +65,7 @@ export async function checkColumns(
       else check.warnings.push(`${found.message} (${isJudged ? 'skipped: data.on_non_finite' : 'not used'})`);
     }
     const latent = roles?.find(({ name, table }) => name === 'latent' && table === column);
-    const advice = source.encoders === null && latent && scalingAdvice(statistics, latent.shape[0]!, scaling);
+    const advice = judges && latent && scalingAdvice(statistics, latent.shape[0]!, scaling);
     if (advice) check.warnings.push(`${source.path}: ${advice}`);
   }
   return check;

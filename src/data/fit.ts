@@ -5,7 +5,7 @@ import { totalBytes } from '../memory/parts.js';
 import { bytes, counted } from '../text/quantities.js';
 import { nonFiniteRows } from './check.js';
 import type { DescribedDataset } from './dataset.js';
-import { sampleLatents, scalingAdvice } from './latents.js';
+import { judgesScaling, sampleLatents, scalingAdvice } from './latents.js';
 
 /** Refuses latents that cannot be cut into patches. */
 export function requirePatches(
@@ -28,8 +28,7 @@ export async function scalingWarning({
   latent,
   encoders,
 }: DescribedDataset): Promise<string | null> {
-  // A set that names its encoders was made by this program, which scales latents as its models need them.
-  if (encoders !== null) return null;
+  if (!judgesScaling(encoders, spec)) return null;
   const advice = scalingAdvice(await sampleLatents(spec, rows), latent[0], spec);
   return advice && `${spec.files[0]!.path}: ${advice}`;
 }

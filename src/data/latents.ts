@@ -19,6 +19,11 @@ const SAMPLED_ROWS = 64;
 
 type Scaling = Pick<DatasetSpec, 'latentShift' | 'latentScale'>;
 
+/** A set that names its encoders has latents as the model sees them, unless the configuration scales them again. */
+export function judgesScaling(encoders: unknown, { latentShift, latentScale }: Scaling): boolean {
+  return encoders === null || latentShift !== 0 || latentScale !== 1;
+}
+
 /** What to set where latents of this mean and deviation, as they are stored, are not scaled; else null. */
 export function scalingAdvice(
   { mean, std }: { mean: number; std: number },

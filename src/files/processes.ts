@@ -58,6 +58,11 @@ export function parentOf({ pid }: ProcessId): ProcessId | null {
   return parent > 1 ? processId(parent) : null;
 }
 
+/** The words of the command that a process executes; none if it has ended. */
+export function argumentsOf({ pid }: ProcessId): string[] {
+  return textOrNull(`/proc/${pid}/cmdline`)?.split('\0').slice(0, -1) ?? [];
+}
+
 /** Whether a process is suspended, as by Ctrl-Z. */
 export function isSuspended({ pid }: ProcessId): boolean {
   return statOf(pid).state === 'T';

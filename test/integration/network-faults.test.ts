@@ -51,11 +51,6 @@ class Network {
     return this.launchAgain();
   }
 
-  launchWith(options: string[]): Launched {
-    this.#options = options;
-    return this.launchAgain();
-  }
-
   /** The same command. */
   launchAgain(): Launched {
     const whence = { before: this.hosts.on(1), env: { PATH: this.#sshd.path } };
@@ -160,26 +155,6 @@ describe.skipIf(reason)(because('three hosts on a switch', reason), () => {
       /rank 2 \(pid \d+ on .*\) cannot exchange gradients with the others; 2 workers go on/,
     );
     expect(run.workers()).toHaveLength(2);
-  });
-
-  test.runIf(FULL)('all workers are cut off until the run has failed: it goes on with them', async () => {
-    const { hosts } = make(2);
-    await network.serve(2);
-    hosts.limitRate(SLOW);
-    const options = ['--hosts', hosts.address(2), '--patience', '30s', '--set', 'checkpoint.every=0'];
-    const run = network.launchWith(options);
-    await run.steps(2);
-    hosts.cut(1, 2);
-    const { output } = await ends(run.outcome, 1);
-    expect(output).toMatch(/ERR_WORKER_LOST: .* no sign of life/);
-    const done = run.stepsDone();
-    hosts.mend();
-    const next = network.launchAgain();
-    await next.says('whose state its workers have kept');
-    const [kept] = /(?<=continues after step )\d+/.exec(next.output)!;
-    expect(Number(kept)).toBeGreaterThanOrEqual(done - 1);
-    hosts.limitRate(null);
-    await endsWithSameBits(next);
   });
 
   test.runIf(FULL)('a host whose packets do not reach another', async () => {

@@ -67,6 +67,26 @@ test('stops the run also where the coordinator dies with nothing unsaved, and an
   expect(output).toContain(`received SIGTERM: stopped after step ${step}; `);
 });
 
+test('--timeout is the longest wait also where the coordinator has died, and the next one does not come', async () => {
+  const { run, runDir, pids } = await training('told-late', '--max-restarts', '0');
+  send(pids.coordinator, 'SIGSTOP');
+  const told = spawn(process.execPath, [MAIN, 'stop', runDir, '--timeout', '2'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let stderr = '';
+  told.stderr.on('data', (text) => {
+    stderr += String(text);
+  });
+  const ended = new Promise((resolve) => told.once('close', resolve));
+  await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
+  send(pids.launcher, 'SIGSTOP');
+  send(pids.coordinator, 'SIGKILL');
+  expect(await ended).toBe(1);
+  expect(stderr).toMatch(/^error ERR_STOP: the run in .* has not ended within 2 s/);
+  send(pids.launcher, 'SIGCONT');
+  await ends(run.outcome, 1);
+});
+
 test('says what is lost where the run ends without a checkpoint', async () => {
   const { run, runDir, pids } = await training('told-killed', '--max-restarts', '0');
   send(pids.coordinator, 'SIGSTOP');

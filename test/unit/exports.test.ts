@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, test } from 'vitest';
 
-/** The names of a file that is imported as a whole are not known. */
+/** The names of a file that is imported as a whole are not known; one that is only loaded early gives none. */
 const EVERYTHING = '*';
 
 const texts = new Map(
@@ -20,7 +20,7 @@ function target(file: string, specifier: string): string {
   return path.replace(/^(dist|build\/\w+\/src)\//, 'src/').replace(/\.js$/, '.ts');
 }
 
-/** "type A, b as c" has A and b. */
+/** "type A, b as c" has A and b, and so has the pattern "A, b: c". */
 function namesIn(list: string): string[] {
   return list.split(',').map((one) => /^(?:type )?(\w*)/.exec(one.trim())![1]!);
 }
@@ -39,8 +39,11 @@ function importedNames(): Map<string, Set<string>> {
     for (const [, whole] of text.matchAll(/^export (?:type )?\* from '(\.[^']+)'/gm)) {
       passedOn.push([target(file, whole!), file]);
     }
+    for (const [, names, whole] of text.matchAll(/\{([^{}]*)\} = await import\(\s*'(\.[^']+)'/g)) {
+      for (const name of namesIn(names!)) of(target(file, whole!)).add(name);
+    }
     for (const [, whole] of text.matchAll(
-      /(?:^import (?:type )?\* as \w+ from|\bimport\()\s*'(\.[^']+)'/gm,
+      /(?:^import (?:type )?\* as \w+ from|(?<!\} = await |\) await |void )\bimport\()\s*'(\.[^']+)'/gm,
     )) {
       of(target(file, whole!)).add(EVERYTHING);
     }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { OrchestratorError } from '../../errors.js';
 import { errnoOf, reasonOf } from '../../files/io.js';
-import { isAlive, isSuspended, type ProcessId, parentOf } from '../../files/processes.js';
+import { argumentsOf, isAlive, isSuspended, type ProcessId, parentOf } from '../../files/processes.js';
 import { lockOwner, type Owner } from '../../native/lock.js';
 import { lossOf, progressOf } from '../../run-folder/progress.js';
 import { LOCK, LOG } from '../../run-folder/run-dir.js';
@@ -18,6 +18,9 @@ import { RUN, runFolder } from '../run-folder.js';
 const POLL_MS = 100;
 /** A coordinator that has died is there again within this time, if its launcher lives and starts another. */
 const RESTART_MS = 30_000;
+
+/** Who starts another coordinator if one dies; unknown: that one had ended before its parent was looked for. */
+type Launcher = ProcessId | 'none' | 'unknown';
 
 interface StopFlags {
   wait: boolean;
@@ -51,29 +54,38 @@ export function register(program: Command): void {
         return;
       }
       const end = performance.now() + (timeout ?? Number.POSITIVE_INFINITY) * 1000;
-      while (owner !== null) {
-        while (isAlive(owner)) {
-          if (performance.now() > end) {
-            const hint = 'It was told to stop; the same command waits for it again';
-            throw new OrchestratorError('ERR_STOP', `${who} has not ended within ${timeout} s`, hint);
-          }
-          await sleep(POLL_MS);
+      const pause = async () => {
+        if (performance.now() > end) {
+          const hint = 'It was told to stop; the same command waits for it again';
+          throw new OrchestratorError('ERR_STOP', `${who} has not ended within ${timeout} s`, hint);
         }
-        owner = await successor(runDir, launcher);
+        await sleep(POLL_MS);
+      };
+      while (owner !== null) {
+        while (isAlive(owner)) await pause();
+        owner = await successor(runDir, launcher, pause);
         if (owner !== null) launcher = signal(owner, runDir);
       }
       printPage(await result(runDir));
     });
 }
 
-/** The coordinator that `launch` has started in the place of one that has died; null if there is none. */
-async function successor(runDir: string, launcher: ProcessId | null): Promise<Owner | null> {
+/**
+ * The coordinator that `launch` has started in the place of one that has died; null if there is none.
+ *
+ * @param pause waits until it is worth another look.
+ */
+async function successor(
+  runDir: string,
+  launcher: Launcher,
+  pause: () => Promise<void>,
+): Promise<Owner | null> {
   // One that has ended the run, in whatever way, has removed its address.
   if (localCredential(runDir) === null) return null;
-  for (const end = performance.now() + RESTART_MS; performance.now() < end; await sleep(POLL_MS)) {
+  for (const end = performance.now() + RESTART_MS; performance.now() < end; await pause()) {
     const owner = lockOwner(join(runDir, LOCK));
     if (owner !== null) return owner;
-    if (launcher !== null && !isAlive(launcher)) break;
+    if (launcher === 'none' || (launcher !== 'unknown' && !isAlive(launcher))) break;
   }
   return null;
 }
@@ -82,27 +94,33 @@ async function successor(runDir: string, launcher: ProcessId | null): Promise<Ow
  * The coordinator takes SIGTERM for a request to end in order, once for all its processes. A launcher that was
  * suspended goes on, and lets the others go on.
  *
- * @returns the launcher; null: it is not known.
+ * @returns the launcher.
  */
-function signal(owner: Owner, runDir: string): ProcessId | null {
+function signal(owner: Owner, runDir: string): Launcher {
   const { pid, elsewhere } = owner;
   if (elsewhere !== null) {
     const message = `The run in ${runDir} is of another container or machine (${elsewhere})`;
     throw new OrchestratorError('ERR_STOP', message, 'Stop it from there');
   }
   try {
-    const launcher = parentOf(owner);
+    const launcher = launcherOf(owner);
     process.kill(pid, 'SIGTERM');
-    if (launcher !== null && isSuspended(launcher)) process.kill(launcher.pid, 'SIGCONT');
+    if (typeof launcher === 'object' && isSuspended(launcher)) process.kill(launcher.pid, 'SIGCONT');
     return launcher;
   } catch (error) {
-    if (errnoOf(error) === 'ESRCH') return null; // it has just ended
+    if (errnoOf(error) === 'ESRCH') return 'unknown'; // it has just ended
     throw new OrchestratorError(
       'ERR_STOP',
       `The run in ${runDir} (coordinator ${pid}) cannot be stopped by ${userInfo().username}: ${reasonOf(error)}`,
       `It belongs to user ${ownerOf(pid)}, who can stop it`,
     );
   }
+}
+
+/** The parent of a coordinator, unless a shell has started it, or its launcher has ended. */
+function launcherOf(coordinator: Owner): Launcher {
+  const parent = parentOf(coordinator);
+  return parent !== null && argumentsOf(parent).includes('launch') ? parent : 'none';
 }
 
 /** The user id under which a process runs. */

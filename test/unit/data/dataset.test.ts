@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { checkColumns } from '../../../src/data/check.js';
 import { joinColumn } from '../../../src/data/column.js';
 import { type DataConfig, openDataset } from '../../../src/data/dataset.js';
+import { scalingWarning } from '../../../src/data/fit.js';
 import { openSource } from '../../../src/data/formats.js';
 import { inspectDataset } from '../../../src/data/inspect.js';
 import { verifyFiles } from '../../../src/data/verify.js';
@@ -162,6 +163,24 @@ describe('a Hugging Face folder', () => {
     // Another program may use the key for something else.
     writeFileSync(path, JSON.stringify({ ...info, encoders: ['jpeg'] }));
     expect((await nested({ path: dir })).encoders).toBeNull();
+  });
+
+  test('has a warning where the configuration scales latents again, with the names of its encoders too', async () => {
+    const dir = copyFixture('nested');
+    const warnings = async (change: Partial<DataConfig>) => {
+      const config = { ...fixtureConfig(dir, false), on_non_finite: 'fail' as const, ...change };
+      const checked = await checkColumns(openSource(dir), config, null);
+      const atStart = await scalingWarning(await openDataset(config));
+      return [checked.warnings.some((warning) => warning.includes('standard deviation')), atStart !== null];
+    };
+    expect(await warnings({})).toEqual([false, false]);
+    expect(await warnings({ latent_scale: 1.5305 })).toEqual([true, true]);
+    const path = join(dir, 'dataset_info.json');
+    const encoders = { clip_l: 'sd3/text_encoder', clip_g: 'sd3/text_encoder_2', t5: 'sd3/text_encoder_3' };
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), encoders }));
+    expect(await warnings({})).toEqual([false, false]);
+    expect(await warnings({ latent_scale: 1.5305 })).toEqual([true, true]);
+    expect(await warnings({ latent_shift: 2 })).toEqual([true, true]);
   });
 
   test('takes the shapes of ArrayND from dataset_info.json, and refuses data of another shape', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { scalingAdvice } from '../../../src/data/latents.js';
+import { judgesScaling, scalingAdvice } from '../../../src/data/latents.js';
 
 const none = { latentShift: 0, latentScale: 1 };
 
@@ -28,6 +28,14 @@ describe('the advice on scaling', () => {
     expect(advice).toContain(
       'data.latent_shift to 0.5 and data.latent_scale to 0.154 (from their statistics)',
     );
+  });
+
+  test('is for sets that do not name their encoders, and for all that the configuration scales', () => {
+    const encoders = { clip_l: 'L', clip_g: 'G', t5: 'T5' };
+    expect(judgesScaling(null, none)).toBe(true);
+    expect(judgesScaling(encoders, none)).toBe(false);
+    expect(judgesScaling(encoders, { ...none, latentScale: 1.5305 })).toBe(true);
+    expect(judgesScaling(encoders, { ...none, latentShift: 0.0609 })).toBe(true);
   });
 
   test('takes back a scaling of latents that are scaled already', () => {
