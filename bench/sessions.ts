@@ -81,7 +81,15 @@ export async function benchSessions(): Promise<void> {
     };
     const secrets = new Secrets(dir.path);
     const kept = keptRecords(dir.path, 0);
-    const known = { ...resolved, rows: data.rows, data, orphans: [], othersHold: false, kept };
+    const known = {
+      ...resolved,
+      rows: data.rows,
+      data,
+      orphans: [],
+      othersHold: false,
+      hasDied: false,
+      kept,
+    };
     const run = new Run(options, known, null, dir, secrets, recorder, progress);
     await run.listen();
     const joining = await measure(async () => {

@@ -16,7 +16,7 @@ import { lossOf } from '../run-folder/progress.js';
 import type { ResolvedRun } from '../run-folder/resolve-run.js';
 import type { KeptRecords, RunDir } from '../run-folder/run-dir.js';
 import type { Secrets } from '../run-folder/secrets.js';
-import { type Exit, SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
+import { SIGNAL_EXIT, type StopSignal, stoppedEarly, stopReason } from '../signals.js';
 import { leveled } from '../telemetry/events.js';
 import { summaryLines } from '../telemetry/lines.js';
 import type { Recorder } from '../telemetry/record.js';
@@ -36,7 +36,10 @@ import { howToResume, whatFollows } from './stop-texts.js';
 import { workerList } from './worker-list.js';
 
 const TICK_MS = 250;
-const WAITS = 'the coordinator was started again; it waits for the workers, which hold the state';
+const WAITS = {
+  died: 'the coordinator was started again; it waits for the workers, which hold the state',
+  failed: 'workers of the run that has failed may come back with the state, and are waited for',
+};
 /** Time limits for workers to end their sessions, after success and after a failure. */
 const SHUTDOWN_MS = { done: 10_000, failed: 1_000 };
 
@@ -49,6 +52,8 @@ interface OpenedRun extends ResolvedRun {
   orphans: readonly Orphan[];
   /** Whether workers of the coordinator before this one may hold a state that is newer than the last checkpoint. */
   othersHold: boolean;
+  /** Whether the coordinator before this one has died; else the run has ended, if there was one. */
+  hasDied: boolean;
 }
 
 export interface CoordinatorOptions {
@@ -189,7 +194,8 @@ export class Run {
       this.#secrets.publish(address);
       const { notes, orphans } = this.#resolved;
       const own = this.#options.again ? [] : notes;
-      const again = this.#options.again || orphans.length > 0 ? [WAITS] : [];
+      const failed = orphans.length > 0 ? [WAITS.failed] : [];
+      const again = this.#resolved.hasDied ? [WAITS.died] : failed;
       for (const note of [...this.#dir.notes, ...own, ...again]) this.#recorder.note('info', note);
       for (const warning of this.#resolved.warnings) this.#recorder.note('warn', warning);
       this.#handle({ type: 'listening' });
@@ -216,9 +222,9 @@ export class Run {
     this.#handle({ type: 'expected', workers });
   }
 
-  /** The launcher reports that this worker's process has ended, and whether it will start it again. */
-  workerExited(id: string, pid: number | null, exit: Exit, again: boolean): void {
-    this.#handle({ type: 'exited', id, pid, exit, again });
+  /** The launcher reports that this worker's process has ended, or that it may live, and whether it will start it again. */
+  workerExited(id: string, exited: Omit<Extract<Event, { type: 'exited' }>, 'type' | 'id'>): void {
+    this.#handle({ type: 'exited', id, ...exited });
   }
 
   /** The launcher reports that a worker of the launch before has ended, in whose place it starts no other. */
@@ -324,7 +330,7 @@ export class Run {
         this.#records.missedCheckpoint(action.missed);
         break;
       case 'stopping':
-        this.#recorder.note('notice', `${action.reason}: ${whatFollows(action.awaited)}`);
+        this.#recorder.note('notice', `${action.reason}: ${whatFollows(action.awaited, action.ms)}`);
         break;
       case 'end':
         this.#end(action.exitCode, action.reason, action.fault);
@@ -358,14 +364,16 @@ export class Run {
   }
 
   #outcome(exitCode: number, reason: string): string {
-    const { committed } = this.#state;
+    const { committed, reached } = this.#state;
     if (exitCode === EXIT.unsaved) {
       const { step, path } = this.#state.checkpoint;
-      const loss = lossOf({ step: committed, checkpoint: path === '' ? null : { step, path } });
+      const loss = lossOf({ step: reached, checkpoint: path === '' ? null : { step, path } });
       return `${reason}: stopped without saving: ${loss}`;
     }
     if (exitCode !== EXIT.done) {
-      return committed === 0
+      // Nothing has ever begun in this folder, whatever checkpoint of another it was to begin with.
+      const isEarly = !this.#dir.begun && this.#dir.lastGeneration === 0;
+      return isEarly || committed === 0
         ? stoppedEarly(reason)
         : `${reason}: stopped after step ${committed}; ${howToResume(this.#options.resume)}`;
     }

@@ -8,7 +8,7 @@ import { formerOf, mayHold, orphansOf } from '../run-folder/former.js';
 import { readRecords } from '../run-folder/kept-records.js';
 import { completion, describeData, resolveRun } from '../run-folder/resolve-run.js';
 import { RunDir, recordedStep } from '../run-folder/run-dir.js';
-import { Secrets } from '../run-folder/secrets.js';
+import { localCredential, Secrets } from '../run-folder/secrets.js';
 import { checkFewest, checkWorkers } from '../step/assignment.js';
 import { type CoordinatorOptions, Run } from './run.js';
 import { openRecorder } from './sinks.js';
@@ -33,6 +33,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     const elsewhere = options.network !== null && othersHold;
     const orphans = again || resume !== 'auto' ? [] : orphansOf(dir.path, elsewhere);
     const isAwaited = again || orphans.length > 0;
+    // A run that has failed has removed its address.
+    const hasDied = again || (orphans.length > 0 && localCredential(dir.path) !== null);
     const resolved = await resolveRun(loaded, data, data, {
       runDir,
       resume,
@@ -53,7 +55,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     const kept = isAwaited ? null : await readRecords(dir.path, recordedStep(resolved));
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;
-    const restarts = dir.coordinatorRestarts + (isAwaited ? 1 : 0);
+    const restarts = dir.coordinatorRestarts + (hasDied ? 1 : 0);
     const { recorder, progress } = await openRecorder(
       resolved,
       workers,
@@ -64,7 +66,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
     );
     const awaited = again ? null : orphans.map(({ id }) => id);
     const former = again || resume === 'auto' ? formerOf(dir.path, resolved.step, awaited) : null;
-    const known = { ...resolved, rows: data.rows, data, kept, orphans, othersHold };
+    const known = { ...resolved, rows: data.rows, data, kept, orphans, othersHold, hasDied };
     const run = new Run(options, known, former, dir, secrets, recorder, progress);
     await run.listen();
     return run;

@@ -116,7 +116,7 @@ export class KeptCoordinator {
 
   /** A worker's process has ended. */
   workerEnded(exited: NonNullable<LauncherNotice['exited']>): void {
-    if (!exited.again) this.#gone.add(exited.workerId);
+    if (!exited.again && !exited.mayLive) this.#gone.add(exited.workerId);
     const notice: LauncherNotice = { exited };
     sendMessage(this.#child, notice, () => this.#untold.push(notice));
   }

@@ -123,13 +123,21 @@ export class KeptWorkers {
     });
   }
 
-  /** The coordinator waits for workers of the launch before that are none of this one, until they have ended. */
+  /**
+   * The coordinator waits for workers of the launch before that are none of this one, until they have ended, or until
+   * those of other hosts would have come.
+   */
   forgetOthers(): void {
     const { coordinator } = this.#options;
+    const { members } = coordinator;
     for (const { id, process } of coordinator.orphans) {
-      if (process === null || this.#ids.has(id)) continue;
-      void endOf(process).then(() => {
-        if (coordinator.mayReturn) coordinator.forget(id);
+      if (this.#ids.has(id)) continue;
+      const isGone =
+        process === null
+          ? members.comes(id, RETURN_MS.elsewhere).then((comes) => !comes)
+          : endOf(process).then(() => true);
+      void isGone.then((gone) => {
+        if (gone && coordinator.mayReturn) coordinator.forget(id);
       });
     }
   }
@@ -170,7 +178,8 @@ export class KeptWorkers {
     const { coordinator } = this.#options;
     if (!(await coordinator.members.comes(id, ms))) return true;
     coordinator.tell(`${called} lives, and goes on`);
-    this.#onEnd(kept, name, (await this.#leaves(id)) ? RELEASED : UNKNOWN, null);
+    const ended = (await this.#leaves(id)) ? RELEASED : UNKNOWN;
+    this.#onEnd(kept, name, ended, null, { mayLive: true });
     return false;
   }
 
@@ -220,14 +229,15 @@ export class KeptWorkers {
       // A signal has ended what stands here for the worker.
       isLost = !isKnown && members.hasJoined(workerId) && (isLost || end.signal !== null);
       const isCutOff = members.isCutOff(workerId);
+      const mayLive = !isKnown && (isLost || isCutOff);
       // ssh says of a connection that it has lost it, and of a worker that a signal has ended nothing.
       const isKilled = !isKnown && members.hasJoined(workerId) && !isLost && !isCutOff;
       const remote = isKilled ? members.mayLive(workerId) : null;
       const pid = spec.host.ssh === null ? worker.pid : remote;
-      if (isKnown || !(isLost || isCutOff)) members.ended(workerId);
+      if (!mayLive) members.ended(workerId);
       const ended = isKnown ? end : await this.#endElsewhere(workerId, worker.name, isLost);
       if (isKilled && ended === UNKNOWN && coordinator.goesOn) tell(KILLED);
-      this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, isLost);
+      this.#onEnd({ ...kept, away: null }, worker.name, ended, pid, { isLost, mayLive });
     });
   }
 
@@ -259,9 +269,16 @@ export class KeptWorkers {
 
   /**
    * @param pid The worker's process; null: it is of another host, or there is none.
-   * @param isLost Whether only the connection to its host is known to have ended.
+   * @param how Whether the connection to its host was lost, and whether the process may live, for all that is known.
    */
-  #onEnd(kept: Kept, name: string, ended: ProcessEnd, pid: number | null, isLost = false): void {
+  #onEnd(
+    kept: Kept,
+    name: string,
+    ended: ProcessEnd,
+    pid: number | null,
+    how: { isLost?: boolean; mayLive?: boolean } = {},
+  ): void {
+    const { isLost = false, mayLive = false } = how;
     const { run, coordinator, exits } = this.#options;
     const { host, environment } = workerProcess(run, kept.index);
     const workerId = environment[ENVIRONMENT.workerId]!;
@@ -272,7 +289,9 @@ export class KeptWorkers {
     const starts = isCutOff ? kept.returns : kept.restarts;
     const restart = isMissed ? starts.next(performance.now()) : null;
     // The coordinator knows the rank, and whether the run was over.
-    coordinator.workerEnded({ workerId, pid, exit: exits.of(ended), again: restart !== null });
+    const again = restart !== null;
+    const notice = { workerId, pid, exit: exits.of(ended), again };
+    coordinator.workerEnded({ ...notice, ...(mayLive && ended === UNKNOWN ? { mayLive } : {}) });
     if (restart === null) {
       if (isMissed) this.#rest(kept, name);
       return;

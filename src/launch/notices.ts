@@ -22,8 +22,11 @@ export interface LauncherNotice {
   begin?: { instructionSets: readonly string[] | null };
   /** To a coordinator that listens: the workers that the launcher starts. */
   expected?: readonly ExpectedWorker[];
-  /** A worker's process has ended, and is started again or not; `pid` is null for one of another host. */
-  exited?: { workerId: string; pid: number | null; exit: Exit; again: boolean };
+  /**
+   * A worker's process has ended, and is started again or not; `pid` is null for one of another host. Where `mayLive` is
+   * set, only the connection to its host has ended, or nothing is heard of it.
+   */
+  exited?: { workerId: string; pid: number | null; exit: Exit; again: boolean; mayLive?: boolean };
   /** This worker of the launch before has ended, and no other is started in its place. */
   forgotten?: string;
   /** To a coordinator that was started again: this worker had ended for good before. */

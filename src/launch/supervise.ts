@@ -1,8 +1,8 @@
 /** Runs a coordinator and its workers, passes on what they report, and ends them together. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, OrchestratorError } from '../errors.js';
+import { mayHold } from '../run-folder/former.js';
 import { lossOf, progressOf } from '../run-folder/progress.js';
-import { localCredential } from '../run-folder/secrets.js';
 import {
   describeExit,
   onStopSignals,
@@ -89,8 +89,8 @@ export async function superviseRun(
       keepWhileRunning(children, child);
       if (host.ssh === null) keepWhileRunning(local, child);
     });
-    // Workers of a run that was not ended may still live, and are not started a second time.
-    if (localCredential(run.runDir) === null) await opened.openAll(run);
+    // Workers of a run that has not ended in order may still live, and are not started a second time.
+    if (!mayHold(run.runDir)) await opened.openAll(run);
     const workers = new KeptWorkers({ run, launcher, coordinator, exits, opened });
     const { warnings = [], instructionSets = null } =
       (await Promise.race([permission, coordinator.child.exited.then(() => null)])) ?? {};

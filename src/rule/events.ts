@@ -155,6 +155,8 @@ export type Event =
       exit: Exit;
       /** Whether the launcher will start the worker again. */
       again: boolean;
+      /** Whether only the connection to its host is known to have ended: the process may live, with what it holds. */
+      mayLive?: boolean;
     }
   /** A launcher reports that a worker of the launch before has ended, in whose place it starts no other. */
   | { type: 'forgotten'; id: string }
@@ -236,8 +238,8 @@ export type Action =
   | { type: 'notSaved'; missed: MissedCheckpoint }
   /**
    * The run was asked to stop while it trains: the step is finished and a checkpoint written. First it waits up to
-   * STOP_MS for the workers of these names to come back, because only they hold the steps after the last checkpoint.
+   * `ms` for the workers of these names to come back, because only they hold the steps after the last checkpoint.
    */
-  | { type: 'stopping'; reason: string; awaited: readonly string[] }
+  | { type: 'stopping'; reason: string; awaited: readonly string[]; ms: number }
   /** The run is over: as it should be, by a signal, or by a fault. */
   | { type: 'end'; exitCode: number; reason: string; fault: Fault | null };

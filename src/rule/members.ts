@@ -28,6 +28,9 @@ interface Progress {
   told: boolean;
 }
 
+/** After which step a worker holds the state of the run; null: it holds none. */
+export type Held = number | 'unknown' | null;
+
 interface Joined {
   readonly member: Member;
   /** The newest generation that it had heard of when it joined; 0: none. */
@@ -40,6 +43,8 @@ interface Joined {
   held: number | null;
   /** Its memory has had a state, the run's or another, or is shared with others. */
   isOld: boolean;
+  /** Its memory is shared with others. */
+  shares: boolean;
   /** The exit code with which it asked to leave; null: it stays. */
   leaving: number | null;
   /** When it was last heard. */
@@ -63,7 +68,7 @@ const { compare } = new Intl.Collator('en', { numeric: true });
 
 export class Members {
   readonly #joined = new Map<string, Joined>();
-  /** The last step that the members of a generation were known to hold; 0: none yet. */
+  /** The last step that the members of a generation are known to hold, of this coordinator or the one before; 0: none. */
   #newest = 0;
 
   get size(): number {
@@ -152,6 +157,7 @@ export class Members {
       seesFolder: true,
       held: null,
       isOld: false,
+      shares: false,
       leaving: null,
       seen: now,
       progress: { stage: 'IDLE', ticks: 0, since: now, told: false },
@@ -163,7 +169,7 @@ export class Members {
    * @param built What it says of itself. If it has stood by before, `held` is not taken from it: what `hold` and
    * `overwrite` have noted since is newer.
    */
-  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld' | 'held'>): void {
+  standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld' | 'shares' | 'held'>): void {
     const joined = this.#joined.get(id)!;
     const held = joined.standby ? joined.held : built.held;
     Object.assign(joined, { ...built, standby: true, held });
@@ -178,6 +184,12 @@ export class Members {
   /** Whether its memory is not as it was when it was built. */
   isOld(id: string): boolean {
     return this.#joined.get(id)?.isOld ?? false;
+  }
+
+  /** Whether it shares memory that is not of the newest state of all that are here: not all have applied its last step. */
+  isStray(id: string): boolean {
+    const { shares, held } = this.#joined.get(id)!;
+    return shares && (held === null || held < this.#newestHere - 1);
   }
 
   /** Whether it is on standby or in a generation; it may want to leave. */
@@ -196,9 +208,13 @@ export class Members {
 
   /** Those that hold the newest state of all that are here: an older one of the run, where nobody has a newer. */
   get holders(): ReadonlySet<string> {
-    const newest = Math.max(...this.#all().flatMap(({ held }) => held ?? []));
+    const newest = this.#newestHere;
     const holders = this.#all().filter(({ held }) => held === newest);
     return new Set(holders.map(({ member }) => member.id));
+  }
+
+  get #newestHere(): number {
+    return Math.max(...this.#all().flatMap(({ held }) => held ?? []));
   }
 
   /** Whether it holds a state of the run, from a generation or by what it said when it stood by. */
@@ -211,9 +227,9 @@ export class Members {
     return !this.isReady(id) && this.newestOf(id) > 0;
   }
 
-  /** Whether it holds a state of the run, as far as anybody knows. */
-  mayHold(id: string): boolean {
-    return this.holdsAny(id) || this.isReturning(id);
+  /** After which step it holds the state of the run, as far as anybody knows. */
+  heldBy(id: string): Held {
+    return this.isReturning(id) ? 'unknown' : (this.#joined.get(id)?.held ?? null);
   }
 
   /**
@@ -222,6 +238,11 @@ export class Members {
    */
   holdWithout(ids: readonly string[]): boolean {
     return this.#all().some(({ held, member: { id } }) => (held ?? -1) >= this.#newest && !ids.includes(id));
+  }
+
+  /** The steps of the coordinator before this one count, of which the last may be applied nowhere yet. */
+  recover(committed: number): void {
+    this.#newest = committed - 1;
   }
 
   /** These members of the generation hold the state after this step from now on: it has started, or was committed. */

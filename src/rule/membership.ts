@@ -41,7 +41,7 @@ export class Membership {
     const { welcome, former, onGpus, instructionSets = null } = settings;
     const known = former?.arithmetic ?? null;
     this.#arithmetic = new Arithmetic(welcome.isa || null, known, onGpus, instructionSets);
-    this.rendezvous = new Rendezvous(settings);
+    this.rendezvous = new Rendezvous(settings, () => steps.checkpoints.last.step);
     this.members = this.rendezvous.members;
   }
 
@@ -126,9 +126,10 @@ export class Membership {
     const why = this.#arithmetic.take(arithmetic);
     if (why !== null) return this.#refuse(id, why, now);
     const { withoutRunFolder, held, shares } = standby;
-    if (held !== null) this.#steps.recover();
+    if (held !== null && this.#steps.recover()) this.members.recover(this.#steps.committed);
     const seesFolder = !withoutRunFolder;
-    this.members.standBy(id, { seesFolder, held: this.#useful(held), isOld: held !== null || shares });
+    const memory = { held: this.#useful(held), isOld: held !== null || shares, shares };
+    this.members.standBy(id, { seesFolder, ...memory });
     const strays = this.#strays().flatMap((stray) => this.tooLate(stray.id, now));
     const takenIn = this.members.has(id) ? this.#takeIn(id, now) : [];
     return [...strays, ...takenIn, ...this.release()];
@@ -140,12 +141,13 @@ export class Membership {
   }
 
   /**
-   * Workers on standby whose memory was used but has no state, while others hold the state of the run. They came from
-   * the coordinator before this one. Their memory may be other memory than that of the others, and nothing tells it.
+   * Workers on standby that share memory without a state, or with one that others have left behind, while others hold the
+   * state of the run. They came from the coordinator before this one. Their memory may be other memory than that of the
+   * others, and nothing tells it.
    */
   #strays(): Member[] {
-    if (this.#hasFormed || !this.members.anyHolds) return [];
-    return this.members.standby.filter(({ id }) => this.members.isOld(id) && !this.members.holdsAny(id));
+    if (this.#hasFormed || this.members.holders.size === 0) return [];
+    return this.members.standby.filter(({ id }) => this.members.isStray(id));
   }
 
   /** A worker has built, and may have a place. */
@@ -217,10 +219,10 @@ export class Membership {
     const place = generation?.place(id) ?? null;
     const isNeeded = this.#isNeeded(id);
     const member = this.members.get(id) ?? { id };
-    const holds = this.members.mayHold(id);
+    const held = this.members.heldBy(id);
     this.members.leave(id);
     this.#waiting.delete(id);
-    this.rendezvous.lost(member, { mayLive, holds }, now);
+    this.rendezvous.lost(member, { mayLive, held }, now);
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
@@ -322,10 +324,11 @@ export class Membership {
     return this.#steps.unsaved && !this.members.anyHolds && this.rendezvous.awaitsHolder(now);
   }
 
-  /** What the workers are called for which the run waits because of that. */
-  awaited(now: number): string[] {
-    if (!this.awaitsHolder(now)) return [];
-    return this.rendezvous.holdersAway(now).map(nameOf);
+  /** What the workers are called for which a run that stops waits because of that, and how long at most. */
+  awaited(now: number): { names: string[]; ms: number } {
+    if (!this.#steps.mayBeUnsaved || this.members.anyHolds) return { names: [], ms: 0 };
+    const { workers, ms } = this.rendezvous.awaited(now);
+    return { names: workers.map(nameOf), ms };
   }
 
   /** The next generation forms after a fault, with all that are there. */
@@ -353,7 +356,7 @@ export class Membership {
     const { totalSlots } = this.#settings;
     const lost = checkpoints.regroup(committed);
     // Those that hold the state may have to finish what they compute for the generation before.
-    const follows = this.#hasFormed || this.members.anyHolds;
+    const follows = this.#hasFormed || this.members.holders.size > 0;
     this.#number = Math.max(this.#number, this.#newest) + 1;
     this.#gathering = false;
     this.#isHeldUp = false;

@@ -5,7 +5,7 @@
 import type { Fault } from '../fault.js';
 import { named } from '../text/shortened.js';
 import { type ExpectedWorker, type Member, type Place, type Settings, STOP_MS } from './events.js';
-import { type Known, Members, nameOf } from './members.js';
+import { type Held, type Known, Members, nameOf } from './members.js';
 
 /** Time for the workers of the run to join; after that, enough of them will do. */
 const JOIN_MS = 60_000;
@@ -27,8 +27,8 @@ interface Away {
   member: Known;
   /** When it was lost. */
   at: number;
-  /** Its process may live, with the state of the run. */
-  holds: boolean;
+  /** After which step its process may hold the state of the run, if it lives; null: none. */
+  held: Held;
   /** Somebody may start it again. */
   restarts: boolean;
 }
@@ -36,6 +36,7 @@ interface Away {
 export class Rendezvous {
   readonly members = new Members();
   readonly #settings: Settings;
+  readonly #saved: () => number;
   #since = 0;
   /** Since when a worker waits for a place in the next generation; null: nobody does. */
   #joinerSince: number | null = null;
@@ -46,8 +47,10 @@ export class Rendezvous {
   #loss: { id: string; fault: Fault } | null = null;
   /** Whether there was a generation. */
   #formed = false;
-  /** When the run was asked to stop while it trains; null: it was not. */
-  #stopsSince: number | null = null;
+  /** Whether the run was asked to stop while it trains. */
+  #isStopping = false;
+  /** Since when nobody has held the state of a run that is asked to stop, who may come back since; null: somebody holds it. */
+  #unheldSince: number | null = null;
   /** Workers of the launcher that have ended and will not be started again. */
   readonly #gone = new Map<string, Known>();
   /** Workers that were lost, and may come again as far as anybody knows. */
@@ -59,8 +62,10 @@ export class Rendezvous {
   /** Workers that have joined at some time. */
   readonly #came = new Set<string>();
 
-  constructor(settings: Settings) {
+  /** @param saved The step of the last checkpoint. */
+  constructor(settings: Settings, saved: () => number) {
     this.#settings = settings;
+    this.#saved = saved;
     this.#former = new Set(settings.former?.members);
   }
 
@@ -91,14 +96,15 @@ export class Rendezvous {
     return true;
   }
 
-  /** The worker's process has ended, and no other will take its place. */
-  gone(id: string): void {
+  /** The worker's process has ended, or may live with what it holds; no other will take its place. */
+  gone(id: string, { mayLive = false } = {}): void {
     this.#gone.set(
       id,
       this.#away.get(id)?.member ?? this.members.get(id) ?? this.#launched.get(id) ?? { id },
     );
-    this.#away.delete(id);
-    this.#former.delete(id);
+    const away = this.#away.get(id);
+    if (away) away.restarts = false;
+    if (!mayLive) this.forget(id);
   }
 
   /** A worker has ended or was refused that is none of those that the launcher has now. */
@@ -111,20 +117,21 @@ export class Rendezvous {
    * A worker is lost. Its process may live where only the connection broke; nobody is known to start one again that no
    * launcher has started.
    */
-  lost(member: Known, { mayLive, holds }: { mayLive: boolean; holds: boolean }, now: number): void {
+  lost(member: Known, { mayLive, held }: { mayLive: boolean; held: Held }, now: number): void {
     const { id, ownAccord = false } = member;
     const known = { ...this.#launched.get(id), ...member };
-    const away = { member: known, at: now, holds: mayLive && holds, restarts: !ownAccord };
+    const away = { member: known, at: now, held: mayLive ? held : null, restarts: !ownAccord };
     if (this.#gone.has(id)) this.#gone.set(id, known);
     else this.#away.set(id, away);
     if (!mayLive) this.#former.delete(id);
+    if (this.stopping && !this.members.anyHolds) this.#unheldSince ??= now;
   }
 
   /** The worker's process has ended, and with it what it held. */
   ended(id: string): void {
     this.#former.delete(id);
     const away = this.#away.get(id);
-    if (away?.restarts) away.holds = false;
+    if (away?.restarts) away.held = null;
     else this.#away.delete(id);
   }
 
@@ -139,7 +146,7 @@ export class Rendezvous {
   paused(ms: number): void {
     this.members.paused(ms);
     this.#since += ms;
-    if (this.#stopsSince !== null) this.#stopsSince += ms;
+    if (this.#unheldSince !== null) this.#unheldSince += ms;
     for (const away of this.#away.values()) away.at += ms;
   }
 
@@ -163,12 +170,13 @@ export class Rendezvous {
 
   /** The run was asked to stop while it trains. */
   stops(now: number): void {
-    this.#stopsSince ??= now;
+    this.#isStopping = true;
+    if (!this.members.anyHolds) this.#unheldSince ??= now;
   }
 
   /** Whether it was. */
   get stopping(): boolean {
-    return this.#stopsSince !== null;
+    return this.#isStopping;
   }
 
   /** The fewest workers of a generation. A run that is asked to stop makes do with any. */
@@ -201,7 +209,7 @@ export class Rendezvous {
     const isAwaited = ({ id }: Known) => this.#launched.has(id) && !this.#came.has(id) && !this.#gone.has(id);
     const lost = [...this.#away.values()].map(({ member }) => member);
     return {
-      lost: lost.filter((one) => isMissed(one) && !isAwaited(one)),
+      lost: lost.filter((one) => isMissed(one) && !isAwaited(one) && !this.#gone.has(one.id)),
       missing: [...this.#launched.values()].filter(isAwaited),
       ended: [...this.#gone.values()].filter(isMissed),
     };
@@ -229,17 +237,30 @@ export class Rendezvous {
   }
 
   /**
-   * Those with a broken connection that may come back with the state of the run.
+   * Those with a broken connection that may come back with a state of the run that is in no checkpoint.
    *
    * @param now Those for which the run waits now; null: all, however long they are gone.
    */
   holdersAway(now: number | null): Known[] {
     const isAwaited = ({ at }: Away) => {
       if (now === null || now - at <= RECONNECT_MS) return true;
-      return this.#stopsSince !== null && now - Math.max(at, this.#stopsSince) <= STOP_MS;
+      return this.#unheldSince !== null && now - this.#unheldSince <= STOP_MS;
     };
-    const awaited = [...this.#away.values()].filter((away) => away.holds && isAwaited(away));
+    const holds = ({ held }: Away) => held === 'unknown' || (held !== null && held > this.#saved());
+    const awaited = [...this.#away.values()].filter((away) => holds(away) && isAwaited(away));
     return awaited.map(({ member }) => member);
+  }
+
+  /** Those for which a run waits that is asked to stop, and how long at most. */
+  awaited(now: number): { workers: Known[]; ms: number } {
+    const away = this.holdersAway(now);
+    const isOut = (id: string) => !this.members.has(id) && away.every((one) => one.id !== id);
+    const former = this.awaitsReturn(now) ? [...this.#former].filter(isOut) : [];
+    const ms = [
+      former.length > 0 ? this.#since + RETURN_MS - now : 0,
+      away.length > 0 ? Math.max(RECONNECT_MS, (this.#unheldSince ?? 0) + STOP_MS - now) : 0,
+    ];
+    return { workers: [...away, ...former.map((id) => ({ id }))], ms: Math.max(...ms) };
   }
 
   /** Whether one that was lost may come again in a moment. */
@@ -253,7 +274,7 @@ export class Rendezvous {
     const ready = this.members.standby.length;
     if (ready < this.least || this.awaitsReturn(now)) return false;
     // Who holds the state waits for those that held it, too, and not for others.
-    if (!this.#formed && this.members.anyHolds) return true;
+    if (!this.#formed && this.members.holders.size > 0) return true;
     if (this.#isStarting(now)) return ready >= this.#expected;
     const waits = !this.#formed || now - this.#since <= DEBOUNCE_MS;
     return this.members.building.length === 0 || !waits;

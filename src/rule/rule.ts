@@ -7,7 +7,7 @@
  */
 import { EXIT } from '../errors.js';
 import { type Fault, isErrorCode } from '../fault.js';
-import { describeExit, type Exit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
+import { describeExit, isStopCode, SIGNAL_EXIT, signalOfCode, stopCodeOf } from '../signals.js';
 import { BrokenLinks } from './broken-links.js';
 import type { Action, Event, Phase, Place, Settings } from './events.js';
 import { endsRun } from './failures.js';
@@ -25,6 +25,8 @@ import { Steps } from './steps.js';
 const SILENT_MS = { training: 3_000, building: 60_000 };
 /** A longer gap between ticks means that this process was paused, not the workers. */
 const PAUSED_MS = 1_000;
+
+type Exited = Extract<Event, { type: 'exited' }>;
 
 /** One run, from joining to its end. */
 export class RunState {
@@ -72,6 +74,11 @@ export class RunState {
   /** The last committed step, also of a coordinator before this one whose state workers have kept; 0: none. */
   get committed(): number {
     return this.#steps.committed;
+  }
+
+  /** The last step that was committed, also by a coordinator before this one whose state nobody has kept. */
+  get reached(): number {
+    return this.#steps.reached;
   }
 
   /** The last checkpoint, from which a generation begins whose members hold no state. */
@@ -225,21 +232,22 @@ export class RunState {
     if (type === 'forgotten') rendezvous.forget(id);
     else if (type === 'gone') rendezvous.gone(id);
     else {
-      const { pid = null, exit, again } = event;
+      const { pid = null, exit, again, mayLive = false } = event;
       const here = members.get(id)?.pid ?? null;
       // The member lives.
       if (pid !== null && here !== null && pid !== here) {
         const message = `another process of ${this.#membership.name(id)}, pid ${pid}, ${describeExit(exit)}`;
         return [{ type: 'warn', message }];
       }
-      if (again) rendezvous.ended(id);
-      else rendezvous.gone(id);
-      return this.#exited(id, exit, now, (where = '') => describeExit(exit, where, pid !== null));
+      if (!again) rendezvous.gone(id, { mayLive });
+      else if (!mayLive) rendezvous.ended(id);
+      return this.#exited(event, now, (where = '') => describeExit(exit, where, pid !== null));
     }
     return [];
   }
 
-  #exited(id: string, exit: Exit, now: number, described: (where?: string) => string): Action[] {
+  #exited(event: Exited, now: number, described: (where?: string) => string): Action[] {
+    const { id, exit, mayLive = false } = event;
     const isMember = this.#membership.members.has(id);
     const released = this.#membership.takeReleased(id);
     const lost = this.#lostOnes.get(id);
@@ -253,7 +261,7 @@ export class RunState {
       return [{ type: 'warn', message }];
     }
     const name = this.#membership.name(id);
-    if (!isMember && this.#generation !== null) {
+    if (!isMember && (mayLive || this.#generation !== null)) {
       return [{ type: 'warn', message: `${name} ${described()}` }];
     }
     // Before the first step there is nothing to save, unless others return that hold what another coordinator has led.
@@ -261,17 +269,17 @@ export class RunState {
     const stopCode = isFirst ? stopCodeOf(exit) : null;
     if (stopCode !== null) return this.#end.stopped(stopCode, this.#stoppedBy(id, stopCode));
     const where = isMember ? this.#membership.where : ' before it joined';
-    return this.#departed(id, `${name} ${described(where)}`, now, false);
+    return this.#departed(id, `${name} ${described(where)}`, now, mayLive);
   }
 
   /** @param mayLive Whether only its connection is known to have ended. */
   #departed(id: string, message: string, now: number, mayLive: boolean): Action[] {
     const actions = this.#settled(this.#membership.depart(id, message, now, { mayLive }));
     if (this.#end.asked === null || this.#end.over !== null) return actions;
-    if (this.#generation !== null) return [...actions, ...this.#awaits(now)];
+    if (this.#generation !== null) return [...actions, ...this.#end.awaits(now)];
     const { rendezvous } = this.#membership;
     const mayBeSaved = rendezvous.next.length > 0 || rendezvous.awaitsHolder(now);
-    return [...actions, ...(mayBeSaved ? this.#awaits(now) : this.#end.finish(this.#end.asked))];
+    return [...actions, ...(mayBeSaved ? this.#end.awaits(now) : this.#end.finish(this.#end.asked))];
   }
 
   #onStop(exitCode: number, reason: string, now: number): Action[] {
@@ -285,8 +293,7 @@ export class RunState {
     }
     if (phase !== 'RUNNING' && !this.#canSave) {
       if (!this.#mayReturn(now)) return this.#end.stopped(exitCode, reason);
-      this.#end.ask({ exitCode, reason, fault: null }, now);
-      return [{ type: 'stopping', reason, awaited: this.#membership.awaited(now) }];
+      return [this.#end.ask({ exitCode, reason, fault: null }, now)];
     }
     return this.#save({ exitCode, reason, fault: null }, now);
   }
@@ -298,26 +305,19 @@ export class RunState {
 
   /** Whether workers may return that hold a newer state than the last checkpoint. */
   #mayReturn(now: number): boolean {
-    const { former, resumeStep } = this.#settings;
-    const isNewer = this.#steps.unsaved || (former?.committed ?? 0) > resumeStep;
     const { rendezvous } = this.#membership;
-    return isNewer && (rendezvous.awaitsHolder(now) || rendezvous.holdersAway(null).length > 0);
-  }
-
-  /** Tells the user for whom a run waits that is asked to stop, if it waits for workers to come back. */
-  #awaits(now: number): Action[] {
-    const awaited = this.#membership.awaited(now);
-    return awaited.length === 0 ? [] : [{ type: 'stopping', reason: this.#end.asked!.reason, awaited }];
+    return (
+      this.#steps.mayBeUnsaved && (rendezvous.awaitsHolder(now) || rendezvous.holdersAway(null).length > 0)
+    );
   }
 
   /** Ends the run after the step and a checkpoint. Where there is no generation, those that are left form one. */
   #save(ending: Ending, now: number): Action[] {
-    this.#end.ask(ending, now);
+    const stopping = this.#end.ask(ending, now);
     const drain = this.#drain();
     const isFormed = this.#generation !== null || this.#membership.awaitsHolder(now);
     const forms = isFormed ? [] : this.#membership.form(now);
-    const awaited = this.#generation === null ? this.#membership.awaited(now) : [];
-    return [{ type: 'stopping', reason: ending.reason, awaited }, drain, ...forms];
+    return [stopping, drain, ...forms];
   }
 
   /** The workers abandon a validation, also the one that follows the last step. */

@@ -17,6 +17,8 @@ export class RunEnd {
   readonly #steps: Steps;
   readonly #membership: Membership;
   #asked: Ending | null = null;
+  /** For whom the user knows that the run waits. */
+  #told = '';
   #over: Extract<Phase, 'DONE' | 'STOPPED' | 'FAILED'> | null = null;
 
   constructor(settings: Settings, steps: Steps, membership: Membership) {
@@ -35,9 +37,22 @@ export class RunEnd {
     return this.#asked;
   }
 
-  ask(ending: Ending, now: number): void {
+  /** @returns what the user is told. */
+  ask(ending: Ending, now: number): Action {
     this.#asked = ending;
     this.#membership.rendezvous.stops(now);
+    const { generation } = this.#membership;
+    const [told = null] = generation === null ? this.awaits(now) : [];
+    return told ?? { type: 'stopping', reason: ending.reason, awaited: [], ms: 0 };
+  }
+
+  /** Tells the user for whom a run waits that is asked to stop, when others are waited for than before. */
+  awaits(now: number): Action[] {
+    const { names, ms } = this.#membership.awaited(now);
+    const told = [...names].sort().join();
+    if (names.length === 0 || told === this.#told) return [];
+    this.#told = told;
+    return [{ type: 'stopping', reason: this.#asked!.reason, awaited: names, ms }];
   }
 
   orFail(result: Action[] | Fault): Action[] {
@@ -60,7 +75,9 @@ export class RunEnd {
     const isResumable = fault !== null && (this.#membership.begun || fault.code === 'ERR_WORKER_LOST');
     const told = isResumable ? this.#steps.checkpoints.resumable(fault) : fault;
     // Who runs the same command again after a stop in order relies on that nothing is lost.
-    const isUnsaved = this.#over === 'STOPPED' && this.#steps.unsaved;
+    const { unsaved, mayBeUnsaved } = this.#steps;
+    const areAwaited = (this.#settings.former?.members.length ?? 0) > 0;
+    const isUnsaved = this.#over === 'STOPPED' && (unsaved || (mayBeUnsaved && areAwaited));
     return [stop, { type: 'end', exitCode: isUnsaved ? EXIT.unsaved : exitCode, reason, fault: told }];
   }
 

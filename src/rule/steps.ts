@@ -40,12 +40,17 @@ export class Steps {
     return this.#ledger.committed;
   }
 
-  /** A worker has kept the state of the coordinator before this one, whose steps count from now on. */
-  recover(): void {
+  /**
+   * A worker has kept the state of the coordinator before this one, whose steps count from now on.
+   *
+   * @returns whether they do.
+   */
+  recover(): boolean {
     const { former } = this.#settings;
-    if (former === undefined || this.begun) return;
+    if (former === undefined || this.begun) return false;
     this.#recovered = true;
     this.#ledger.recover(former.committed);
+    return true;
   }
 
   /**
@@ -65,6 +70,16 @@ export class Steps {
   /** Whether steps were committed after the last checkpoint. */
   get unsaved(): boolean {
     return this.committed > this.checkpoints.last.step;
+  }
+
+  /** The last step that was committed, also by the coordinator before this one, whose state nobody may have kept. */
+  get reached(): number {
+    return Math.max(this.committed, this.begun ? 0 : (this.#settings.former?.committed ?? 0));
+  }
+
+  /** Whether steps were committed after the last checkpoint that somebody may hold. */
+  get mayBeUnsaved(): boolean {
+    return this.reached > this.checkpoints.last.step;
   }
 
   /**

@@ -99,7 +99,7 @@ export function register(program: Command): void {
           if (expected) started.workersExpected(expected);
           if (gone) started.workerGone(gone);
           if (forgotten) started.workerForgotten(forgotten);
-          if (exited) started.workerExited(exited.workerId, exited.pid, exited.exit, exited.again);
+          if (exited) started.workerExited(exited.workerId, exited);
           if (warning !== undefined) started.launchWarning(warning);
           if (output !== undefined) started.workerOutput(output);
         });

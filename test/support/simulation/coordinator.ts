@@ -22,6 +22,8 @@ export class Coordinator {
   /** How often it got a state from a worker, and gave one to a worker. */
   fetched = 0;
   servings = 0;
+  /** How often a run that was asked to stop waited for workers to come back. */
+  waits = 0;
   end: End | null = null;
   /** When the first generation started. */
   firstStart = 0;
@@ -203,6 +205,9 @@ export class Coordinator {
         break;
       case 'notSaved':
         this.missed.push(action.missed);
+        break;
+      case 'stopping':
+        if (action.awaited.length > 0) this.waits++;
         break;
       case 'end':
         this.end = action;

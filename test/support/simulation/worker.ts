@@ -33,8 +33,11 @@ export class Worker {
   /** The instruction set that it has taken on, and whether it has built its engine with it. */
   isa = '';
   #built = false;
-  /** What it holds is the state of the run, as a generation has started with it, or a member of one has given it. */
-  #isRun = false;
+  /**
+   * The step of the run's state that it holds, as it knows: a generation has started with it, a member of one has given
+   * it, or its update to it has begun. Others may be further with a state that is shared. Null: it holds none of the run.
+   */
+  #ofRun: number | null = null;
   /** When the coordinator heard that it stands by, and that it wants to leave. */
   heard: { standby: number | null; leave: number | null } = { standby: null, leave: null };
   /** It does nothing until then. */
@@ -102,7 +105,7 @@ export class Worker {
       if (this.generation === 0 && isa !== this.isa) return;
       this.#built = true;
       const standing = { withoutRunFolder: !this.sees, arithmetic: `isa ${this.isa}` };
-      const held = this.#isRun && this.held !== null ? { step: this.held.step } : null;
+      const held = this.#ofRun === null ? null : { step: this.#ofRun };
       this.say('standby', { ...standing, held, shares: this.shared !== null });
       if (this.leaving) this.say('leave', { exitCode: 143 });
       this.saver.remind();
@@ -118,7 +121,7 @@ export class Worker {
   }
 
   #start(orders: Orders): void {
-    this.#isRun = true;
+    this.#ofRun = this.held!.step;
     this.#follow(orders);
   }
 
@@ -194,10 +197,9 @@ export class Worker {
   /** All members share the state. If there is none, rank 0 loads it, and all are ready after that. */
   join(): void {
     const { checkpoint, served } = this.#source;
-    if (this.held !== null) {
-      this.#isRun = true;
-      this.#ready();
-    } else if (this.rank !== 0) this.#waitForState();
+    this.#ofRun = this.held?.step ?? null;
+    if (this.held !== null) this.#ready();
+    else if (this.rank !== 0) this.#waitForState();
     else if (served) this.#getServed(Number(served.step));
     else this.#load(checkpoint);
   }
@@ -232,7 +234,7 @@ export class Worker {
       }
       this.#world.transfers++;
       this.held = states[0]!;
-      this.#isRun = true;
+      this.#ofRun = step;
       this.#ready();
     };
     this.during(this.#world.below(200), get);
@@ -252,7 +254,7 @@ export class Worker {
   /** What it held is overwritten. */
   #forget(): void {
     this.held = null;
-    this.#isRun = false;
+    this.#ofRun = null;
   }
 
   #ready(): void {
@@ -310,6 +312,7 @@ export class Worker {
     const update = this.#world.below(30);
     this.#updatedAt = this.#world.clock.now + update;
     const { generation, shared } = this;
+    this.#ofRun = orders.step;
     shared?.begin(orders.step);
     this.after(update, () => {
       // An update that it has left, the others complete.

@@ -1,7 +1,7 @@
 /** A run in a world of its own: a clock, a network, a disk, a launcher, and faults, all drawn from a seed. */
 
 import type { FromCoordinator } from '../../../src/rpc/proto.js';
-import { isCurrent, type MessageEvent, type Settings } from '../../../src/rule/events.js';
+import { isCurrent, type MessageEvent, type Settings, STOP_MS } from '../../../src/rule/events.js';
 import { generator } from '../random.js';
 import { Clock } from './clock.js';
 import { Coordinator } from './coordinator.js';
@@ -261,8 +261,8 @@ export class World {
       const { id } = worker;
       const frozen = worker.frozenUntil - this.clock.now;
       if (!worker.alive || this.#sessions.get(id)?.worker !== worker) return;
-      // Nobody waits as long as it stands still.
-      if (frozen > 2_000) this.deserted = true;
+      // Nobody waits as long as it stands still, unless the run is asked to stop.
+      if (frozen > (this.stopped ? STOP_MS : 2_000)) this.deserted = true;
       if (this.coordinator.isAway || frozen > 0) {
         this.joinsLater(worker, Math.max(100, frozen));
         return;
@@ -296,12 +296,10 @@ export class World {
   }
 
   countHolders(): void {
-    // A run that was asked to stop does not wait for those that have not come back.
-    const isThere = ({ heard }: Worker) => !this.stopped || heard.standby !== null;
     // Not all have applied the last step yet; who was away may hold an older one.
     const oldest = this.witness.committed - 1;
     const holds = ({ worker, cut }: Session) =>
-      !cut && worker.alive && worker.held !== null && worker.held.step >= oldest && isThere(worker);
+      !cut && worker.alive && worker.held !== null && worker.held.step >= oldest;
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
   }
 }

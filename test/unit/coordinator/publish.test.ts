@@ -13,6 +13,7 @@ import { contentOf } from '../../support/checkpoints.js';
 import { temporaryFolder } from '../../support/folders.js';
 import { JOIN } from '../../support/join.js';
 import { readLines, TRAINING } from '../../support/launched.js';
+import { killed } from '../../support/rule-script.js';
 
 const SETS = ['telemetry.metrics_port=null', 'schedule.steps=2', 'schedule.warmup=0', 'checkpoint.every=1'];
 const load = (validateEvery: number) =>
@@ -145,7 +146,7 @@ test('a folder that was not staged is not published, wherever it points', async 
   for (const worker of workers) worker.close();
   // Step 1 is in no checkpoint, and nobody is left who could save it, or come back.
   for (const id of ['w0', 'w1']) {
-    run.workerExited(id, null, { code: null, signal: 'SIGKILL', outOfMemory: false }, false);
+    run.workerExited(id, { exit: killed('SIGKILL'), again: false });
   }
   expect(await run.done).toBe(EXIT.unsaved);
   expect(readFileSync(join(runDir, 'run.log'), 'utf8')).toContain(
@@ -173,7 +174,7 @@ test('the time of a validation is not taken off the step of the generation that 
   expect(steps()[1]!.seconds).toBeGreaterThan(0);
   left.close();
   for (const id of ['w0', 'w1']) {
-    run.workerExited(id, null, { code: null, signal: 'SIGKILL', outOfMemory: false }, false);
+    run.workerExited(id, { exit: killed('SIGKILL'), again: false });
   }
   expect(await run.done).toBe(1);
 });

@@ -21,6 +21,8 @@ afterEach(() => {
   for (const child of processes.splice(0)) child.kill('SIGKILL');
 });
 
+type Launched = Awaited<ReturnType<typeof following>>;
+
 async function sleeper(): Promise<ChildProcess> {
   const child = spawn('sleep', ['1000'], { detached: true });
   processes.push(child);
@@ -110,6 +112,17 @@ describe('on another host', () => {
     say('released');
     await expect.poll(() => told).toEqual([LIVES, 'ended null false']);
     expect(started).toEqual([]);
+  });
+
+  test('one that is none of this launch is forgotten where it does not come', async () => {
+    const all = [
+      { id: 'b-7', here: false },
+      { id: 'b-8', here: false },
+    ].map(following);
+    const [absent, back] = (await Promise.all(all)) as [Launched, Launched];
+    back.say('here');
+    await expect.poll(() => absent.told, { timeout: 10_000 }).toEqual(['forget b-7']);
+    expect(back.told).toEqual([]);
   });
 
   test('another is started for one that does not come, and for one that is lost and does not come again', async () => {

@@ -10,6 +10,7 @@ import type { KeptCoordinator } from '../../../src/launch/kept-coordinator.js';
 import { KeptWorkers } from '../../../src/launch/kept-workers.js';
 import { describeLeftBehind } from '../../../src/launch/left-behind.js';
 import { Members } from '../../../src/launch/members.js';
+import type { LauncherNotice } from '../../../src/launch/notices.js';
 import { OpenedWorkers } from '../../../src/launch/opened-workers.js';
 import type { LaunchOptions, RunHost } from '../../../src/launch/processes.js';
 import { ssh } from '../../../src/launch/ssh.js';
@@ -57,9 +58,9 @@ describe('a worker on another host', () => {
       tell: (line: string) => told.push(line),
       over: new Promise<void>((resolve) => ends.push(resolve)),
       workerStarts: (id: string) => members.starts(id),
-      workerEnded: ({ again, pid }: { again: boolean; pid: number | null }) => {
+      workerEnded: ({ again, pid, mayLive }: NonNullable<LauncherNotice['exited']>) => {
         ended.push(pid);
-        told.push(again ? 'again' : 'not again');
+        told.push(`${again ? 'again' : 'not again'}${mayLive ? ', may live' : ''}`);
       },
     } as unknown as KeptCoordinator;
     const run = { hosts: [B], workerPort: 0, network: null, environment: {}, maxRestarts };
@@ -127,6 +128,7 @@ describe('a worker on another host', () => {
     say('cutOff');
     ends('255 Timeout, server b not responding.');
     await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe(CUT_OFF);
+    expect(told.at(-2)).toBe('again, may live');
     say('here');
     await expect.poll(() => told.at(-1), { timeout: 10_000 }).toBe('worker 0 on b lives, and goes on');
   });

@@ -21,7 +21,7 @@ function membersOf(all: Record<string, string>): Members {
     };
     members.join(member, 0);
     const held = flags.includes('o') ? HELD.older : null;
-    members.standBy(id, { seesFolder: true, held, isOld: false });
+    members.standBy(id, { seesFolder: true, held, isOld: false, shares: false });
     if (flags.includes('h')) holders.push(member);
     if (flags.includes('l')) members.wantsToLeave(id, 143);
   }
@@ -65,7 +65,7 @@ test('of those that come with a state, the later counts, also if it wants to lea
   const members = membersOf({ a: 'o', b: 'h', c: '', d: '' });
   const comes = (id: string, held: number) => {
     members.join({ ...members.get(id)! }, 0, 1);
-    members.standBy(id, { seesFolder: true, held, isOld: true });
+    members.standBy(id, { seesFolder: true, held, isOld: true, shares: false });
   };
   comes('c', HELD.newest - 1);
   expect([...members.holders]).toEqual(['b']);

@@ -56,6 +56,20 @@ test.each([true, false])(
   },
 );
 
+test.each([true, false])('nor one whose memory others have left behind: shared %s', (shares) => {
+  const run = new Returning({ committed: 15 }, { steps: 20 });
+  const returns = (id: string, step: number) => {
+    run.joins(id, 7);
+    const built = { withoutRunFolder: false, arithmetic: 'isa avx2' };
+    return run.event({ type: 'standby', id, standby: { ...built, held: { step }, shares } });
+  };
+  const cut = expect.objectContaining({ type: 'cut', id: 'b' });
+  returns('b', 3);
+  const actions = returns('a', 15);
+  if (shares) expect(actions).toContainEqual(cut);
+  else expect(actions).not.toContainEqual(cut);
+});
+
 test('whoever shares memory without a state does not stay beside one that holds it', () => {
   const run = new Returning({ members: ['a'] });
   const stray = () => {

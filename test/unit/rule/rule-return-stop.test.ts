@@ -1,8 +1,8 @@
 /** Workers that may return with the state of the run, while it is asked to stop or others leave or are not heard. */
 import { expect, test } from 'vitest';
-import type { Action } from '../../../src/rule/events.js';
+import type { Action, Event } from '../../../src/rule/events.js';
 import { Returning } from '../../support/returning.js';
-import { end, ended, killed, ready, Script, sent } from '../../support/rule-script.js';
+import { end, ended, killed, prepared, ready, Script, sent } from '../../support/rule-script.js';
 
 test('a worker that ends while there is no coordinator, told to stop, does not stop the run', () => {
   const run = new Returning();
@@ -57,14 +57,18 @@ test('a run that is asked to stop waits for those that may return, also when it 
 test('a run that is asked to stop waits for the workers that hold what is not saved', () => {
   const run = new Returning();
   const stop = { type: 'stop', exitCode: 143, reason: 'received SIGTERM' } as const;
-  expect(run.event(stop)).toEqual([{ type: 'stopping', reason: 'received SIGTERM', awaited: [] }]);
+  expect(run.event(stop)).toEqual([
+    { type: 'stopping', reason: 'received SIGTERM', awaited: ['worker a', 'worker b'], ms: 15_000 },
+  ]);
   const [order] = sent(run.bothReady());
   expect(order!.message.start).toMatchObject({ step: 5, checkpoint: true, stop: true });
   expect(run.state.committed).toBe(5);
 
   const alone = new Returning();
   alone.event(stop);
-  expect(end(alone.until(15_250))).toMatchObject({ exitCode: 143, fault: null });
+  // Steps 3 to 5 are lost.
+  expect(end(alone.until(15_250))).toMatchObject({ exitCode: 3, fault: null });
+  expect([alone.state.committed, alone.state.reached]).toEqual([2, 5]);
   // Everything is in the checkpoint.
   expect(end(new Returning({ committed: 2 }).event(stop))).toMatchObject({ exitCode: 143 });
 });
@@ -97,7 +101,7 @@ test('where none is heard of those that hold what is not saved, they may come ba
 const stop = { type: 'stop', exitCode: 130, reason: 'interrupted' } as const;
 const waits = (...ids: string[]) => {
   const awaited = ids.map((id) => `worker ${id} (pid 1 on h)`);
-  return { type: 'stopping', reason: 'interrupted', awaited };
+  return { type: 'stopping', reason: 'interrupted', awaited, ms: 30_000 };
 };
 
 test('a run that is asked to stop when all were cut off long ago waits half a minute for them, and saves what they hold', () => {
@@ -133,6 +137,80 @@ test('it waits as long for one that is cut off while it stops, but for none that
   expect(end(run.event({ type: 'tick' }))).toBeUndefined();
   run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
   expect(end(run.event({ type: 'tick' }))).toMatchObject({ exitCode: 3 });
+});
+
+test.each([true, false])(
+  'the end of what stands for it here is none of a worker that may live elsewhere; started again: %s',
+  (again) => {
+    const run = new Returning();
+    run.bothReady();
+    run.until(run.now + 20_000);
+    const unknown = { code: null, signal: null, outOfMemory: false };
+    const told = (id: string) => run.event({ type: 'exited', id, exit: unknown, again, mayLive: true });
+    expect(told('a')).toMatchObject([{ type: 'warn' }]);
+    run.until(run.now + 40_000);
+    expect(run.event(stop)).toEqual([waits('a', 'b')]);
+    expect(end(told('b'))).toBeUndefined();
+    run.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: true });
+    expect(run.until(run.now + 25_000)).toEqual([]);
+    expect(sent(run.returns('a', 8))).toMatchObject([{ to: ['a'], message: { form: {} } }]);
+  },
+);
+
+test('nor of a worker of the coordinator before that may live elsewhere', () => {
+  const run = new Returning({ members: ['a'] });
+  run.event(stop);
+  const exit = { code: null, signal: null, outOfMemory: false };
+  expect(end(run.event({ type: 'exited', id: 'a', exit, again: false, mayLive: true }))).toBeUndefined();
+  expect(run.returns('a')).toContainEqual(expect.objectContaining({ type: 'journal' }));
+});
+
+test('nor does one that holds an old state, as long as others may return', () => {
+  const run = new Returning({ committed: 15 }, { steps: 20 });
+  run.returns('b', 7, 3);
+  run.event(stop);
+  expect(run.state.phase).toBe('JOINING');
+  run.returns('a', 7, 15);
+  const [sync] = sent(run.formed({ a: 15, b: 3 }));
+  expect(sync).toMatchObject({ to: ['a'], message: { sync: { keep: {} } } });
+});
+
+test('it does not wait for one that was lost before the last checkpoint', () => {
+  const run = new Script({ maxWorkers: 3, checkpointEvery: 2, validateEvery: 0, steps: 9 }).running();
+  run.step(1);
+  run.event({ type: 'lost', id: 'b', reason: 'reset' });
+  run.now += 60_000;
+  for (const type of ['formed', 'ready'] as const) {
+    const held = { device: null, sharing: null, held: { step: 1 } };
+    const answer =
+      type === 'formed' ? { type, id: 'a', formed: held } : { type, id: 'a', ready: ready({ step: 1 }) };
+    run.event(answer as Event);
+  }
+  const computes = (step: number) =>
+    run.event({ type: 'prepared', id: 'a', prepared: prepared(step, [0, 1, 2]) });
+  computes(2);
+  run.applied('a', 2);
+  run.saved(2);
+  run.published(2);
+  computes(3);
+  run.event({ type: 'exited', id: 'a', exit: killed('SIGKILL'), again: true });
+  expect(end(run.event(stop))).toMatchObject({ exitCode: 3 });
+});
+
+test('one that comes and is lost again and again gets half a minute in all, and is named once', () => {
+  const run = new Returning();
+  run.bothReady();
+  run.until(run.now + 20_000);
+  run.event(stop);
+  const before = run.now;
+  const actions: Action[] = [];
+  for (let i = 0; i < 4 && run.state.phase !== 'STOPPED'; i++) {
+    run.joins('a', 8);
+    actions.push(...run.event({ type: 'lost', id: 'a', reason: 'reset' }), ...run.until(run.now + 20_000));
+  }
+  expect(actions.filter(({ type }) => type === 'stopping')).toEqual([]);
+  expect(end(actions)).toMatchObject({ exitCode: 3 });
+  expect(run.now - before).toBeLessThan(45_000);
 });
 
 test('those that hold nothing do not save in place of those that are cut off', () => {

@@ -87,6 +87,7 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
     count('launchers died with them', world.processes.launches);
     count('sessions broken', world.resets);
     count('not heard, may return', world.parted);
+    count('waits of a stop', world.coordinator.waits);
     count('instruction sets lowered', world.lowered);
     count('states fetched by the coordinator', world.coordinator.fetched);
     count('states served by it', world.coordinator.servings);
@@ -95,6 +96,6 @@ test(`${SCHEDULES} schedules: what was promised holds, and every run ends as it 
   if (process.env.SOAK_SCHEDULES !== undefined) console.log(Object.fromEntries(counts));
   if (SCHEDULES < 10_000) return;
   // All of them are tried often enough to find what is wrong with them.
-  expect(counts.size).toBe(20);
+  expect(counts.size).toBe(21);
   for (const [what, times] of counts) expect(times, what).toBeGreaterThan(SCHEDULES / 400);
 }, 7_200_000);
