@@ -12,6 +12,7 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
+import { isAddressOrNone } from '../rpc/address.js';
 import { checkedMessage } from '../rpc/framing.js';
 import { Listener, type NetworkSocket } from '../rpc/listener.js';
 import {
@@ -292,7 +293,8 @@ export class Sessions {
     if (mixed !== null) return [status.FAILED_PRECONDITION, mixed];
     const texts = [workerId, ...instructionSets, ...Object.values(names)];
     const tooLong = texts.length > MOST_TEXTS || texts.some((text) => text.length > MAX_TEXT);
-    if (workerId === '' || tooLong) return [status.INVALID_ARGUMENT, 'malformed Join'];
+    const nowhere = ![names.dataAddress, names.localAddress].every(isAddressOrNone);
+    if (workerId === '' || tooLong || nowhere) return [status.INVALID_ARGUMENT, 'malformed Join'];
     if (certified !== null && workerId !== certified) {
       return [status.PERMISSION_DENIED, `worker ${workerId} has the certificate of worker ${certified}`];
     }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { validatedWeights } from '../config/derived.js';
 import type { Config } from '../config/schema.js';
+import { OrchestratorError } from '../errors.js';
 import { freeBytes } from '../files/io.js';
 import type { ResolvedRun } from '../run-folder/resolve-run.js';
 import { LOG, type RunDir } from '../run-folder/run-dir.js';
@@ -112,6 +113,11 @@ async function serve(
   try {
     return { sinks: [server, await prometheusTargets(targets, server.address, header.run)], notes };
   } catch (error) {
+    if (error instanceof OrchestratorError && error.code === 'ERR_RUN_LOCKED') {
+      // Another run's fault is no reason for this one not to start.
+      notes.push(['warn', `Prometheus does not learn of this run: ${error.message}. ${error.hint}`]);
+      return { sinks: [server], notes };
+    }
     // The server would keep the process from ending.
     await server.close?.();
     throw error;

@@ -12,7 +12,7 @@ const BEGINS = 15;
  */
 export const RECOVERY_STEPS = 100;
 const RECOVERED = 75;
-/** It kept up in a step if it took at most this multiple of the median. */
+/** It kept up in a step, or in several on average, if it took at most this multiple of the median. */
 const KEPT_UP = 1.2;
 
 interface Followed {
@@ -25,7 +25,7 @@ export class Stragglers {
   /** By rank, host and process: another one begins as new. */
   #followed = new Map<string, Followed>();
 
-  /** The stragglers after a step. */
+  /** The stragglers after a step, without those that have kept up in the last steps and may be slow again. */
   all: readonly Straggler[] = [];
 
   /** Takes the workers of a step, and returns what to tell. */
@@ -43,7 +43,7 @@ export class Stragglers {
       now.set(key, { times, isStraggler: is });
       const last = times.slice(-STRAGGLER_STEPS);
       const mean = last.reduce((sum, time) => sum + time, 0) / last.length;
-      if (is) all.push({ rank, host, times: mean });
+      if (is && mean > KEPT_UP) all.push({ rank, host, times: mean });
       const who = `rank ${rank} (pid ${pid} on ${host})`;
       if (is && !was) {
         const message = `${who} takes ${mean.toFixed(1)} times as long for a slot as the median worker, in the last ${STRAGGLER_STEPS} steps; all others wait for it: look at its machine`;

@@ -11,7 +11,7 @@ import { printable } from '../text/printable.js';
 import { bytes, counted, timeSpan } from '../text/quantities.js';
 import { shellText } from '../text/shell.js';
 import { build, version } from '../version.js';
-import { type Child, signalGroup, startChild } from './children.js';
+import { type Child, isRunning, signalGroup, startChild } from './children.js';
 import {
   type HostReport,
   type HostRequest,
@@ -132,41 +132,59 @@ interface Ran {
 
 /** A command that runs on another host, and waits for its input. */
 class ReportCommand {
-  readonly #started: Promise<Child>;
+  readonly #command: readonly string[];
+  #started: Promise<Child>;
   #child: Child | null = null;
   #isOver = false;
-  readonly #texts = ['', ''];
+  #texts = ['', ''];
   readonly #kill = () => this.end();
 
   constructor(command: readonly string[]) {
-    this.#started = startChild(command[0]!, command, {}, ['pipe', 'pipe', 'pipe'], null).then((child) => {
-      this.#child = child;
-      if (this.#isOver) this.end();
-      for (const [index, stream] of [child.process.stdout, child.process.stderr].entries()) {
-        stream!.setEncoding('utf8');
-        stream!.on('data', (text: string) => {
-          this.#texts[index] = (this.#texts[index] + text).slice(0, MOST_OUTPUT);
-        });
-      }
-      return child;
-    });
+    this.#command = command;
+    this.#started = this.#start();
     // That there is no ssh is told when it is asked.
     this.#started.catch(() => {});
     process.once('exit', this.#kill);
   }
 
-  /** What it prints, as soon as its report is there: until it has ended, and ssh with it, takes some round trips more. */
-  async answer(input: string): Promise<Ran> {
-    const timer = setTimeout(this.#kill, ANSWER_MS);
-    try {
-      const child = await this.#started;
-      void child.exited.then(() => process.off('exit', this.#kill));
-      child.process.stdin!.end(input);
-      const ended = await Promise.race([child.exited, this.#reports(child)]);
-      return { ended, output: this.#texts[0]!, errors: this.#texts[1]! };
-    } finally {
-      clearTimeout(timer);
+  async #start(): Promise<Child> {
+    const texts = ['', ''];
+    this.#texts = texts;
+    const child = await startChild(this.#command[0]!, this.#command, {}, ['pipe', 'pipe', 'pipe'], null);
+    this.#child = child;
+    if (this.#isOver) this.end();
+    for (const [index, stream] of [child.process.stdout, child.process.stderr].entries()) {
+      stream!.setEncoding('utf8');
+      stream!.on('data', (text: string) => {
+        texts[index] = (texts[index] + text).slice(0, MOST_OUTPUT);
+      });
     }
+    return child;
+  }
+
+  /** The connection may have ended since it was made: until it is asked, this machine may read a whole data set. */
+  async #running(): Promise<Child> {
+    const child = await this.#started;
+    if (isRunning(child)) return child;
+    this.#started = this.#start();
+    return await this.#started;
+  }
+
+  /**
+   * What it prints, as soon as its report is there: until it has ended, and ssh with it, takes some round trips more.
+   * One that does not end is ended in time.
+   */
+  async answer(input: string): Promise<Ran> {
+    const timer = setTimeout(this.#kill, ANSWER_MS).unref();
+    const child = await this.#running();
+    void child.exited.then(() => {
+      this.#child = null;
+      clearTimeout(timer);
+      process.off('exit', this.#kill);
+    });
+    child.process.stdin!.end(input);
+    const ended = await Promise.race([child.exited, this.#reports(child)]);
+    return { ended, output: this.#texts[0]!, errors: this.#texts[1]! };
   }
 
   /** Resolves when a report was printed, as if it had ended then. */

@@ -48,11 +48,26 @@ interface ExamineOptions {
 export async function examineHosts(
   hosts: readonly RunHost[],
   config: Config | null,
-  { listen, port, environment }: ExamineOptions,
+  options: ExamineOptions,
 ): Promise<ExaminedHosts> {
-  const places = placed(hosts, port);
+  const places = placed(hosts, options.port);
+  const questions = new HostQuestions(hosts, options.environment);
+  try {
+    return await examineAsked(places, questions, config, options);
+  } finally {
+    // A host may have answered, and hang.
+    questions.close();
+  }
+}
+
+async function examineAsked(
+  places: readonly PlacedHost[],
+  questions: HostQuestions,
+  config: Config | null,
+  { listen, environment }: ExamineOptions,
+): Promise<ExaminedHosts> {
   const request = { config: config === null ? null : canonicalJson(config), plan: PLAN_VERSION, probe: true };
-  const asked = await new HostQuestions(hosts, environment).ask(request);
+  const asked = await questions.ask(request);
   const needs = { dataset: identityOf(asked), isa: null, workerBytes: 0 };
   const { problems, warnings } = judgeHosts(asked, needs);
   const able = places.filter((_, index) => isAble(asked[index]!));

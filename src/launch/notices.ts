@@ -20,7 +20,7 @@ export interface CoordinatorNotice extends RelayMessage {
 export interface LauncherNotice {
   /** To a coordinator that waits: the run may begin, with these instruction sets, which all workers have. */
   begin?: { instructionSets: readonly string[] | null };
-  /** To a coordinator that listens: the workers that it starts. */
+  /** To a coordinator that listens: the workers that the launcher starts. */
   expected?: readonly ExpectedWorker[];
   /**
    * A worker's process has ended, and is started again or not; `pid` is null for one of another host. Where `mayLive` is

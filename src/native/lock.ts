@@ -33,6 +33,8 @@ export interface Owner extends ProcessId {
 const NAME_MS = 1_000;
 /** Between two looks at a lock that another process holds. */
 const POLL_MS = 10;
+/** A lock that is held for a moment: who holds it for longer is suspended, or hangs. */
+const MOMENT_MS = 10_000;
 const OPEN = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
 
 /**
@@ -72,10 +74,13 @@ export function lockFile(path: string): () => void {
  * Waits until nobody else holds the lock, takes it, and returns the function that releases it: for locks that are
  * held for a moment. They name nobody.
  *
- * @throws the system's error if there can be no file, and ERR_SYSTEM if its file system has no locks.
+ * @throws OrchestratorError ERR_RUN_LOCKED if it is held for 10 seconds; the system's error if there can be no
+ * file, and ERR_SYSTEM if its file system has no locks.
  */
 export async function waitForLock(path: string): Promise<() => void> {
+  const end = performance.now() + MOMENT_MS;
   for (;;) {
+    const isLast = performance.now() > end;
     const file = openSync(path, OPEN, 0o666);
     try {
       if (native().lockFile(file) && isAt(file, path)) return release(path, file);
@@ -84,6 +89,11 @@ export async function waitForLock(path: string): Promise<() => void> {
       throw error;
     }
     closeSync(file);
+    if (isLast) {
+      const message = `${path} is held by another process for more than ${MOMENT_MS / 1000} s`;
+      const hint = `It may be suspended: \`fuser ${path}\` shows its process id; end it, or let it go on`;
+      throw new OrchestratorError('ERR_RUN_LOCKED', message, hint);
+    }
     await sleep(POLL_MS);
   }
 }

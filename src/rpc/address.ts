@@ -2,13 +2,31 @@
 import { OrchestratorError } from '../errors.js';
 import { ABSTRACT } from '../security/credential.js';
 
-/** Host and port of "host:port". */
-export function splitAddress(address: string): { host: string; port: number } {
+interface HostPort {
+  host: string;
+  port: number;
+}
+
+function hostAndPort(address: string): HostPort | null {
   const match = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(address);
-  if (match === null || Number(match[2]) > 65535) {
-    throw new OrchestratorError('ERR_USAGE', `Expected an address as host:port but received "${address}"`);
-  }
+  if (match === null || Number(match[2]) > 65535) return null;
   return { host: match[1]!, port: Number(match[2]) };
+}
+
+/**
+ * Host and port of "host:port".
+ *
+ * @throws OrchestratorError ERR_USAGE if it has another form.
+ */
+export function splitAddress(address: string): HostPort {
+  const split = hostAndPort(address);
+  if (split !== null) return split;
+  throw new OrchestratorError('ERR_USAGE', `Expected an address as host:port but received "${address}"`);
+}
+
+/** Whether there is an address, of a form that `socketAddress` takes, or none (''). */
+export function isAddressOrNone(address: string): boolean {
+  return address === '' || address.startsWith(ABSTRACT) || hostAndPort(address) !== null;
 }
 
 /** A host as it stands in an address: IPv6 addresses in brackets. */
@@ -16,8 +34,12 @@ export function hostInAddress(host: string): string {
   return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
 }
 
-/** Options of node:net for an address in gRPC's notation. */
-export function socketAddress(address: string): { path: string } | { host: string; port: number } {
+/**
+ * Options of node:net for an address in gRPC's notation.
+ *
+ * @throws OrchestratorError ERR_USAGE if it has another form.
+ */
+export function socketAddress(address: string): { path: string } | HostPort {
   if (address.startsWith(ABSTRACT)) return { path: `\0${address.slice(ABSTRACT.length)}` };
   const { host, port } = splitAddress(address);
   return { host: host.replace(/^\[|\]$/g, ''), port };

@@ -14,11 +14,12 @@ export interface Link {
 }
 
 /**
- * The system of the other machine answers within this time, however busy the process is. All others wait for a worker
- * that cannot be reached, so it is short, and the packet that asks for a connection is sent more often than by TCP, which
- * waits a second before the next: with another attempt each time.
+ * The system of the other machine answers within these attempts, 2 s in all, however busy the process is. All others wait
+ * for a worker that cannot be reached, so it is short, and the packet that asks for a connection is sent more often than
+ * by TCP, which waits a second before the next: with another attempt each time. Attempts are counted, and no clock is
+ * read: a process that was paused has not listened meanwhile.
  */
-const REACH_MS = 2_000;
+const ATTEMPTS = 4;
 const ATTEMPT_MS = 500;
 
 /** The network, or the other machine, has not answered at all. */
@@ -44,33 +45,39 @@ export async function connectLink({ address, proof }: Link, signal: AbortSignal)
 }
 
 /** The first of several attempts that is answered, whatever the answer is. */
-function reach(address: string, signal: AbortSignal): Promise<Socket> {
+async function reach(address: string, signal: AbortSignal): Promise<Socket> {
+  signal.throwIfAborted();
+  const options = { ...socketAddress(address), noDelay: true };
   const attempts: Socket[] = [];
-  return new Promise((resolve, reject) => {
+  return await new Promise((resolve, reject) => {
     let isOver = false;
     const end = (connected: Socket | null, why: Error | null = null) => {
       if (isOver) return;
       isOver = true;
       clearInterval(again);
-      clearTimeout(limit);
       signal.removeEventListener('abort', abort);
       for (const socket of attempts) if (socket !== connected) socket.destroy();
       if (connected === null) reject(why);
       else resolve(connected.removeAllListeners('error'));
     };
     const attempt = () => {
-      const socket = connect({ ...socketAddress(address), noDelay: true });
-      attempts.push(socket);
-      socket.once('connect', () => end(socket)).on('error', (error) => end(null, error));
+      try {
+        const socket = connect(options);
+        attempts.push(socket);
+        socket.once('connect', () => end(socket)).on('error', (error) => end(null, error));
+      } catch (error) {
+        end(null, error as Error);
+      }
     };
     const abort = () => end(null, signal.reason as Error);
-    const again = setInterval(attempt, ATTEMPT_MS);
-    const limit = setTimeout(() => {
-      end(null, new Unreachable(`no answer within ${REACH_MS / 1000} s`));
-    }, REACH_MS);
+    const giveUp = () => end(null, new Unreachable(`no answer within ${(ATTEMPTS * ATTEMPT_MS) / 1000} s`));
+    const again = setInterval(() => {
+      if (attempts.length < ATTEMPTS) attempt();
+      // Timers run before sockets are looked at, and immediates after: an answer that is there counts.
+      else setImmediate(giveUp);
+    }, ATTEMPT_MS);
     signal.addEventListener('abort', abort);
-    if (signal.aborted) abort();
-    else attempt();
+    attempt();
   });
 }
 

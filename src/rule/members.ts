@@ -82,7 +82,7 @@ export class Members {
       .map(({ member }) => member);
   }
 
-  /** Whether one of them holds the newest state of the run. */
+  /** Whether one holds the newest state of the run (`holdWithout`). */
   get anyHolds(): boolean {
     return this.holdWithout([]);
   }
@@ -108,7 +108,7 @@ export class Members {
     return all;
   }
 
-  /** Those that stay, except this one, and whether one of them was ready in a generation. */
+  /** How many stay besides this one, and whether one of them holds a state of the run. */
   othersOf(id: string): { others: number; othersHold: boolean } {
     const others = this.#all().filter(({ member, leaving }) => member.id !== id && leaving === null);
     return { others: others.length, othersHold: others.some(({ held }) => held !== null) };
@@ -165,7 +165,10 @@ export class Members {
     });
   }
 
-  /** @param built What it has said. What one holds that has said so before is known better by now. */
+  /**
+   * @param built What it says of itself. If it has stood by before, `held` is not taken from it: what `hold` and
+   * `overwrite` have noted since is newer.
+   */
   standBy(id: string, built: Pick<Joined, 'seesFolder' | 'isOld' | 'shares' | 'held'>): void {
     const joined = this.#joined.get(id)!;
     const held = joined.standby ? joined.held : built.held;
@@ -214,7 +217,7 @@ export class Members {
     return Math.max(...this.#all().flatMap(({ held }) => held ?? []));
   }
 
-  /** Whether it was ready in a generation, and so holds a state of the run. */
+  /** Whether it holds a state of the run, from a generation or by what it said when it stood by. */
   holdsAny(id: string): boolean {
     return (this.#joined.get(id)?.held ?? null) !== null;
   }
@@ -229,7 +232,10 @@ export class Members {
     return this.isReturning(id) ? 'unknown' : (this.#joined.get(id)?.held ?? null);
   }
 
-  /** Whether one holds the newest state of the run that is none of these. */
+  /**
+   * Whether a worker that is none of these holds the newest state of the run: that of the last generation, or, before
+   * there is one, any that it brought.
+   */
   holdWithout(ids: readonly string[]): boolean {
     return this.#all().some(({ held, member: { id } }) => (held ?? -1) >= this.#newest && !ids.includes(id));
   }

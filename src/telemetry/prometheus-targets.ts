@@ -26,6 +26,8 @@ interface Entry {
  * the run is resumed.
  *
  * @param address "http://127.0.0.1:9464"
+ * @throws OrchestratorError ERR_RUN_LOCKED if another process keeps the file locked; ERR_FILE_WRITE or ERR_FILE_OPEN if
+ * it cannot be written or read, or holds something else.
  */
 export async function prometheusTargets(path: string, address: string, run: string): Promise<Sink> {
   const url = new URL(address);
@@ -47,7 +49,7 @@ export async function prometheusTargets(path: string, address: string, run: stri
         await change(path, isOwn, []);
       } catch (error) {
         // No reason to call a run failed that has ended well.
-        const what = 'remove the run from it, or Prometheus reports the run as down';
+        const what = `remove the run from ${path}, or Prometheus reports the run as down`;
         process.stderr.write(`warn ${faultOf(error).message}; ${what}\n`);
       }
     },

@@ -17,7 +17,7 @@ export interface WorkerReport {
   numbers: WorkerNumbers;
 }
 
-/** A worker that was slow in most of the last steps. */
+/** A worker that was slow in most of the last steps, and does not keep up yet. */
 export interface Straggler {
   rank: number;
   host: string;

@@ -27,7 +27,10 @@ export class Inbox {
     return this.#newest;
   }
 
-  /** See CoordinatorSession.regrouped. */
+  /**
+   * Aborted with Regrouped as soon as a newer generation than this worker's forms, with this worker or without it, or
+   * with the error that `end` was given.
+   */
   get regrouped(): AbortSignal {
     return this.#regrouping.signal;
   }
@@ -71,7 +74,12 @@ export class Inbox {
     }
   }
 
-  /** See CoordinatorSession.next. */
+  /**
+   * The next message, which must be of this kind. Rejects with Regrouped if a newer generation forms instead, and at
+   * the end with its error.
+   *
+   * @throws OrchestratorError ERR_PROTOCOL if it is of another kind.
+   */
   async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
     while (this.#messages.length === 0) {
       this.regrouped.throwIfAborted();

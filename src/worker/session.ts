@@ -88,10 +88,7 @@ export class CoordinatorSession {
     return this.#inbox.generation;
   }
 
-  /**
-   * Aborted with Regrouped as soon as a newer generation than this worker's forms, with this worker or without it, or
-   * with why the session ends.
-   */
+  /** Aborted as soon as this worker's generation is over, or the session (`Inbox.regrouped`). */
   get regrouped(): AbortSignal {
     return this.#inbox.regrouped;
   }
@@ -276,8 +273,8 @@ export class CoordinatorSession {
   }
 
   /**
-   * Waits for the next generation and enters it. What is left of those before it is dropped. Before the first one it
-   * rejects with Levelled if this worker is to build again.
+   * Waits for the next generation and enters it (`Inbox.formation`). Before the first one it rejects with Levelled if this
+   * worker is to build again.
    */
   async formation(): Promise<Formation> {
     return await this.#inbox.formation(this.#join!.workerId!, () => {
@@ -285,10 +282,7 @@ export class CoordinatorSession {
     });
   }
 
-  /**
-   * The next message, which must be of this kind. Rejects with Regrouped if the next generation forms instead,
-   * with Stopped at the end, or when the session was lost.
-   */
+  /** The next message of this worker's generation, which must be of this kind (`Inbox.next`). */
   async next<K extends MessageKind>(kind: K): Promise<NonNullable<CoordinatorMessage[K]>> {
     return await this.#inbox.next(kind);
   }

@@ -13,8 +13,8 @@ import { orchestrator, succeeds } from '../support/program.js';
 const PYTHON = process.env.ORCHESTRATOR_PYTHON ?? 'python3';
 const PIPELINE = resolve('test/support/sd3_pipeline.py');
 const ENCODE = resolve('scripts/encode.py');
-/** A Python process imports torch, which takes long where others keep the processors busy. */
-const TIMEOUT = 600_000;
+/** Python processes import torch, which takes long where others keep the processors busy; a test has up to seven. */
+const TIMEOUT = 1_800_000;
 
 function python(...parameters: string[]) {
   const env = { ...process.env, HF_HUB_OFFLINE: '1', CUDA_VISIBLE_DEVICES: '' };

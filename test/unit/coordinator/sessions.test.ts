@@ -84,6 +84,8 @@ test.each<[string, FromWorker, status]>([
     status.INVALID_ARGUMENT,
   ],
   ['malformed Join', { join: { ...JOIN, host: 'h'.repeat(257) } }, status.INVALID_ARGUMENT],
+  ['malformed Join', { join: { ...JOIN, dataAddress: 'node1' } }, status.INVALID_ARGUMENT],
+  ['malformed Join', { join: { ...JOIN, localAddress: '127.0.0.1:70000' } }, status.INVALID_ARGUMENT],
   ['malformed Join', { join: { ...JOIN, instructionSets: ['i'.repeat(257)] } }, status.INVALID_ARGUMENT],
   ['malformed Join', { join: { ...JOIN, instructionSets: Array(99).fill('i') } }, status.INVALID_ARGUMENT],
 ])('a connection is refused: %s', async (details, message, code) => {

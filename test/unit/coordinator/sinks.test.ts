@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { openRecorder } from '../../../src/coordinator/sinks.js';
+import { waitForLock } from '../../../src/native/lock.js';
 import { RunDir } from '../../../src/run-folder/run-dir.js';
 import { MINIMAL, yaml } from '../../support/config.js';
 import { temporaryFolder } from '../../support/folders.js';
@@ -76,6 +77,21 @@ test('without a port, the file is not written, and a warning says why', async ()
   const recorder = await open(null);
   await recorder.close();
   expect(printed).toContain(` warn ${targets} is not written, because telemetry.metrics_port is null\n`);
+  expect(existsSync(targets)).toBe(false);
+});
+
+test('where another process keeps the file locked, the run begins without, and says so', async () => {
+  mkdirSync(dirname(targets));
+  const unlock = await waitForLock(`${targets}.lock`);
+  let now = 0;
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 6_000));
+  const recorder = await open(0);
+  clock.mockRestore();
+  unlock();
+  await recorder.close();
+  expect(printed).toContain(
+    ` warn Prometheus does not learn of this run: ${targets}.lock is held by another`,
+  );
   expect(existsSync(targets)).toBe(false);
 });
 

@@ -133,6 +133,29 @@ test('a report counts as soon as it is there, whenever the connection ends', asy
   expect(asked!.answer).toEqual(GOOD);
 });
 
+test('a connection that has ended before the question is made once more', async () => {
+  const ssh = new PretendedSsh();
+  onTestFinished(() => ssh.close());
+  const first = join(temporaryFolder(), 'first');
+  const script = `
+    import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+    if (!existsSync('${first}')) {
+      writeFileSync('${first}', String(process.pid));
+      console.error('client_loop: send disconnect: Broken pipe');
+      process.exit(255);
+    }
+    if (JSON.parse(readFileSync(0, 'utf8')).plan === 7) console.log(${JSON.stringify(JSON.stringify(GOOD))});`;
+  const questions = new HostQuestions([ssh.host('b', script)], {});
+  onTestFinished(() => questions.close());
+  const hasEnded = () => {
+    const pid = existsSync(first) ? readFileSync(first, 'utf8') : '';
+    return pid !== '' && !existsSync(`/proc/${pid}`);
+  };
+  await expect.poll(hasEnded, { timeout: 60_000 }).toBe(true);
+  const [asked] = await questions.ask({ config: null, plan: 7 });
+  expect(asked!.answer).toEqual(GOOD);
+});
+
 test('a machine without ssh is named as the one that lacks it', async () => {
   onTestFinished(() => void vi.unstubAllEnvs());
   vi.stubEnv('PATH', '/nonexistent');

@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
 import { examineHosts, renderHosts } from '../../../src/launch/examine-hosts.js';
@@ -45,6 +47,18 @@ test('that the address of this machine is unknown is a problem beside the others
       fix: expect.stringMatching(/--listen ADDRESS, /),
     },
   ]);
+});
+
+test('of a host that has answered and does not end, the connection is ended', async () => {
+  ssh = new PretendedSsh('hostname b\nproxyjump c\n');
+  const pidFile = join(temporaryFolder(), 'pid');
+  const hanging = `import { writeFileSync } from 'node:fs';
+    writeFileSync('${pidFile}', String(process.pid));
+    setInterval(() => {}, 1000);`;
+  const { hosts } = await examineHosts([ssh.host('b', hanging + reporting(await report()))], null, OPTIONS);
+  expect(hosts).toMatchObject([{ host: 'b', reached: true }]);
+  const pid = readFileSync(pidFile, 'utf8');
+  await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 10_000 }).toBe(false);
 });
 
 const SAME = 'Check out the same commit on both machines, and run npm run setup on each';

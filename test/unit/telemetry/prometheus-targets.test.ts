@@ -91,7 +91,7 @@ test('where the entry cannot be removed, the run has ended well all the same, an
   writeFileSync(path, 'something else');
   await run.close?.();
   expect(told.mock.calls.join('')).toMatch(
-    /^warn .*all\.json holds something else .*; remove the run from it/,
+    /^warn .*all\.json holds something else .*; remove the run from .*all\.json, or/,
   );
 });
 
@@ -104,18 +104,27 @@ test('what a process that was killed has left of the lock is in the way of nobod
   expect(readdirSync(dirname(path))).toEqual([]);
 });
 
-test('the lock of another run is respected, however long it is held', async () => {
+test('the lock of another run is respected, and not waited for without end', async () => {
   mkdirSync(dirname(path));
+  const run = await start('b', 9465);
   const unlock = await waitForLock(`${path}.lock`);
-  let now = 0;
-  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  let [now, step] = [0, 0];
+  vi.spyOn(performance, 'now').mockImplementation(() => (now += step));
   const started = start('a', 9464);
-  for (let turn = 0; turn < 3; turn++) {
-    await sleep(30);
-    now += 60_000;
-  }
-  expect(existsSync(path)).toBe(false);
+  now += 9_000;
+  await sleep(30);
+  expect(addresses()).toEqual(['127.0.0.1:9465']);
   unlock();
   await started;
-  expect(addresses()).toEqual(['127.0.0.1:9464']);
+  expect(addresses()).toEqual(['127.0.0.1:9464', '127.0.0.1:9465']);
+  await waitForLock(`${path}.lock`);
+  const told = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const late = [start('c', 9466).catch((error: unknown) => error), run.close?.()];
+  step = 4_000;
+  expect(await late[0]).toMatchObject({
+    code: 'ERR_RUN_LOCKED',
+    message: `${path}.lock is held by another process for more than 10 s`,
+  });
+  await late[1];
+  expect(told.mock.calls.join('')).toMatch(/^warn .*all\.json\.lock is held .*; remove the run from /);
 });
