@@ -8,7 +8,7 @@ const NAMED_WORKERS = 3;
 export function whatFollows(awaited: readonly string[], ms: number): string {
   if (awaited.length === 0) return 'finishing the step and writing a checkpoint';
   const who = named(awaited, NAMED_WORKERS);
-  return `waiting up to ${Math.ceil(ms / 1000)} s for ${who} to come back: nobody else holds the steps after the last checkpoint`;
+  return `waiting up to ${Math.round(ms / 1000)} s for ${who} to come back: nobody else holds the steps after the last checkpoint`;
 }
 
 /** Only `--resume auto` takes the checkpoint that was written last; a path or `never` would not. */

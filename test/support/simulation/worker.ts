@@ -255,6 +255,7 @@ export class Worker {
   #forget(): void {
     this.held = null;
     this.#ofRun = null;
+    this.#world.countHolders();
   }
 
   #ready(): void {

@@ -197,6 +197,15 @@ test('it does not wait for one that was lost before the last checkpoint', () => 
   expect(end(run.event(stop))).toMatchObject({ exitCode: 3 });
 });
 
+test('nor for any where the last checkpoint has all steps, whatever the coordinator before had committed', () => {
+  const run = new Returning({}, { steps: 9 });
+  run.bothReady();
+  run.step(6);
+  run.checkpoint(6);
+  for (const id of ['a', 'b']) run.event({ type: 'lost', id, reason: 'reset' });
+  expect(end(run.event(stop))).toMatchObject({ exitCode: 130, fault: null });
+});
+
 test('one that comes and is lost again and again gets half a minute in all, and is named once', () => {
   const run = new Returning();
   run.bothReady();
