@@ -296,8 +296,10 @@ export class World {
   }
 
   countHolders(): void {
-    // Not all have applied the last step yet; who was away may hold an older one.
-    const oldest = this.witness.committed - 1;
+    // Not all have applied the last step yet; who was away may hold an older one. What a checkpoint has, or every start
+    // of the run, nobody needs to hold.
+    const { committed, published } = this.witness;
+    const oldest = Math.max(committed - 1, (published.at(-1) ?? 0) + 1);
     const holds = ({ worker, cut }: Session) =>
       !cut && worker.alive && worker.held !== null && worker.held.step >= oldest;
     if (![...this.#sessions.values()].some(holds)) this.deserted = true;
