@@ -189,7 +189,7 @@ export class Members {
   /** Whether it shares memory that is not of the newest state of all that are here: not all have applied its last step. */
   isStray(id: string): boolean {
     const { shares, held } = this.#joined.get(id)!;
-    return shares && (held === null || held < this.#newestHere - 1);
+    return shares && (held === null || held < this.newestHere - 1);
   }
 
   /** Whether it is on standby or in a generation; it may want to leave. */
@@ -208,12 +208,13 @@ export class Members {
 
   /** Those that hold the newest state of all that are here: an older one of the run, where nobody has a newer. */
   get holders(): ReadonlySet<string> {
-    const newest = this.#newestHere;
+    const newest = this.newestHere;
     const holders = this.#all().filter(({ held }) => held === newest);
     return new Set(holders.map(({ member }) => member.id));
   }
 
-  get #newestHere(): number {
+  /** The last step after which one holds the state of the run; -Infinity: none does. */
+  get newestHere(): number {
     return Math.max(...this.#all().flatMap(({ held }) => held ?? []));
   }
 

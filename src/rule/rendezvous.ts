@@ -237,7 +237,8 @@ export class Rendezvous {
   }
 
   /**
-   * Those with a broken connection that may come back with a state of the run that is in no checkpoint.
+   * Those with a broken connection that may come back with a state of the run that is newer than the last checkpoint and
+   * than what is here.
    *
    * @param now Those for which the run waits now; null: all, however long they are gone.
    */
@@ -246,7 +247,8 @@ export class Rendezvous {
       if (now === null || now - at <= RECONNECT_MS) return true;
       return this.#unheldSince !== null && now - this.#unheldSince <= STOP_MS;
     };
-    const holds = ({ held }: Away) => held === 'unknown' || (held !== null && held > this.#saved());
+    const least = Math.max(this.#saved(), this.members.newestHere);
+    const holds = ({ held }: Away) => held === 'unknown' || (held !== null && held > least);
     const awaited = [...this.#away.values()].filter((away) => holds(away) && isAwaited(away));
     return awaited.map(({ member }) => member);
   }

@@ -50,13 +50,18 @@ export function checkNothingLost(world: World, from: number): void {
   }
 }
 
-/** Whoever is let go holds nothing that neither a checkpoint nor another worker that lives has, but for one step. */
-export function checkReleased({ witness, sessions }: World, ids: readonly string[]): void {
-  const workers = sessions.filter(({ worker, cut }) => worker.alive && !cut).map(({ worker }) => worker);
+/**
+ * Whoever is let go holds nothing that neither a checkpoint nor another worker has, but for one step. That a member of
+ * the generation has just died, the coordinator may not have heard yet.
+ */
+export function checkReleased({ coordinator, witness, sessions }: World, ids: readonly string[]): void {
+  const { places } = coordinator.state;
+  const isThere = ({ alive, id }: Worker) => alive || places.some((place) => place.id === id);
+  const workers = sessions.filter(({ worker, cut }) => isThere(worker) && !cut).map(({ worker }) => worker);
   const others = workers.filter(({ id }) => !ids.includes(id));
   const newest = Math.max(witness.published.at(-1) ?? 0, ...others.map(({ held }) => held?.step ?? 0));
-  for (const { id, held } of workers) {
-    const isLost = ids.includes(id) && (held?.step ?? 0) > newest + 1;
+  for (const { id, held, alive } of workers) {
+    const isLost = alive && ids.includes(id) && (held?.step ?? 0) > newest + 1;
     if (isLost) throw new Error(`${id} is let go with step ${held!.step}, and the others hold ${newest}`);
   }
 }
