@@ -265,3 +265,23 @@ test('one that has just got the state and wants to leave gives it to the others 
     }),
   );
 });
+
+test('nor for one whose state is no newer than that of a worker that is here', () => {
+  const run = new Returning({}, { steps: 99, checkpointEvery: 0, validateEvery: 0 });
+  run.bothReady();
+  run.step(6);
+  run.event({ type: 'lost', id: 'b', reason: 'reset' });
+  run.until(run.now + 4_000, 'a');
+  run.formed({ a: 6 });
+  run.ready(6, 'a');
+  run.event({ type: 'prepared', id: 'a', prepared: prepared(7, [0, 1, 2]) });
+  run.event({ type: 'lost', id: 'a', reason: 'reset' });
+  // It has not heard that step 7 is committed, which nobody holds, and is told to end before it can form a generation.
+  run.joins('a', run.state.generation);
+  run.event({ type: 'leave', id: 'a', leave: { exitCode: 143 } });
+  const standby = { withoutRunFolder: false, arithmetic: 'isa avx2', held: { step: 6 }, shares: false };
+  run.event({ type: 'standby', id: 'a', standby });
+  const actions = run.until(run.now + 20_000, 'a');
+  expect(actions.find(({ type }) => type === 'stopping')).toMatchObject({ awaited: [] });
+  expect(run.state.phase).toBe('FORMING');
+});
