@@ -168,10 +168,14 @@ export class Rendezvous {
     this.#loss = null;
   }
 
-  /** The run was asked to stop while it trains. */
-  stops(now: number): void {
+  /**
+   * The run is to stop after a checkpoint.
+   *
+   * @param from Since when it waits for those that alone hold the state.
+   */
+  stops(from: number): void {
     this.#isStopping = true;
-    if (!this.members.anyHolds) this.#unheldSince ??= now;
+    if (!this.members.anyHolds) this.#unheldSince ??= from;
   }
 
   /** Whether it was. */

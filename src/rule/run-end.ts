@@ -40,7 +40,8 @@ export class RunEnd {
   /** @returns what the user is told. */
   ask(ending: Ending, now: number): Action {
     this.#asked = ending;
-    this.#membership.rendezvous.stops(now);
+    // Where too few workers have come, those that may hold the state were waited for as long as the others.
+    this.#membership.rendezvous.stops(ending.fault === null ? now : Number.NEGATIVE_INFINITY);
     const { generation } = this.#membership;
     const [told = null] = generation === null ? this.awaits(now) : [];
     return told ?? { type: 'stopping', reason: ending.reason, awaited: [], ms: 0 };

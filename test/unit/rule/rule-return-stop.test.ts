@@ -285,3 +285,14 @@ test('nor for one whose state is no newer than that of a worker that is here', (
   expect(actions.find(({ type }) => type === 'stopping')).toMatchObject({ awaited: [] });
   expect(run.state.phase).toBe('FORMING');
 });
+
+test('a run that gives up because too few have come waits no longer for those that it has waited for', () => {
+  const run = new Returning({}, { minWorkers: 2 });
+  run.returns('a');
+  run.event({ type: 'lost', id: 'a', reason: 'reset' });
+  run.join('c');
+  run.standby('c');
+  const actions = run.until(run.now + 62_000, 'c');
+  expect(actions.find(({ type }) => type === 'stopping')).toMatchObject({ awaited: [] });
+  expect(run.state.phase).toBe('FORMING');
+});

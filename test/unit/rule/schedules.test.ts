@@ -4,6 +4,7 @@
  * states that differ. What must hold at every moment is in test/support/simulation/witness.ts.
  */
 import { expect, test } from 'vitest';
+import { STOP_MS } from '../../../src/rule/events.js';
 import { World } from '../../support/simulation/world.js';
 
 /** `npm run soak -- --simulated` runs more, from another first seed. */
@@ -63,7 +64,8 @@ function check(seed: number, world: World): string {
     const waits =
       isShort || (world.processes.wasShort && world.coordinator.deaths > 0) || world.processes.launches > 0;
     const late = world.clock.now - Math.max(lastFault, firstStart);
-    const limit = waits ? LIMIT_MS.waiting : LIMIT_MS.started;
+    const waited = world.coordinator.waits > 0 ? STOP_MS : 0;
+    const limit = (waits ? LIMIT_MS.waiting : LIMIT_MS.started) + waited;
     if (late > limit) throw new Error(`${outcome} ${late} ms after the last fault`);
     if (firstStart - lastFault > LIMIT_MS.waiting) throw new Error(`the first start was at ${firstStart}`);
     return outcome;
