@@ -116,7 +116,7 @@ export class SoakRun {
     for (let i = 0; i < steps; i++) await this.growsBeyond(this.ledgerBytes, 'commits');
   }
 
-  /** Of a run that has ended, no process and no unfinished file may be left. */
+  /** Throws if the run, which has ended, has left a process or an unfinished file. */
   async leavesNothing(): Promise<void> {
     const all = [
       ...this.#joined,

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { statFields, TICKS_PER_SECOND } from '../src/files/processes.js';
 import { generator } from '../test/support/random.js';
 import { availableKinds, type FaultKind } from './soak-faults.js';
 import { Children, SoakRun } from './soak-run.js';
@@ -173,7 +174,6 @@ function quantile(values: readonly number[], share: number): number {
 
 /** Seconds since a process has started. */
 function ageOf(pid: number): number {
-  const [ticks, up] = [readFileSync(`/proc/${pid}/stat`, 'utf8'), readFileSync('/proc/uptime', 'utf8')];
-  // The name of the command, which may have spaces, ends with the last bracket. A tick is 10 ms.
-  return Number(up.split(' ')[0]) - Number(ticks.slice(ticks.lastIndexOf(')')).split(' ')[20]) / 100;
+  const [stat, up] = [readFileSync(`/proc/${pid}/stat`, 'utf8'), readFileSync('/proc/uptime', 'utf8')];
+  return Number(up.split(' ')[0]) - Number(statFields(stat)[19]) / TICKS_PER_SECOND;
 }

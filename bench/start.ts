@@ -8,14 +8,13 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { statFields, TICKS_PER_SECOND } from '../src/files/processes.js';
 import { noHosts, TestHosts } from '../test/support/hosts.js';
 import { needs } from '../test/support/needs.js';
 import { TestSshd } from '../test/support/sshd.js';
 import { START } from './goals.js';
 import { goal, median, print, table } from './report.js';
 
-/** Of /proc/PID/stat, in a second. */
-const TICKS = 100;
 const FIRST_STEP = /\bstep 1\//;
 
 /** Time between two looks at what the processes do. */
@@ -154,7 +153,7 @@ function isAnyRunnable(): boolean {
   const left = childrenOf(process.pid);
   for (let pid = left.pop(); pid !== undefined; pid = left.pop()) {
     for (const thread of namesIn(`/proc/${pid}/task`)) {
-      if (stateOf(`/proc/${pid}/task/${thread}/stat`) === 'R') return true;
+      if (statFields(textOf(`/proc/${pid}/task/${thread}/stat`))[0] === 'R') return true;
     }
     left.push(...childrenOf(pid));
   }
@@ -164,11 +163,6 @@ function isAnyRunnable(): boolean {
 /** Those that the main thread has started, as Node.js and ssh do. */
 function childrenOf(pid: number): number[] {
   return (textOf(`/proc/${pid}/task/${pid}/children`) ?? '').split(' ').filter(Boolean).map(Number);
-}
-
-function stateOf(path: string): string | null {
-  const text = textOf(path);
-  return text === null ? null : text.charAt(text.lastIndexOf(')') + 2);
 }
 
 function namesIn(folder: string): string[] {
@@ -199,18 +193,14 @@ function processorSeconds(): number {
     }
     level = all.filter(({ parent }) => here.has(parent)).map(({ pid }) => pid);
   }
-  return ticks / TICKS;
+  return ticks / TICKS_PER_SECOND;
 }
 
 /** In ticks, what a process has used itself, and those of its children that have ended. */
 function statOf(name: string): { pid: number; parent: number; own: number; ended: number } | null {
   const text = textOf(`/proc/${name}/stat`);
   if (text === null) return null;
-  // The name of the command, in brackets, may have any characters.
-  const fields = text
-    .slice(text.lastIndexOf(')') + 2)
-    .split(' ')
-    .map(Number);
+  const fields = statFields(text).map(Number);
   const [parent, user, system, endedUser, endedSystem] = [1, 11, 12, 13, 14].map((i) => fields[i]!);
   return { pid: Number(name), parent: parent!, own: user! + system!, ended: endedUser! + endedSystem! };
 }

@@ -51,7 +51,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Run
       dir.release();
       return null;
     }
-    // Those of a coordinator that has died are read quickly when it is known from which step the run goes on.
+    // Where the coordinator has died, its records are read quickly when it is known from which step the run goes on.
     const kept = isAwaited ? null : await readRecords(dir.path, recordedStep(resolved));
     secrets = new Secrets(dir.path);
     const { prometheusTargets, launcher } = options;

@@ -1,4 +1,5 @@
 /** Workers that are slower than the others for a while. They are named; slow is not wrong, so nothing is done to them. */
+import { mean } from '../averages.js';
 import type { Straggler, WorkerReport } from '../telemetry/record.js';
 import { SLOW, slowness } from '../telemetry/slowness.js';
 
@@ -42,11 +43,11 @@ export class Stragglers {
       const is = was ? !hasRecovered(times) : isSlow(times);
       now.set(key, { times, isStraggler: is });
       const last = times.slice(-STRAGGLER_STEPS);
-      const mean = last.reduce((sum, time) => sum + time, 0) / last.length;
-      if (is && mean > KEPT_UP) all.push({ rank, host, times: mean });
+      const average = mean(last);
+      if (is && average > KEPT_UP) all.push({ rank, host, times: average });
       const who = `rank ${rank} (pid ${pid} on ${host})`;
       if (is && !was) {
-        const message = `${who} takes ${mean.toFixed(1)} times as long for a slot as the median worker, in the last ${STRAGGLER_STEPS} steps; all others wait for it: look at its machine`;
+        const message = `${who} takes ${average.toFixed(1)} times as long for a slot as the median worker, in the last ${STRAGGLER_STEPS} steps; all others wait for it: look at its machine`;
         notes.push({ level: 'warn', message });
       } else if (was && !is) {
         notes.push({ level: 'info', message: `${who} is as fast as the other workers again` });

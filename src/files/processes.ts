@@ -74,10 +74,19 @@ export function isForeground(pid: number): boolean {
   return terminalGroup === group || terminalGroup === '-1';
 }
 
-/** Fields 3, 4, 5, 8 and 22 of /proc/PID/stat, where there is such a file: see proc(5). */
+/** Clock ticks per second in /proc; it does not depend on the kernel's own clock. */
+export const TICKS_PER_SECOND = 100;
+
+/**
+ * The fields of /proc/PID/stat from the third one on (proc(5)); none without a text. The second, the name of the
+ * command, is in brackets and may have any characters, also brackets.
+ */
+export function statFields(stat: string | null): string[] {
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+}
+
+/** Fields 3, 4, 5, 8 and 22 of /proc/PID/stat, where there is such a file. */
 function statOf(pid: number) {
-  const stat = textOrNull(`/proc/${pid}/stat`);
-  const [state, parent, group, , , terminalGroup, ...others] =
-    stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  const [state, parent, group, , , terminalGroup, ...others] = statFields(textOrNull(`/proc/${pid}/stat`));
   return { state, parent, group, terminalGroup, started: others[13] };
 }

@@ -15,7 +15,7 @@ export class Members {
   readonly #alive = new Map<string, number>();
   /** Every worker of the run may be waited for. */
   readonly #changes = new EventEmitter().setMaxListeners(0);
-  /** Those of the coordinators before that have not returned yet. */
+  /** The workers of former coordinators that have not returned yet. */
   #former = new Set<string>();
   #returnLimit: NodeJS.Timeout | undefined;
 

@@ -29,7 +29,7 @@ export function mayHold(runDir: string): boolean {
 }
 
 /**
- * Those of the generation that started last which may live: on this machine that is known.
+ * The workers of the generation that started last, as far as they may live: on this machine that is known.
  *
  * @param elsewhere Whether workers of other machines may return, too.
  */

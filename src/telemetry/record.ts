@@ -41,7 +41,7 @@ export interface StepRecord {
   learningRate: number;
   /** Time from the previous commit to this one, without a validation in between. */
   seconds: number;
-  /** That of all steps and validations that the run has recorded, with this one. */
+  /** Time of all steps and validations that the run has recorded, with this step. */
   recordedSeconds: number;
   samples: number;
   /** Model FLOPs of the step; no credit for recomputation. */

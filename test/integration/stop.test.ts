@@ -1,7 +1,9 @@
 /** `orchestrator stop`: ends a run in order, from anywhere on its machine. */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterEach, expect, test, vi } from 'vitest';
 import { endlessRun, expectSaved, send } from '../support/endless-run.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -11,6 +13,16 @@ import { MAIN, orchestrator } from '../support/program.js';
 const folder = temporaryFolder();
 const training = (name: string, ...more: string[]) => endlessRun(join(folder, name), ...more);
 afterEach(() => vi.unstubAllEnvs());
+
+/** `orchestrator stop` beside this process: resolves when it has ended. */
+async function stops(runDir: string, ...options: string[]) {
+  const child = spawn(process.execPath, [MAIN, 'stop', runDir, ...options]);
+  const [output, [status]] = await Promise.all([
+    Promise.all([text(child.stdout), text(child.stderr)]),
+    once(child, 'close'),
+  ]);
+  return { status, stdout: output[0], stderr: output[1] };
+}
 
 test('ends the run in order, waits for it, and says what was saved', async () => {
   const { run, runDir } = await training('told');
@@ -52,15 +64,11 @@ test('stops the run also where the coordinator dies with nothing unsaved, and an
   vi.stubEnv('ORCHESTRATOR_FAULT', faults.map((fault) => `coordinator:${fault}`).join());
   const { run, runDir, pids } = await training('told-saved');
   await expect.poll(() => isSuspended(pids.coordinator)).toBe(true);
-  const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'inherit'] });
-  let stdout = '';
-  told.stdout.on('data', (text) => {
-    stdout += String(text);
-  });
-  const ended = new Promise((resolve) => told.once('close', resolve));
+  const told = stops(runDir);
   await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
   send(pids.coordinator, 'SIGCONT');
-  expect(await ended).toBe(0);
+  const { status, stdout } = await told;
+  expect(status).toBe(0);
   const { output } = await ends(run.outcome, 143);
   expect(output).toContain('it is started again in 1 s');
   const [, step] = /^stopped after step (\d+), saved in /.exec(stdout)!;
@@ -70,18 +78,12 @@ test('stops the run also where the coordinator dies with nothing unsaved, and an
 test('--timeout is the longest wait also where the coordinator has died, and the next one does not come', async () => {
   const { run, runDir, pids } = await training('told-late', '--max-restarts', '0');
   send(pids.coordinator, 'SIGSTOP');
-  const told = spawn(process.execPath, [MAIN, 'stop', runDir, '--timeout', '2'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let stderr = '';
-  told.stderr.on('data', (text) => {
-    stderr += String(text);
-  });
-  const ended = new Promise((resolve) => told.once('close', resolve));
+  const told = stops(runDir, '--timeout', '2');
   await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
   send(pids.launcher, 'SIGSTOP');
   send(pids.coordinator, 'SIGKILL');
-  expect(await ended).toBe(1);
+  const { status, stderr } = await told;
+  expect(status).toBe(1);
   expect(stderr).toMatch(/^error ERR_STOP: the run in .* has not ended within 2 s/);
   send(pids.launcher, 'SIGCONT');
   await ends(run.outcome, 1);
@@ -90,16 +92,12 @@ test('--timeout is the longest wait also where the coordinator has died, and the
 test('says what is lost where the run ends without a checkpoint', async () => {
   const { run, runDir, pids } = await training('told-killed', '--max-restarts', '0');
   send(pids.coordinator, 'SIGSTOP');
-  const told = spawn(process.execPath, [MAIN, 'stop', runDir], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let stderr = '';
-  told.stderr.on('data', (text) => {
-    stderr += String(text);
-  });
-  const ended = new Promise((resolve) => told.once('close', resolve));
+  const told = stops(runDir);
   // SIGTERM waits for the coordinator to go on, which it does not.
   await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
   send(pids.coordinator, 'SIGKILL');
-  expect(await ended).toBe(1);
+  const { status, stderr } = await told;
+  expect(status).toBe(1);
   expect(stderr).toMatch(
     /^error ERR_STOP: The run in .* ended after step (\d+): there is no checkpoint yet: \1 steps are lost\nhint: .*run\.log says why it ended/,
   );

@@ -279,7 +279,7 @@ describe.skipIf(reason)(because('scripts/encode.py', reason || null), { timeout:
     );
     const average = noise.reduce((a, b) => a + b) / noise.length;
     const deviation = Math.sqrt(noise.reduce((sum, x) => sum + (x - average) ** 2, 0) / noise.length);
-    // Of 9 x 1024 normal numbers: 5 standard errors.
+    // The noise is 9 x 1024 normal numbers: five standard errors of their mean, and of their deviation.
     expect(Math.abs(average)).toBeLessThan(5 / Math.sqrt(noise.length));
     expect(Math.abs(deviation - 1)).toBeLessThan(5 / Math.sqrt(2 * noise.length));
   }

@@ -16,7 +16,7 @@ import { printPage } from '../output.js';
 import { RUN, runFolder } from '../run-folder.js';
 
 const POLL_MS = 100;
-/** A coordinator that has died is there again within this time, if its launcher lives and starts another. */
+/** Where nobody knows whether a launcher lives: its next coordinator is there within this time. */
 const RESTART_MS = 30_000;
 
 /** Who starts another coordinator if one dies; unknown: that one had ended before its parent was looked for. */
@@ -82,12 +82,14 @@ async function successor(
 ): Promise<Owner | null> {
   // One that has ended the run, in whatever way, has removed its address.
   if (localCredential(runDir) === null) return null;
-  for (const end = performance.now() + RESTART_MS; performance.now() < end; await pause()) {
+  for (const end = performance.now() + RESTART_MS; ; await pause()) {
     const owner = lockOwner(join(runDir, LOCK));
     if (owner !== null) return owner;
-    if (launcher === 'none' || (launcher !== 'unknown' && !isAlive(launcher))) break;
+    // A launcher that lives starts another one, or ends.
+    const isComing =
+      launcher === 'unknown' ? performance.now() < end : launcher !== 'none' && isAlive(launcher);
+    if (!isComing) return null;
   }
-  return null;
 }
 
 /**

@@ -69,7 +69,7 @@ test.each([
   expect(readCredential(path, (warning) => warnings.push(warning))).toEqual(credential);
   const warning = `others can read the credential, which is a secret: ${path} has the mode 0${mode.toString(8)}; \`chmod 600\` it, or use \`umask 077\` before it is made`;
   expect(warnings).toEqual(warned ? [warning] : []);
-  // That of this machine is no secret.
+  // The credential of workers on this machine is no secret.
   writeFileSync(path, 'unix-abstract:x');
   readCredential(path, (text) => expect.unreachable(text));
 });
