@@ -19,6 +19,8 @@ import { watchConnection } from './watch-connection.js';
 const WINDOW = 8 * 1024 * 1024;
 /** Time between attempts to connect. */
 const RETRY_MS = 50;
+/** A server that leaves so many unanswered, one a second, is gone. */
+const PINGS = 3;
 
 /** The destination of a call's messages. */
 export interface Receiver {
@@ -161,7 +163,7 @@ export async function connectStreams(
   // Each call reports a lost connection itself.
   session.on('error', () => {});
   // Within a machine the kernel tells.
-  const heard = link.proof === null ? null : watchConnection(session);
+  const heard = link.proof === null ? null : watchConnection(session, { pings: PINGS });
   return {
     /**
      * Starts a call. The error for a lost connection is thrown here, because from Node.js 24 on request()

@@ -13,6 +13,7 @@ import type { Identity } from '../security/identity.js';
 import { printable } from '../text/printable.js';
 import { CONTENT_TYPE, headOf, PREFIX, SESSION_MEGABYTES } from './framing.js';
 import { Listener, type NetworkSocket } from './listener.js';
+import { watchConnection } from './watch-connection.js';
 
 const MAX_REQUEST = 4_096;
 /** Longest text of a status. Some of it comes from the request, and it must fit into a header. */
@@ -21,6 +22,11 @@ const MAX_DETAILS = 1_024;
 const REQUEST_MS = 5_000;
 /** Messages queued per stream, so that the socket always has data to send. */
 const QUEUED = 4;
+/**
+ * A client on a network that leaves so many pings unanswered, one a second, is gone. More than those of a client: a
+ * coordinator that stands still for a moment loses no checkpoint that it gets.
+ */
+const PINGS = 10;
 /** Concurrent calls of a connection: two for each of two steps, and as many that are ending. */
 const MAX_CALLS = 8;
 
@@ -151,6 +157,8 @@ export class StreamServer {
     this.#sessions.add(session);
     session.on('close', () => this.#sessions.delete(session));
     session.on('error', () => {});
+    // Within a machine the kernel tells.
+    if (peer !== null) watchConnection(session, { pings: PINGS });
     // Node.js leaves streams as they are that have something to send when their connection ends.
     const streams = new Set<ServerHttp2Stream>();
     socket.once('close', () => {

@@ -307,28 +307,34 @@ test('a client takes nobody but the worker that it expects, and does not wait fo
   await expect(connectStreams({ ...link, proof: stranger }, PATH, 60_000)).rejects.toThrow('certificate');
 });
 
+/** Forwards connections, whose ends these are: that of the client, and that of the server. */
+async function relayTo(target: number): Promise<{ port: number; sockets: Socket[] }> {
+  const sockets: Socket[] = [];
+  const relay = createRelay((near) => {
+    const far = dial(target, '127.0.0.1');
+    sockets.push(near, far);
+    for (const end of [near, far]) end.on('error', () => {});
+    near.pipe(far).pipe(near);
+  });
+  await once(relay.listen(0, '127.0.0.1'), 'listening');
+  closers.push(() => {
+    for (const socket of sockets) socket.destroy();
+    relay.close();
+  });
+  return { port: (relay.address() as AddressInfo).port, sockets };
+}
+
 test('a connection that the network has lost without a word ends, and one that answers does not', async () => {
   const server = createServer();
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  const sockets: Socket[] = [];
-  const relay = createRelay((socket) => {
-    const far = dial((server.address() as AddressInfo).port, '127.0.0.1');
-    sockets.push(socket, far);
-    for (const end of [socket, far]) end.on('error', () => {});
-    socket.pipe(far).pipe(socket);
-  });
-  await once(relay.listen(0, '127.0.0.1'), 'listening');
-  const session: ClientHttp2Session = connect(`http://127.0.0.1:${(relay.address() as AddressInfo).port}`);
-  closers.push(() => {
-    for (const socket of sockets) socket.destroy();
-    session.destroy();
-    relay.close();
-    server.close();
-  });
+  closers.push(() => server.close());
+  const { port, sockets } = await relayTo((server.address() as AddressInfo).port);
+  const session: ClientHttp2Session = connect(`http://127.0.0.1:${port}`);
+  closers.push(() => session.destroy());
   await once(session, 'remoteSettings');
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   closers.push(() => vi.useRealTimers());
-  watchConnection(session, 20);
+  watchConnection(session, { pings: 3, everyMs: 20 });
   for (let turn = 0; turn < 10; turn++) {
     vi.advanceTimersByTime(20);
     // Answers come in the order of the questions.
@@ -343,4 +349,27 @@ test('a connection that the network has lost without a word ends, and one that a
   expect(session.destroyed).toBe(false);
   vi.advanceTimersByTime(20);
   expect(await error).toMatchObject([{ message: 'it has not answered for 0.06 s' }]);
+});
+
+test('a call ends whose client was lost by the network without a word', async () => {
+  listen = listenOnNetwork;
+  const calls: ServedCall[] = [];
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  closers.push(() => vi.useRealTimers());
+  const link = await serve((_, call) => void calls.push(call));
+  const { port, sockets } = await relayTo(Number(link.address.split(':')[1]));
+  void collect({ address: `127.0.0.1:${port}`, proof }, '');
+  await vi.waitFor(() => expect(calls).toHaveLength(1), PATIENCE);
+  const [near, far] = sockets;
+  for (const end of [near!, far!]) end.unpipe();
+  near!.pause();
+  far!.resume();
+  const [call] = calls;
+  const sending = call!.send([message(9_000_000), message(9_000_000)]);
+  vi.advanceTimersByTime(10_000);
+  expect(call!.open).toBe(true);
+  const closed = once(far!, 'close');
+  vi.advanceTimersByTime(1_000);
+  expect(await call!.over).toBe(false);
+  await Promise.all([sending, closed]);
 });
