@@ -8,6 +8,9 @@ export class OfferedStates {
   readonly #checkpoints: PendingCheckpoints;
   readonly #membership: Membership;
 
+  /** By the number of a fetch: what its worker has offered since, because it knows that the fetch has failed. */
+  readonly #later = new Map<number, { id: string; offered: Offered }>();
+
   constructor(checkpoints: PendingCheckpoints, membership: Membership) {
     this.#checkpoints = checkpoints;
     this.#membership = membership;
@@ -15,18 +18,33 @@ export class OfferedStates {
 
   /** A worker offers the state for a checkpoint: it is fetched once, or declined. */
   take(id: string, offered: Offered): Action[] {
-    if (this.#checkpoints.isFetched(offered, id)) return [];
-    return (
-      this.#fetch(id, offered) ?? [this.#membership.send([id], { declined: { number: offered.number } })]
-    );
+    const fetch = this.#checkpoints.fetchOf(offered.step, id);
+    if (fetch === null) return this.#fetch(id, offered) ?? [this.#decline(id, offered)];
+    this.#later.set(fetch, { id, offered });
+    return [];
   }
 
-  /** A fetch has failed. What its worker has offered since is fetched; otherwise that checkpoint is missed. */
+  /**
+   * A fetch has failed. What its worker has offered since is fetched, also for a checkpoint that was ordered again
+   * meanwhile; otherwise that checkpoint is missed.
+   */
   fetchAgain(fetch: number): Action[] | { missed: number } {
-    const failed = this.#checkpoints.notFetched(fetch);
-    if (failed === null) return [];
-    const { step, writer, again } = failed;
-    return (again === null ? null : this.#fetch(writer, again)) ?? { missed: step };
+    const missed = this.#checkpoints.notFetched(fetch);
+    const later = this.#later.get(fetch);
+    this.#later.delete(fetch);
+    if (later !== undefined) return this.take(later.id, later.offered);
+    return missed === null ? [] : { missed };
+  }
+
+  /** The worker's state was got, or will not be: what it has offered since is not wanted. */
+  settle(id: string, step: number): Action[] {
+    const over = [...this.#later].filter(([, { id: by, offered }]) => by === id && offered.step === step);
+    for (const [fetch] of over) this.#later.delete(fetch);
+    return over.map(([, { offered }]) => this.#decline(id, offered));
+  }
+
+  #decline(id: string, { number }: Offered): Action {
+    return this.#membership.send([id], { declined: { number } });
   }
 
   /** Null: nobody awaits it. */

@@ -1,6 +1,6 @@
 /** The checkpoints of a run that were ordered and are not published yet, and from which one the run resumes. */
 import type { Fault } from '../fault.js';
-import type { Offered, Saved } from '../rpc/proto.js';
+import type { Saved } from '../rpc/proto.js';
 import type { MissedCheckpoint } from '../telemetry/record.js';
 import type { Action, Settings } from './events.js';
 import type { Beginning } from './source.js';
@@ -19,8 +19,6 @@ interface Pending {
   agreed: boolean;
   /** The number of the fetch by which the coordinator gets the state that the writer has offered; null: none. */
   fetch: number | null;
-  /** What the writer has offered since. */
-  offeredAgain: Offered | null;
   /** What the writer has staged; null while it writes. */
   staged: Saved | null;
 }
@@ -77,30 +75,24 @@ export class PendingCheckpoints {
     return this.#fetches;
   }
 
-  /** Whether the state of this step is being fetched from the worker. If that fails, a later offer counts. */
-  isFetched(offered: Offered, id: string): boolean {
-    const pending = this.#pending.get(offered.step);
-    if (pending?.writer !== id || pending.fetch === null || pending.staged !== null) return false;
-    pending.offeredAgain = offered;
-    return true;
+  /** The number of the fetch by which the state of this step is got from the worker; null: it is not. */
+  fetchOf(step: number, id: string): number | null {
+    const pending = this.#pending.get(step);
+    return pending?.writer === id && pending.staged === null ? pending.fetch : null;
   }
 
-  /**
-   * A fetch has failed. The checkpoint that awaits it, and was not ordered again since, its writer, and what that has
-   * offered since; null: there is none.
-   */
-  notFetched(fetch: number): { step: number; writer: string; again: Offered | null } | null {
+  /** A fetch has failed. The step whose checkpoint awaits it, and was not ordered again since; null: none does. */
+  notFetched(fetch: number): number | null {
     for (const [step, pending] of this.#pending) {
       if (pending.fetch !== fetch || pending.staged !== null) continue;
-      const { writer, offeredAgain: again } = pending;
-      pending.offeredAgain = null;
-      return { step, writer, again };
+      pending.fetch = null;
+      return step;
     }
     return null;
   }
 
   request(step: number, writer: string, now: number): void {
-    const begun = { since: now, told: false, agreed: false, fetch: null, offeredAgain: null, staged: null };
+    const begun = { since: now, told: false, agreed: false, fetch: null, staged: null };
     this.#pending.set(step, { writer, ...begun });
   }
 

@@ -140,12 +140,16 @@ export class RunState {
       case 'offered':
         return this.#offers.take(event.id, event.offered);
       case 'saved':
-        return this.#settled(this.#steps.saved(event.id, event.saved));
+        return [
+          ...this.#offers.settle(event.id, event.saved.step),
+          ...this.#settled(this.#steps.saved(event.id, event.saved)),
+        ];
       case 'notSaved': {
         const { step, failure } = event.notSaved;
-        if (!this.#steps.checkpoints.awaits(step, event.id)) return [];
+        const settled = this.#offers.settle(event.id, step);
+        if (!this.#steps.checkpoints.awaits(step, event.id)) return settled;
         const fault = faultFrom(failure ?? { code: '', message: '', hint: '' });
-        return this.#settled(this.#steps.notSaved(step, fault));
+        return [...settled, ...this.#settled(this.#steps.notSaved(step, fault))];
       }
       case 'notFetched': {
         const again = this.#offers.fetchAgain(event.fetch);

@@ -20,6 +20,9 @@ interface Offer {
   end: (isSent: boolean) => void;
 }
 
+/** The connection of the coordinator broke while it got the state, which may be offered again. */
+export class TransferBroken extends OrchestratorError {}
+
 export class StateOffers {
   #offer: Offer | null = null;
   /** How many there were: an answer to one does not count for the next of the same step. */
@@ -30,19 +33,20 @@ export class StateOffers {
    *
    * @param tell Tells it of the offer, and by which number it may be declined.
    * @returns Whether it wanted them. Whatever it orders later, it does not know of this offer.
-   * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them, or its connection breaks.
+   * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them; as TransferBroken if its connection
+   *   breaks.
    */
   async offer(step: number, pieces: Iterable<Float32Array>, tell: Offer['tell']): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<boolean>((resolve, reject) => {
-        const fail = (why: string) =>
-          reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', `The state after step ${step} ${why}`));
-        const late = `was not asked for by the coordinator within ${BEGIN_MS / 1000} s`;
-        timer = setTimeout(() => fail(late), BEGIN_MS);
+        const state = `The state after step ${step}`;
+        const late = `${state} was not asked for by the coordinator within ${BEGIN_MS / 1000} s`;
+        timer = setTimeout(() => reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', late)), BEGIN_MS);
         const begin = () => clearTimeout(timer);
+        const broken = `${state} did not reach the coordinator: the transfer broke off`;
         const end = (isSent: boolean) =>
-          isSent ? resolve(true) : fail('did not reach the coordinator: the transfer broke off');
+          isSent ? resolve(true) : reject(new TransferBroken('ERR_CHECKPOINT_WRITE', broken));
         const number = ++this.#count;
         const declined = () => resolve(false);
         this.#offer = { step, number, pieces, tell, isBegun: false, begin, declined, end };

@@ -6,13 +6,18 @@ import { stageCheckpoint } from '../checkpoint/store.js';
 import { faultOf } from '../fault.js';
 import type { Snapshot, StateName } from '../native/contract.js';
 import { version } from '../version.js';
-import type { StateOffers } from './offer.js';
+import { type StateOffers, TransferBroken } from './offer.js';
 import type { CoordinatorSession } from './session.js';
 import { arithmetic, type WorkerSetup } from './setup.js';
 import { stateShare } from './state-transfer.js';
 
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
+/**
+ * So often the coordinator may begin to get a state: a network that fails for seconds, or a coordinator that stands
+ * still, does not cost the checkpoint.
+ */
+const TRANSFERS = 3;
 
 /** Writes what the coordinator publishes, or reports why it could not be written: the run goes on. */
 export class CheckpointSaver {
@@ -139,7 +144,13 @@ export class CheckpointSaver {
     const metadata = encodeMetadata(this.#metadata(step));
     const tell = (number: number) =>
       this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds, number } });
-    return await offers.offer(step, pieces, tell);
+    for (let transfers = 1; ; transfers++) {
+      try {
+        return await offers.offer(step, pieces, tell);
+      } catch (error) {
+        if (!(error instanceof TransferBroken) || transfers === TRANSFERS) throw error;
+      }
+    }
   }
 
   #metadata(step: number): CheckpointMetadata {

@@ -4,8 +4,10 @@ import { once } from 'node:events';
 import { cpSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint/store.js';
+import { isSuspended, processId } from '../../src/files/processes.js';
 import { native } from '../../src/native/load.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL } from '../support/full.js';
@@ -68,7 +70,8 @@ async function runOn(
   first = coordinate(runDir, places.length),
   next = first.ended,
 ): Promise<string> {
-  await new Promise((resolve) => first.process.stdout!.once('data', resolve));
+  const fails = first.ended.then(({ output }) => Promise.reject(new Error(output)));
+  await Promise.race([once(first.process.stdout!, 'data'), fails]);
   const invited = await run(hosts.on(1), ['invite', runDir, '--uses', String(places.length)]).ended;
   expect(invited.code, invited.output).toBe(0);
   const joined = (before: readonly string[]) =>
@@ -140,6 +143,28 @@ describe.skipIf(reason)(because('two hosts', reason), () => {
       expect(fingerprint(runDir, 6)).toEqual(fingerprint(reference, 6));
       const names = readdirSync(join(runDir, 'checkpoints'));
       expect(names.filter((name) => !/^step-0000000[36]$/.test(name))).toEqual([]);
+    },
+  );
+
+  test.runIf(FULL)(
+    'keep the last checkpoint when the coordinator stands still while it gets it',
+    async () => {
+      const runDir = join(temporaryFolder(), 'two');
+      mkdirSync(runDir);
+      vi.stubEnv('ORCHESTRATOR_FAULT', 'coordinator:fetching:6:stop');
+      onTestFinished(() => void vi.unstubAllEnvs());
+      const short = ['--set', 'schedule.steps=6', '--set', 'checkpoint.every=6'];
+      const coordinator = coordinate(runDir, 2, ...short);
+      const { pid } = coordinator.process;
+      // Longer than the workers wait for its answers.
+      const goesOn = expect
+        .poll(() => isSuspended(processId(pid!)), { timeout: 120_000 })
+        .toBe(true)
+        .then(() => sleep(15_000))
+        .then(() => coordinator.process.kill('SIGCONT'));
+      await runOn(runDir, [hosts.on(1, runDir), hosts.on(2, runDir)], coordinator);
+      await goesOn;
+      expect(readdirSync(join(runDir, 'checkpoints'))).toEqual(['step-00000006']);
     },
   );
 });

@@ -9,6 +9,7 @@ import type { Config } from '../../src/config/schema.js';
 import { slotCount } from '../../src/config/schema.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { canonicalJson } from '../../src/files/json.js';
+import type { ServedCall } from '../../src/rpc/grpc-server.js';
 import type { FromWorker } from '../../src/rpc/proto.js';
 import { firstSegment } from '../../src/step/plan.js';
 import { engineCollective } from '../../src/worker/collective/collective.js';
@@ -141,4 +142,24 @@ test('a state that is ordered again at any moment after it was declined is offer
     offers.decline(told[1]!);
     await saver.settled();
   }
+});
+
+test('a state whose transfer breaks is offered three times', async () => {
+  const setup = await setUp(temporaryFolder());
+  const offers = new StateOffers();
+  const messages: FromWorker[] = [];
+  const broken = { send: async () => {}, over: Promise.resolve(false) } as unknown as ServedCall;
+  const send = (message: FromWorker) => {
+    messages.push(message);
+    if (message.offered) queueMicrotask(() => void offers.serve(0, broken));
+  };
+  const saver = new CheckpointSaver(setup, { send } as unknown as CoordinatorSession, offers, () => {});
+  await saver.save(0);
+  await saver.settled();
+  expect(messages).toMatchObject([
+    ...[1, 2, 3].map((number) => ({ offered: { step: 0, number } })),
+    {
+      notSaved: { step: 0, failure: { message: expect.stringMatching(/did not reach the coordinator/) } },
+    },
+  ]);
 });

@@ -229,11 +229,13 @@ export class Coordinator {
           if (isThere) offer.end('broken');
           return;
         }
-        if (isThere) offer.end('sent');
+        // The network fails for a moment.
+        const isBroken = isThere && offer.transfers === 1 && world.below(20) === 0;
+        if (isThere) offer.end(isBroken ? 'broken' : 'sent');
         const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
         const failure = { ...fault, hint: '' };
         const fails = () => this.happens({ type: 'notFetched', fetch, fault });
-        if (!isThere) {
+        if (!isThere || isBroken) {
           world.clock.later(LOST_MS, () => {
             if (this.deaths === life) fails();
           });

@@ -3,10 +3,15 @@ import type { State } from './witness.js';
 import type { Worker } from './worker.js';
 import type { World } from './world.js';
 
+/** So often the coordinator may begin to get a state. */
+const TRANSFERS = 3;
+
 /** A copy of its state that it keeps for the coordinator. */
 export interface Offer {
   state: State;
   number: number;
+  /** How often the coordinator may have begun to get it, and this time. */
+  transfers: number;
   /** The coordinator has begun to get it. */
   isBegun: boolean;
   /** @param what Whether the coordinator got all of it, or did not want it. */
@@ -73,11 +78,12 @@ export class Saver {
   }
 
   /** The coordinator gets a copy of the state, or another one, if that was ordered meanwhile. */
-  #offer(state: State): void {
+  #offer(state: State, transfers = 1): void {
     const { step } = state;
     const offer: Offer = {
       state,
       number: ++this.#offers,
+      transfers,
       isBegun: false,
       end: (what) => {
         if (this.offer !== offer) return;
@@ -85,6 +91,7 @@ export class Saver {
         const isAgain = what !== 'sent' && this.#isAgain;
         this.#isAgain = false;
         if (isAgain) this.#offer(state);
+        else if (what === 'broken' && transfers < TRANSFERS) this.#offer(state, transfers + 1);
         else {
           this.#settled(step);
           if (what === 'broken') this.#refused(step);

@@ -38,12 +38,38 @@ describe('workers of machines that do not see the run folder', () => {
     const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'broken', hint: null } as const;
     expect(script.event({ type: 'notFetched', fetch: 0, fault })).toEqual([]);
     for (const id of ['b', 'a']) script.applied(id, 2);
-    expect(script.saved(2)).toMatchObject([{ type: 'publish' }]);
+    expect(script.saved(2)).toMatchObject([...declined('a'), { type: 'publish' }]);
     expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject(declined('a'));
     script.published(2);
     expect(script.state.checkpoint).toEqual({ step: 2, path: 'step-2' });
     expect(script.event({ type: 'offered', id: 'a', offered })).toMatchObject(declined('a'));
     expect(script.event({ type: 'notFetched', fetch: 1, fault })).toEqual([]);
+  });
+
+  test('what a worker has offered since its transfer broke is fetched, also after another generation', () => {
+    const script = new Script({ minWorkers: 1 });
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
+    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
+    for (const step of [1, 2]) script.step(step);
+    const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    const offer = (number: number) =>
+      script.event({ type: 'offered', id: 'a', offered: { step: 2, number, ...state } });
+    expect(offer(1)).toMatchObject([{ type: 'fetch', fetch: 1 }]);
+    expect(offer(2)).toEqual([]);
+    script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
+    script.event({ type: 'formed', id: 'a', formed: { ...formed, held: { step: 2 } } });
+    expect(sent(script.event({ type: 'ready', id: 'a', ready: ready({ step: 2 }) }))).toMatchObject([
+      { message: { start: { step: 2, checkpoint: true } } },
+    ]);
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'broken', hint: null } as const;
+    expect(script.event({ type: 'notFetched', fetch: 1, fault })).toMatchObject([
+      { type: 'fetch', fetch: 2, offered: { number: 2 } },
+    ]);
+    // It breaks again, and this time nothing was offered since.
+    expect(script.event({ type: 'notFetched', fetch: 2, fault })).toMatchObject([{ type: 'notSaved' }]);
+    expect(offer(3)).toMatchObject([{ message: { declined: { number: 3 } } }]);
   });
 
   test('share memory as others do: rank 0 gets the checkpoint from the coordinator', () => {
