@@ -24,7 +24,7 @@ const REQUEST_MS = 5_000;
 const QUEUED = 4;
 /**
  * A client on a network that leaves so many pings unanswered, one a second, is gone. More than those of a client: a
- * coordinator that stands still for a moment loses no checkpoint that it gets.
+ * coordinator that stands still for a moment need not get a state anew.
  */
 const PINGS = 10;
 /** Concurrent calls of a connection: two for each of two steps, and as many that are ending. */

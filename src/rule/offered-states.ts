@@ -7,7 +7,6 @@ import type { PendingCheckpoints } from './pending-checkpoints.js';
 export class OfferedStates {
   readonly #checkpoints: PendingCheckpoints;
   readonly #membership: Membership;
-
   /** By the number of a fetch: what its worker has offered since, because it knows that the fetch has failed. */
   readonly #later = new Map<number, { id: string; offered: Offered }>();
 
@@ -32,8 +31,8 @@ export class OfferedStates {
     const missed = this.#checkpoints.notFetched(fetch);
     const later = this.#later.get(fetch);
     this.#later.delete(fetch);
-    if (later !== undefined) return this.take(later.id, later.offered);
-    return missed === null ? [] : { missed };
+    if (missed === null) return later === undefined ? [] : this.take(later.id, later.offered);
+    return (later === undefined ? null : this.#fetch(later.id, later.offered)) ?? { missed };
   }
 
   /** The worker's state was got, or will not be: what it has offered since is not wanted. */
