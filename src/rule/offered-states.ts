@@ -1,6 +1,6 @@
 /** The states that workers offer for checkpoints, because they do not see the run folder: the coordinator gets them. */
 import type { Offered } from '../rpc/proto.js';
-import type { Action } from './events.js';
+import type { Action, Member } from './events.js';
 import type { Membership } from './membership.js';
 import type { PendingCheckpoints } from './pending-checkpoints.js';
 
@@ -8,7 +8,7 @@ export class OfferedStates {
   readonly #checkpoints: PendingCheckpoints;
   readonly #membership: Membership;
   /** By the number of a fetch: what its worker has offered since, because it knows that the fetch has failed. */
-  readonly #later = new Map<number, { id: string; offered: Offered }>();
+  readonly #later = new Map<number, { member: Member; offered: Offered }>();
 
   constructor(checkpoints: PendingCheckpoints, membership: Membership) {
     this.#checkpoints = checkpoints;
@@ -19,7 +19,8 @@ export class OfferedStates {
   take(id: string, offered: Offered): Action[] {
     const fetch = this.#checkpoints.fetchOf(offered.step, id);
     if (fetch === null) return this.#fetch(id, offered) ?? [this.#decline(id, offered)];
-    this.#later.set(fetch, { id, offered });
+    const member = this.#membership.members.get(id);
+    if (member !== null) this.#later.set(fetch, { member, offered });
     return [];
   }
 
@@ -31,13 +32,19 @@ export class OfferedStates {
     const missed = this.#checkpoints.notFetched(fetch);
     const later = this.#later.get(fetch);
     this.#later.delete(fetch);
-    if (missed === null) return later === undefined ? [] : this.take(later.id, later.offered);
-    return (later === undefined ? null : this.#fetch(later.id, later.offered)) ?? { missed };
+    const member = later === undefined ? null : this.#membership.members.get(later.member.id);
+    // Who has joined again since says again what it offers, and may be another process that counts anew.
+    if (later === undefined || member !== later.member) return missed === null ? [] : { missed };
+    if (missed === null) return this.take(member.id, later.offered);
+    return this.#fetch(member.id, later.offered) ?? { missed };
   }
 
   /** The worker's state was got, or will not be: what it has offered since is not wanted. */
   settle(id: string, step: number): Action[] {
-    const over = [...this.#later].filter(([, { id: by, offered }]) => by === id && offered.step === step);
+    const member = this.#membership.members.get(id);
+    const over = [...this.#later].filter(
+      ([, later]) => later.member === member && later.offered.step === step,
+    );
     for (const [fetch] of over) this.#later.delete(fetch);
     return over.map(([, { offered }]) => this.#decline(id, offered));
   }
