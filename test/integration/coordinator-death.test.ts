@@ -40,14 +40,16 @@ const SOME: Case[] = [
   ['publishing', 3, 'grpc'],
 ];
 const ELSEWHERE = ['forming', 'fetching'];
+/** Every point with each exchange, once where a validation and a checkpoint follow, and once at the end of the run. */
 const OTHERS = COORDINATOR_POINTS.filter((point) => !ELSEWHERE.includes(point))
-  .flatMap((point) =>
-    ['shared', 'grpc'].flatMap((exchange): Case[] => {
-      if (point === 'starting' || point === 'syncing') return [[point, 1, exchange]];
-      // After step 3 there is a validation and a checkpoint, and after the last one the end of the run.
-      return [3, STEPS].map((step): Case => [point, step, exchange]);
-    }),
-  )
+  .flatMap((point, i): Case[] => {
+    const [one, other] = i % 2 === 0 ? ['shared', 'grpc'] : ['grpc', 'shared'];
+    const atStart = point === 'starting' || point === 'syncing';
+    return [
+      [point, atStart ? 1 : 3, one!],
+      [point, atStart ? 1 : STEPS, other!],
+    ];
+  })
   .filter((one) => !SOME.some((other) => one.join() === other.join()));
 
 const folder = temporaryFolder();
