@@ -19,7 +19,7 @@ import { watchConnection } from './watch-connection.js';
 const WINDOW = 8 * 1024 * 1024;
 /** Time between attempts to connect. */
 const RETRY_MS = 50;
-/** A server that leaves so many unanswered, one a second, is gone. */
+/** A server that leaves so many pings unanswered, one a second, is gone. */
 const PINGS = 3;
 
 /** The destination of a call's messages. */

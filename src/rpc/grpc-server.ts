@@ -23,8 +23,8 @@ const REQUEST_MS = 5_000;
 /** Messages queued per stream, so that the socket always has data to send. */
 const QUEUED = 4;
 /**
- * A client on a network that leaves so many pings unanswered, one a second, is gone. More than those of a client: a
- * coordinator that stands still for a moment need not get a state anew.
+ * A client on a network that leaves so many pings unanswered, one a second, is gone. The server waits longer than a
+ * client does (grpc-client.ts): a transfer to a coordinator that is stopped for a few seconds then goes on.
  */
 const PINGS = 10;
 /** Concurrent calls of a connection: two for each of two steps, and as many that are ending. */

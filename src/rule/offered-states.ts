@@ -7,7 +7,7 @@ import type { PendingCheckpoints } from './pending-checkpoints.js';
 export class OfferedStates {
   readonly #checkpoints: PendingCheckpoints;
   readonly #membership: Membership;
-  /** By the number of a fetch: what its worker has offered since, because it knows that the fetch has failed. */
+  /** By the number of a fetch: the offer that its worker has made since, because it has seen the transfer break. */
   readonly #later = new Map<number, { member: Member; offered: Offered }>();
 
   constructor(checkpoints: PendingCheckpoints, membership: Membership) {
@@ -25,21 +25,22 @@ export class OfferedStates {
   }
 
   /**
-   * A fetch has failed. What its worker has offered since is fetched, also for a checkpoint that was ordered again
-   * meanwhile; otherwise that checkpoint is missed.
+   * A fetch has failed. If its worker has made another offer since, that is fetched, also for a checkpoint that was
+   * ordered again meanwhile; otherwise the checkpoint is missed.
    */
   fetchAgain(fetch: number): Action[] | { missed: number } {
     const missed = this.#checkpoints.notFetched(fetch);
     const later = this.#later.get(fetch);
     this.#later.delete(fetch);
     const member = later === undefined ? null : this.#membership.members.get(later.member.id);
-    // Who has joined again since says again what it offers, and may be another process that counts anew.
+    // A worker that has joined again since then offers its state again. It may be a new process, whose offers are
+    // numbered from 1.
     if (later === undefined || member !== later.member) return missed === null ? [] : { missed };
     if (missed === null) return this.take(member.id, later.offered);
     return this.#fetch(member.id, later.offered) ?? { missed };
   }
 
-  /** The worker's state was got, or will not be: what it has offered since is not wanted. */
+  /** The worker's state was received, or could not be written: an offer that it has made since is declined. */
   settle(id: string, step: number): Action[] {
     const member = this.#membership.members.get(id);
     const over = [...this.#later].filter(

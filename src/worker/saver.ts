@@ -14,8 +14,8 @@ import { stateShare } from './state-transfer.js';
 /** Time between two signs that the writing goes on. */
 const SIGN_MS = 1_000;
 /**
- * So often the coordinator may begin to get a state: a network that fails for seconds, or a coordinator that stands
- * still, does not cost the checkpoint.
+ * How many times the coordinator may begin to receive one state: a network that fails for seconds, or a coordinator
+ * that is stopped for a while, does not cost the checkpoint.
  */
 const TRANSFERS = 3;
 

@@ -3,14 +3,14 @@ import type { State } from './witness.js';
 import type { Worker } from './worker.js';
 import type { World } from './world.js';
 
-/** So often the coordinator may begin to get a state. */
+/** How many times the coordinator may begin to receive one state. */
 const TRANSFERS = 3;
 
 /** A copy of its state that it keeps for the coordinator. */
 export interface Offer {
   state: State;
   number: number;
-  /** How often the coordinator may have begun to get it, and this time. */
+  /** Which transfer of the state it is for, counted from 1. */
   transfers: number;
   /** The coordinator has begun to get it. */
   isBegun: boolean;

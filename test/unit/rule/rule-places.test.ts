@@ -1,9 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import type { Action } from '../../../src/rule/events.js';
+import type { Action, Settings } from '../../../src/rule/events.js';
 import { killed, prepared, ready, Script, SETTINGS, sent } from '../../support/rule-script.js';
 
 describe('workers of machines that do not see the run folder', () => {
   const formed = { device: null, sharing: null, held: null };
+  const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+  /** A run of two workers that do not see the folder, after the step at which a checkpoint is due. */
+  const afterStep2 = (settings: Partial<Settings> = {}) => {
+    const script = new Script(settings);
+    for (const id of ['a', 'b']) script.join(id);
+    for (const id of ['a', 'b']) script.standby(id, true);
+    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
+    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
+    for (const step of [1, 2]) script.step(step);
+    return script;
+  };
 
   test('come behind those that do, and get the checkpoint from them', () => {
     const script = new Script({ resumePath: 'step-2', resumeStep: 2 });
@@ -19,13 +30,7 @@ describe('workers of machines that do not see the run folder', () => {
   });
 
   test('without any that does: the coordinator writes what rank 0 offers', () => {
-    const script = new Script();
-    for (const id of ['a', 'b']) script.join(id);
-    for (const id of ['a', 'b']) script.standby(id, true);
-    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
-    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
-    for (const step of [1, 2]) script.step(step);
-    const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    const script = afterStep2();
     const offered = { step: 2, number: 7, ...state };
     const declined = (id: string) => [{ type: 'send', to: [id], message: { declined: { number: 7 } } }];
     expect(script.event({ type: 'offered', id: 'b', offered })).toMatchObject(declined('b'));
@@ -47,13 +52,7 @@ describe('workers of machines that do not see the run folder', () => {
   });
 
   test('what a worker has offered since its transfer broke is fetched, also after another generation', () => {
-    const script = new Script({ minWorkers: 1 });
-    for (const id of ['a', 'b']) script.join(id);
-    for (const id of ['a', 'b']) script.standby(id, true);
-    for (const id of ['a', 'b']) script.event({ type: 'formed', id, formed });
-    for (const id of ['a', 'b']) script.event({ type: 'ready', id, ready: ready() });
-    for (const step of [1, 2]) script.step(step);
-    const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
+    const script = afterStep2({ minWorkers: 1 });
     const offer = (number: number) =>
       script.event({ type: 'offered', id: 'a', offered: { step: 2, number, ...state } });
     expect(offer(1)).toMatchObject([{ type: 'fetch', fetch: 1 }]);
@@ -102,7 +101,6 @@ describe('workers of machines that do not see the run folder', () => {
     const orders = { step: 2, checkpoint: true };
     const prepares = script.event({ type: 'prepared', id: 'b', prepared: prepared(2, [0, 1, 2]) });
     expect(sent(prepares)).toMatchObject([{ message: { commit: orders } }]);
-    const state = { metadata: Buffer.from('{}'), moments: [], ema: false, stallSeconds: 0 };
     const offered = { step: 2, number: 1, ...state };
     expect(script.event({ type: 'offered', id: 'b', offered })).toMatchObject([{ type: 'fetch' }]);
   });
