@@ -15,7 +15,7 @@ interface Pending {
   since: number;
   /** The user knows that it does not get on. */
   told: boolean;
-  /** All workers have applied the step with the same state. */
+  /** All workers have applied the step with the same state, and validated it where they were to. */
   agreed: boolean;
   /** The number of the fetch by which the coordinator gets the state that the writer has offered; null: none. */
   fetch: number | null;
@@ -111,11 +111,11 @@ export class PendingCheckpoints {
   /**
    * Those that do not get on: each is returned once.
    *
-   * @param isValidated Whether the writer still validates the step, which comes before the writing.
+   * @param isValidated Whether a worker still validates the step, for which the publication waits.
    */
-  stalled(now: number, isValidated: (step: number, writer: string) => boolean) {
+  stalled(now: number, isValidated: (step: number) => boolean) {
     return [...this.#pending].flatMap(([step, pending]): { step: number; writer: string; ms: number }[] => {
-      if (isValidated(step, pending.writer)) pending.since = now;
+      if (isValidated(step)) pending.since = now;
       const ms = now - pending.since;
       if (pending.told || ms <= STALLED_MS) return [];
       pending.told = true;
@@ -123,7 +123,7 @@ export class PendingCheckpoints {
     });
   }
 
-  /** All workers hold the same state after the step. */
+  /** All workers hold the same state after the step, and have validated it where they were to. */
   agree(step: number): Action[] {
     return this.#publishOnce(step, { agreed: true });
   }

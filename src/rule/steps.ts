@@ -135,7 +135,7 @@ export class Steps {
     }
     if (applied.add(id, stateHash) === null) return [];
     generation.applied.delete(step);
-    return this.checkpoints.agree(step);
+    return this.#agreed(generation, step);
   }
 
   validated(generation: Generation, id: string, part: Validated): Action[] {
@@ -144,7 +144,13 @@ export class Steps {
     if (parts === null) return [];
     generation.validated.delete(step);
     this.#validated = Math.max(this.#validated, step);
-    return [{ type: 'validation', step, parts }];
+    return [{ type: 'validation', step, parts }, ...this.#agreed(generation, step)];
+  }
+
+  /** Who resumes from a checkpoint does not validate its step again: it is published when that is done, too. */
+  #agreed(generation: Generation, step: number): Action[] {
+    const isOpen = generation.applied.has(step) || generation.validated.has(step);
+    return isOpen ? [] : this.checkpoints.agree(step);
   }
 
   saved(id: string, saved: Saved): Action[] {

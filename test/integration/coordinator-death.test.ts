@@ -9,6 +9,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { MANIFEST } from '../../src/checkpoint/manifest.js';
 import { COORDINATOR_POINTS } from '../../src/fault-points.js';
 import { temporaryFolder } from '../support/folders.js';
 import { FULL, rows } from '../support/full.js';
@@ -79,6 +80,25 @@ test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchang
   expect(fingerprint(runDir, STEPS)).toEqual(reference);
   // No worker had to be started again.
   expect(workersOf(runDir)).toHaveLength(2);
+  expectNothingLeft(runDir);
+});
+
+test('killed with the last checkpoint, which waits for a worker that validates: no validation is lost', async () => {
+  vi.stubEnv('ORCHESTRATOR_FAULT', `local-1:applied:${STEPS}:stop,coordinator:published:${STEPS}:kill`);
+  const runDir = join(folder, 'validating');
+  const run = new Launched(runDir, 2, ...SETTINGS, ...settings('exchange=grpc'));
+  await run.says('is sent SIGSTOP');
+  const checkpoints = join(runDir, 'checkpoints');
+  const isStaged = () =>
+    readdirSync(checkpoints).some(
+      (name) => name.includes(`-step-0000000${STEPS}-`) && existsSync(join(checkpoints, name, MANIFEST)),
+    );
+  await expect.poll(isStaged).toBe(true);
+  await sleep(500);
+  process.kill(run.workers()[1]!, 'SIGCONT');
+  const { output } = await ends(run.outcome, 0);
+  expect(output).toContain('it is started again in 1 s');
+  expect(fingerprint(runDir, STEPS)).toEqual(reference);
   expectNothingLeft(runDir);
 });
 

@@ -129,8 +129,9 @@ export class Script {
     return this.event({ type: 'notSaved', id: 'a', notSaved: { step, failure } });
   }
 
-  /** All workers apply the step, and rank 0 stages its checkpoint, which is published. */
+  /** All workers apply the step, and validate it if that was ordered; rank 0 stages its checkpoint, which is published. */
   checkpoint(step: number): Action[] {
+    for (const id of ['a', 'b']) this.validated(id, step);
     this.applied('b', step);
     this.applied('a', step);
     expect(this.saved(step)).toEqual([{ type: 'publish', saved: staged(step) }]);

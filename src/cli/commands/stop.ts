@@ -106,8 +106,9 @@ function signal(owner: Owner, runDir: string): Launcher {
   }
   try {
     const launcher = launcherOf(owner);
+    const suspended = typeof launcher === 'object' && isSuspended(launcher) ? launcher : null;
     process.kill(pid, 'SIGTERM');
-    if (typeof launcher === 'object' && isSuspended(launcher)) process.kill(launcher.pid, 'SIGCONT');
+    if (suspended !== null) process.kill(suspended.pid, 'SIGCONT');
     return launcher;
   } catch (error) {
     if (errnoOf(error) === 'ESRCH') return 'unknown'; // it has just ended

@@ -1,6 +1,6 @@
 /** The coordinator of a simulated run: the rule, what it has on its disk, and its death. */
 
-import type { Saved } from '../../../src/rpc/proto.js';
+import type { Orders, Saved } from '../../../src/rpc/proto.js';
 import { type Action, type Event, GATHER_MS } from '../../../src/rule/events.js';
 import { RunState } from '../../../src/rule/rule.js';
 import { checkNothingLost, checkPlaces, checkReleased, leaveBehind } from './checks.js';
@@ -160,7 +160,9 @@ export class Coordinator {
     const { witness } = world;
     switch (action.type) {
       case 'send': {
-        const { commit, stop } = action.message;
+        const { start, commit, stop } = action.message;
+        const orders = start ?? commit;
+        if (orders) witness.orders(orders as Orders);
         if (stop && action.to !== null) checkReleased(world, action.to);
         if (commit && Number(commit.step) < witness.committed) this.again++;
         world.send(action.to, action.message);
@@ -201,6 +203,7 @@ export class Coordinator {
         this.#fetch(action.member.id, action.offered.step, action.fetch);
         break;
       case 'publish':
+        witness.mayPublish(action.saved.step);
         this.#publish(action.saved);
         break;
       case 'notSaved':

@@ -1,5 +1,5 @@
 /** The invariants of a run, checked at every moment of a simulation. */
-import type { Prepared } from '../../../src/rpc/proto.js';
+import type { Orders, Prepared } from '../../../src/rpc/proto.js';
 
 /** What a worker has in its memory. */
 export interface State {
@@ -27,6 +27,8 @@ export class Witness {
   committed = 0;
   readonly published: number[] = [];
   validated: number[] = [];
+  /** The steps whose validation the workers were ordered to make. */
+  readonly #toValidate = new Set<number>();
   /** How many generations have started. */
   generations = 0;
   #generation = 0;
@@ -98,6 +100,18 @@ export class Witness {
     this.#must(step > (this.published.at(-1) ?? 0), `the checkpoint of step ${step} follows later ones`);
     this.#must(value === this.truth(step), `the checkpoint of step ${step} holds a wrong state`);
     this.published.push(step);
+  }
+
+  /** What the workers are ordered to do after a step, the last order of that step being the one that counts. */
+  orders({ step, validate }: Orders): void {
+    if (validate) this.#toValidate.add(step!);
+    else this.#toValidate.delete(step!);
+  }
+
+  /** Who resumes from a checkpoint does not validate its step again. */
+  mayPublish(step: number): void {
+    const isValidated = !this.#toValidate.has(step) || this.validated.includes(step);
+    this.#must(isValidated, `the checkpoint of step ${step} is published before its validation is reported`);
   }
 
   /** A validation is reported once. */

@@ -126,10 +126,36 @@ describe('checkpoints', () => {
     expect(script.saved(2)).toEqual(publish);
     script.applied('a', 4);
     script.applied('b', 4);
-    expect(script.saved(4)).toEqual([{ type: 'publish', saved: staged(4) }]);
+    expect(script.saved(4)).toEqual([]);
+    script.validated('a', 4);
+    expect(script.validated('b', 4)).toContainEqual({ type: 'publish', saved: staged(4) });
     expect(script.finish(4)).toEqual([]);
     expect(script.published(2)).toEqual([]);
     expect(end(script.published(4))).toMatchObject({ exitCode: 0, fault: null });
+  });
+
+  test('one is published when all have validated its step, because who resumes from it does not', () => {
+    const script = new Script({ checkpointEvery: 3 }).running();
+    for (const step of [1, 2, 3]) script.step(step);
+    script.validated('a', 3);
+    script.applied('a', 3);
+    expect(script.saved(3)).toEqual([]);
+    expect(script.applied('b', 3)).toEqual([]);
+    expect(script.validated('b', 3).map(({ type }) => type)).toEqual(['validation', 'publish']);
+  });
+
+  test('one that is staged is written again where a worker is lost before it has validated', () => {
+    const script = new Script({ checkpointEvery: 3 }).running();
+    for (const step of [1, 2, 3]) script.step(step);
+    for (const id of ['a', 'b']) script.applied(id, 3);
+    script.validated('a', 3);
+    expect(script.saved(3)).toEqual([]);
+    const lost = script.event({ type: 'lost', id: 'b', reason: 'reset' });
+    expect(lost.map(({ type }) => type)).not.toContain('publish');
+    const formed = { device: null, sharing: null, held: { step: 3 } };
+    script.event({ type: 'formed', id: 'a', formed });
+    const started = script.event({ type: 'ready', id: 'a', ready: ready({ step: 3 }) });
+    expect(sent(started)[0]?.message.start).toMatchObject({ step: 3, validate: true, checkpoint: true });
   });
 
   test('the failure of the last is that of the run; that of the one before is not', () => {
