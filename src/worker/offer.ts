@@ -2,9 +2,11 @@
 import { status } from '@grpc/grpc-js';
 import { OrchestratorError } from '../errors.js';
 import type { ServedCall } from '../rpc/grpc-server.js';
+import { timeSpan } from '../text/quantities.js';
+import { afterSeconds } from './timer.js';
 
-/** A coordinator that is there begins within this time, or declines. */
-const BEGIN_MS = 60_000;
+/** A coordinator that is there begins within this time, or declines. One that is stopped gets the run's patience. */
+const LEAST_SECONDS = 60;
 
 interface Offer {
   step: number;
@@ -32,17 +34,25 @@ export class StateOffers {
    * Keeps the pieces until all of them were sent to the coordinator, which writes them then.
    *
    * @param tell Tells it of the offer, and by which number it may be declined.
+   * @param patienceSeconds How long the workers of the run wait for a coordinator.
    * @returns Whether it wanted them. Whatever it orders later, it does not know of this offer.
    * @throws OrchestratorError ERR_CHECKPOINT_WRITE if it does not ask for them; as TransferBroken if its connection
    *   breaks.
    */
-  async offer(step: number, pieces: Iterable<Float32Array>, tell: Offer['tell']): Promise<boolean> {
+  async offer(
+    step: number,
+    pieces: Iterable<Float32Array>,
+    tell: Offer['tell'],
+    patienceSeconds = LEAST_SECONDS,
+  ): Promise<boolean> {
+    const seconds = Math.max(LEAST_SECONDS, patienceSeconds);
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<boolean>((resolve, reject) => {
         const state = `The state after step ${step}`;
-        const late = `${state} was not asked for by the coordinator within ${BEGIN_MS / 1000} s`;
-        timer = setTimeout(() => reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', late)), BEGIN_MS);
+        const late = `${state} was not asked for by the coordinator within ${timeSpan(seconds)}`;
+        const refuse = () => reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', late));
+        timer = afterSeconds(seconds, refuse);
         const begin = () => clearTimeout(timer);
         const broken = `${state} did not reach the coordinator: the transfer broke off`;
         const end = (isSent: boolean) =>

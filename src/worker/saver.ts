@@ -131,7 +131,7 @@ export class CheckpointSaver {
   }
 
   async #offer(offers: StateOffers, step: number, snapshot: Promise<Snapshot>): Promise<boolean> {
-    const { engine } = this.#setup;
+    const { engine, welcome } = this.#setup;
     const { state, stallSeconds } = await snapshot;
     const { moments } = engine.layout();
     const ema = state.has('ema');
@@ -146,7 +146,7 @@ export class CheckpointSaver {
       this.#session.send({ offered: { step, metadata, moments, ema, stallSeconds, number } });
     for (let transfers = 1; ; transfers++) {
       try {
-        return await offers.offer(step, pieces, tell);
+        return await offers.offer(step, pieces, tell, welcome.patienceSeconds);
       } catch (error) {
         if (!(error instanceof TransferBroken) || transfers === TRANSFERS) throw error;
       }

@@ -12,6 +12,7 @@ import { timeSpan } from '../text/quantities.js';
 import { Connection } from './connection.js';
 import { Inbox, type MessageKind } from './inbox.js';
 import { Levelled, Stopped } from './interruptions.js';
+import { afterSeconds } from './timer.js';
 
 const HEARTBEAT_MS = 250;
 const STAGES = {
@@ -25,8 +26,6 @@ const CONNECT_MS = 30_000;
 /** The times between two attempts to reach a coordinator that is gone. */
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;
-/** The longest time of a timer. */
-const LONGEST_MS = 2 ** 31 - 1;
 /** Within this time after its return the coordinator has formed the next generation. */
 const SETTLED_MS = 30_000;
 
@@ -187,12 +186,9 @@ export class CoordinatorSession {
       const { code, message } = why;
       const hint = 'Start the run again with the same command: it resumes from the last checkpoint';
       const waited = `${message}; no other has come within ${timeSpan(seconds)}`;
-      this.#patience = setTimeout(
-        () => {
-          this.#close(new OrchestratorError(code, waited, hint));
-        },
-        Math.min(1000 * seconds, LONGEST_MS),
-      );
+      this.#patience = afterSeconds(seconds, () => {
+        this.#close(new OrchestratorError(code, waited, hint));
+      });
     }
     this.#connecting = setTimeout(() => this.#connect(), this.#delay);
     this.#delay = Math.min(2 * this.#delay, LONGEST_DELAY_MS);

@@ -22,7 +22,7 @@ const writer = (runDir: string, count: number) => [
   `${count}`,
   JSON.stringify({ layout, metadata }),
 ];
-const KILLS = Number(process.env.ORCHESTRATOR_TEST_FAULTS ?? (FULL ? 100 : 24));
+const KILLS = Number(process.env.ORCHESTRATOR_TEST_FAULTS ?? (FULL ? 40 : 24));
 
 let dir: string;
 beforeEach(() => {

@@ -1,9 +1,10 @@
 /** What a worker offers the coordinator: who gets it, and when it has been got. */
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { connectStreams } from '../../../src/rpc/grpc-client.js';
 import { Peer } from '../../../src/rpc/proto.js';
 import type { Certified } from '../../../src/security/identity.js';
 import { PeerServer } from '../../../src/worker/collective/grpc.js';
+import { StateOffers } from '../../../src/worker/offer.js';
 import { type TestRun, testRun } from '../../support/members.js';
 
 const STEP = 4;
@@ -69,6 +70,20 @@ test('an offer is told again where the coordinator may have forgotten it, which 
   expect(await offered).toBe(false);
   server.offers.remind();
   expect(told).toEqual([told[0], told[0]]);
+});
+
+test.each([
+  [2, 60, '1 min'],
+  [600, 600, '10 min'],
+])('with %i s of patience, a coordinator may take %i s before it begins', async (patience, seconds, text) => {
+  vi.useFakeTimers();
+  const offered = new StateOffers().offer(STEP, PIECES, () => {}, patience);
+  const outcome = offered.then(String, ({ message }: Error) => message);
+  await vi.advanceTimersByTimeAsync(1000 * seconds - 1);
+  expect(await Promise.race([outcome, null])).toBe(null);
+  await vi.advanceTimersByTimeAsync(1);
+  vi.useRealTimers();
+  expect(await outcome).toContain(`was not asked for by the coordinator within ${text}`);
 });
 
 test('an answer that comes twice does not decline the next offer of the same step', async () => {
