@@ -20,7 +20,7 @@ import { ArrivingState } from './arriving-state.js';
 import { type ExpectedState, otherParts } from './expected-state.js';
 
 const { path, requestSerialize } = Peer.service.Pull;
-/** A worker that was to be fetched from is reached before it gives up (worker/offer.ts). */
+/** A worker that cannot be reached within this time is told that its state is not wanted (rule/offered-states.ts). */
 const CONNECT_MS = 30_000;
 /**
  * A transfer that breaks is told so late: if the worker is gone, the coordinator has heard of that before, and orders
@@ -95,7 +95,7 @@ export class StateFetcher {
       if (error instanceof Lost || error instanceof BrokenOff) {
         onEvent({ type: 'notFetched', fetch: number, fault });
       } else {
-        // The worker has sent it, and knows of no failure, whoever has ordered it since.
+        // The worker has sent it and knows of no failure, or it was not asked for it, whoever has ordered it since.
         const { code, message, hint } = fault;
         onEvent({ type: 'notSaved', id, notSaved: { step, failure: { code, message, hint: hint ?? '' } } });
       }

@@ -226,7 +226,11 @@ export class Membership {
     const { checkpoints, committed } = this.#steps;
     const lost = checkpoints.leave(id, committed);
     if (place !== null && !isNeeded) return [];
-    const tell = (what: string): Action[] => [{ type: 'warn', message: `${message}${what}` }, ...lost];
+    const tell = (what: string): Action[] => {
+      // Nobody who could validate it holds the state of a checkpoint that is staged.
+      const staged = this.members.anyHolds ? [] : checkpoints.onlyValidating(null);
+      return [{ type: 'warn', message: `${message}${what}` }, ...lost, ...staged];
+    };
     const fault: Fault = { code: 'ERR_WORKER_LOST', message, hint: null };
     if (generation === null) {
       this.rendezvous.lose(id, fault);

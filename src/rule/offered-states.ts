@@ -4,11 +4,18 @@ import type { Action, Member } from './events.js';
 import type { Membership } from './membership.js';
 import type { PendingCheckpoints } from './pending-checkpoints.js';
 
+interface Offer {
+  member: Member;
+  offered: Offered;
+}
+
 export class OfferedStates {
   readonly #checkpoints: PendingCheckpoints;
   readonly #membership: Membership;
+  /** What is being fetched, by the number of the fetch. */
+  readonly #fetching = new Map<number, Offer>();
   /** By the number of a fetch: the offer that its worker has made since, because it has seen the transfer break. */
-  readonly #later = new Map<number, { member: Member; offered: Offered }>();
+  readonly #later = new Map<number, Offer>();
 
   constructor(checkpoints: PendingCheckpoints, membership: Membership) {
     this.#checkpoints = checkpoints;
@@ -26,28 +33,56 @@ export class OfferedStates {
 
   /**
    * A fetch has failed. If its worker has made another offer since, that is fetched, also for a checkpoint that was
-   * ordered again meanwhile; otherwise the checkpoint is missed.
+   * ordered again meanwhile; otherwise the checkpoint is missed. A worker that could not be reached still offers the
+   * first.
+   *
+   * @returns `missed`: the step whose checkpoint is missed; null: none is.
    */
-  fetchAgain(fetch: number): Action[] | { missed: number } {
+  fetchAgain(fetch: number): { actions: Action[]; missed: number | null } {
     const missed = this.#checkpoints.notFetched(fetch);
+    const first = this.#fetching.get(fetch);
     const later = this.#later.get(fetch);
-    this.#later.delete(fetch);
-    const member = later === undefined ? null : this.#membership.members.get(later.member.id);
+    this.#forget(fetch);
+    if (later === undefined) return { actions: this.#declines(first), missed };
     // A worker that has joined again since then offers its state again. It may be a new process, whose offers are
     // numbered from 1.
-    if (later === undefined || member !== later.member) return missed === null ? [] : { missed };
-    if (missed === null) return this.take(member.id, later.offered);
-    return this.#fetch(member.id, later.offered) ?? { missed };
+    if (!this.#isCurrent(later)) return { actions: [], missed };
+    const { member, offered } = later;
+    if (missed === null) return { actions: this.take(member.id, offered), missed };
+    const again = this.#fetch(member.id, offered);
+    return again === null ? { actions: [], missed } : { actions: again, missed: null };
   }
 
-  /** The worker's state was received, or could not be written: an offer that it has made since is declined. */
-  settle(id: string, step: number): Action[] {
-    const member = this.#membership.members.get(id);
-    const over = [...this.#later].filter(
-      ([, later]) => later.member === member && later.offered.step === step,
-    );
-    for (const [fetch] of over) this.#later.delete(fetch);
-    return over.map(([, { offered }]) => this.#decline(id, offered));
+  /**
+   * The worker's state was received, or could not be written: what it still offers of this step is declined.
+   *
+   * @param isReceived Whether it was received: then it offers only what it has offered since.
+   */
+  settle(id: string, step: number, isReceived: boolean): Action[] {
+    const isSettled = ({ member, offered }: Offer) => member.id === id && offered.step === step;
+    const over = [...this.#fetching].filter(([, offer]) => isSettled(offer));
+    return over.flatMap(([fetch, first]) => {
+      const later = this.#later.get(fetch);
+      this.#forget(fetch);
+      return this.#declines(later ?? (isReceived ? undefined : first));
+    });
+  }
+
+  #forget(fetch: number): void {
+    this.#fetching.delete(fetch);
+    this.#later.delete(fetch);
+  }
+
+  /** Whether it was made by the process that is a member. */
+  #isCurrent({ member }: Offer): boolean {
+    return this.#membership.members.get(member.id) === member;
+  }
+
+  /** One that has been got, or has failed, its worker does not make any more. */
+  #declines(offer: Offer | undefined): Action[] {
+    return offer !== undefined && this.#isCurrent(offer)
+      ? [this.#decline(offer.member.id, offer.offered)]
+      : [];
   }
 
   #decline(id: string, { number }: Offered): Action {
@@ -58,6 +93,8 @@ export class OfferedStates {
   #fetch(id: string, offered: Offered): Action[] | null {
     const fetch = this.#checkpoints.offer(offered.step, id);
     const member = this.#membership.members.get(id);
-    return fetch === null || member === null ? null : [{ type: 'fetch', member, offered, fetch }];
+    if (fetch === null || member === null) return null;
+    this.#fetching.set(fetch, { member, offered });
+    return [{ type: 'fetch', member, offered, fetch }];
   }
 }

@@ -1,6 +1,6 @@
 /** The checkpoints of a run that were ordered and are not published yet, and from which one the run resumes. */
 import type { Fault } from '../fault.js';
-import type { Saved } from '../rpc/proto.js';
+import type { Orders, Saved } from '../rpc/proto.js';
 import type { MissedCheckpoint } from '../telemetry/record.js';
 import type { Action, Settings } from './events.js';
 import type { Beginning } from './source.js';
@@ -15,8 +15,10 @@ interface Pending {
   since: number;
   /** The user knows that it does not get on. */
   told: boolean;
-  /** All workers have applied the step with the same state, and validated it where they were to. */
+  /** All workers have applied the step with the same state. */
   agreed: boolean;
+  /** The step is being validated, which who resumes from the checkpoint does not do again: it is published then. */
+  validating: boolean;
   /** The number of the fetch by which the coordinator gets the state that the writer has offered; null: none. */
   fetch: number | null;
   /** What the writer has staged; null while it writes. */
@@ -91,9 +93,9 @@ export class PendingCheckpoints {
     return null;
   }
 
-  request(step: number, writer: string, now: number): void {
+  request({ step, validate: validating }: Orders, writer: string, now: number): void {
     const begun = { since: now, told: false, agreed: false, fetch: null, staged: null };
-    this.#pending.set(step, { writer, ...begun });
+    this.#pending.set(step, { writer, validating, ...begun });
   }
 
   /** The writer goes on writing. One that is to write two begins with the earlier. */
@@ -111,11 +113,11 @@ export class PendingCheckpoints {
   /**
    * Those that do not get on: each is returned once.
    *
-   * @param isValidated Whether a worker still validates the step, for which the publication waits.
+   * Time in which the step is validated does not count.
    */
-  stalled(now: number, isValidated: (step: number) => boolean) {
+  stalled(now: number) {
     return [...this.#pending].flatMap(([step, pending]): { step: number; writer: string; ms: number }[] => {
-      if (isValidated(step)) pending.since = now;
+      if (pending.validating) pending.since = now;
       const ms = now - pending.since;
       if (pending.told || ms <= STALLED_MS) return [];
       pending.told = true;
@@ -123,9 +125,20 @@ export class PendingCheckpoints {
     });
   }
 
-  /** All workers hold the same state after the step, and have validated it where they were to. */
+  /** All workers hold the same state after the step. */
   agree(step: number): Action[] {
     return this.#publishOnce(step, { agreed: true });
+  }
+
+  /** The step was validated. */
+  validated(step: number): Action[] {
+    return this.#publishOnce(step, { validating: false });
+  }
+
+  /** Nobody validates any step but this one, if any: what waits for another is published without. */
+  onlyValidating(step: number | null): Action[] {
+    const others = [...this.#pending].filter(([other, { validating }]) => validating && other !== step);
+    return others.flatMap(([other]) => this.validated(other));
   }
 
   /** The writer has staged the checkpoint of the step. */
@@ -136,10 +149,10 @@ export class PendingCheckpoints {
   #publishOnce(step: number, change: Partial<Pending>): Action[] {
     const pending = this.#pending.get(step);
     if (pending === undefined) return [];
-    const { agreed, staged } = Object.assign(pending, change);
-    if (!agreed || staged === null) return [];
+    const { agreed, validating, staged } = Object.assign(pending, change);
+    if (!agreed || validating || staged === null) return [];
     const later = [...this.#pending].find(
-      ([other, its]) => other > step && its.agreed && its.staged !== null,
+      ([other, its]) => other > step && its.agreed && !its.validating && its.staged !== null,
     );
     const newer = later?.[0] ?? (this.#last.step > step ? this.#last.step : null);
     return newer === null
@@ -191,8 +204,8 @@ export class PendingCheckpoints {
 
   /**
    * A generation has ended. The checkpoint of the last committed step goes on if it is staged and all have the
-   * same state, otherwise it may not have been begun, and is ordered again. Earlier ones go on, unless some of
-   * the members did not say which state they had.
+   * same state, otherwise it may not have been begun, and is ordered again; its validation is, too. Earlier ones go
+   * on, unless some of the members did not say which state they had.
    */
   regroup(committed: number): Action[] {
     return [...this.#pending].flatMap(([step, { agreed, staged }]) => {

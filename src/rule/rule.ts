@@ -141,19 +141,21 @@ export class RunState {
         return this.#offers.take(event.id, event.offered);
       case 'saved':
         return [
-          ...this.#offers.settle(event.id, event.saved.step),
+          ...this.#offers.settle(event.id, event.saved.step, true),
           ...this.#settled(this.#steps.saved(event.id, event.saved)),
         ];
       case 'notSaved': {
         const { step, failure } = event.notSaved;
-        const settled = this.#offers.settle(event.id, step);
+        const settled = this.#offers.settle(event.id, step, false);
         if (!this.#steps.checkpoints.awaits(step, event.id)) return settled;
         const fault = faultFrom(failure ?? { code: '', message: '', hint: '' });
         return [...settled, ...this.#settled(this.#steps.notSaved(step, fault))];
       }
       case 'notFetched': {
-        const again = this.#offers.fetchAgain(event.fetch);
-        return Array.isArray(again) ? again : this.#settled(this.#steps.notSaved(again.missed, event.fault));
+        const { actions, missed } = this.#offers.fetchAgain(event.fetch);
+        return missed === null
+          ? actions
+          : [...actions, ...this.#settled(this.#steps.notSaved(missed, event.fault))];
       }
       case 'published':
         return this.#settled(this.#steps.published(event.checkpoint, this.#generation));
@@ -169,9 +171,13 @@ export class RunState {
         return this.#tick(now);
       default: {
         const generation = this.#generation;
-        if (this.#membership.gathering) return [];
+        if (generation === null || this.#membership.gathering) {
+          // It can give the state to others, whatever has become of its generation.
+          if (event.type === 'ready') members.hold([members.get(event.id)!], event.ready.step);
+          return [];
+        }
         // Who has no place in the generation was asked nothing.
-        return generation?.place(event.id) ? this.#onAnswer(event, generation, now) : [];
+        return generation.place(event.id) ? this.#onAnswer(event, generation, now) : [];
       }
     }
   }

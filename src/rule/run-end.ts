@@ -79,7 +79,13 @@ export class RunEnd {
     const { unsaved, mayBeUnsaved } = this.#steps;
     const areAwaited = (this.#settings.former?.members.length ?? 0) > 0;
     const isUnsaved = this.#over === 'STOPPED' && (unsaved || (mayBeUnsaved && areAwaited));
-    return [stop, { type: 'end', exitCode: isUnsaved ? EXIT.unsaved : exitCode, reason, fault: told }];
+    // What waits for its validation is of use to who resumes.
+    const staged = this.#steps.checkpoints.onlyValidating(null);
+    return [
+      ...staged,
+      stop,
+      { type: 'end', exitCode: isUnsaved ? EXIT.unsaved : exitCode, reason, fault: told },
+    ];
   }
 
   /** Ends the run when all workers have finished and the last checkpoint is published. */

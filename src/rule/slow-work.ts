@@ -14,11 +14,9 @@ export function slowWork(membership: Membership, checkpoints: PendingCheckpoints
     .map(({ id, work, ms }) =>
       warn(`${name(id)} has not got on with ${work} for ${seconds(ms)}; if it hangs, its watchdog ends it`),
     );
-  const validations = membership.generation?.validated;
-  const isValidated = (step: number) => validations?.has(step) === true;
   // Their disk may have failed. Training goes on, and the last one is waited for.
   const stalled = checkpoints
-    .stalled(now, isValidated)
+    .stalled(now)
     .map(({ step, writer, ms }) =>
       warn(
         `${name(writer)} has not got on with the checkpoint of step ${step} for ${seconds(ms)}: look at the disk of the run folder. No other is written until then`,

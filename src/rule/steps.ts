@@ -90,7 +90,8 @@ export class Steps {
   start(generation: Generation, from: number, stopping: boolean, now: number): Action[] {
     const { orders, skipped } = this.#due(from, stopping && from !== this.committed - 1);
     generation.start(orders, now);
-    return [...this.#order('start', orders, generation, now), ...skipped];
+    const order = this.#order('start', orders, generation, now);
+    return [...order, ...skipped, ...this.checkpoints.onlyValidating(orders.validate ? from : null)];
   }
 
   /**
@@ -135,7 +136,7 @@ export class Steps {
     }
     if (applied.add(id, stateHash) === null) return [];
     generation.applied.delete(step);
-    return this.#agreed(generation, step);
+    return this.checkpoints.agree(step);
   }
 
   validated(generation: Generation, id: string, part: Validated): Action[] {
@@ -144,13 +145,8 @@ export class Steps {
     if (parts === null) return [];
     generation.validated.delete(step);
     this.#validated = Math.max(this.#validated, step);
-    return [{ type: 'validation', step, parts }, ...this.#agreed(generation, step)];
-  }
-
-  /** Who resumes from a checkpoint does not validate its step again: it is published when that is done, too. */
-  #agreed(generation: Generation, step: number): Action[] {
-    const isOpen = generation.applied.has(step) || generation.validated.has(step);
-    return isOpen ? [] : this.checkpoints.agree(step);
+    const sync: Action[] = this.checkpoints.has(step) ? [{ type: 'syncRecords', step }] : [];
+    return [{ type: 'validation', step, parts }, ...sync, ...this.checkpoints.validated(step)];
   }
 
   saved(id: string, saved: Saved): Action[] {
@@ -204,7 +200,7 @@ export class Steps {
     const send = generation.send({ [message]: orders });
     if (stop) this.#last = step;
     if (!checkpoint) return [send];
-    this.checkpoints.request(step, generation.places[0]!.id, now);
+    this.checkpoints.request(orders, generation.places[0]!.id, now);
     return [{ type: 'syncRecords', step }, send];
   }
 }

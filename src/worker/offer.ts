@@ -5,8 +5,8 @@ import type { ServedCall } from '../rpc/grpc-server.js';
 import { timeSpan } from '../text/quantities.js';
 import { afterSeconds } from './timer.js';
 
-/** A coordinator that is there begins within this time, or declines. One that is stopped gets the run's patience. */
-const LEAST_SECONDS = 60;
+/** The least time that a coordinator gets, which may be stopped. One that is there soon begins, or declines. */
+const LEAST_PATIENCE_SECONDS = 60;
 
 interface Offer {
   step: number;
@@ -43,16 +43,15 @@ export class StateOffers {
     step: number,
     pieces: Iterable<Float32Array>,
     tell: Offer['tell'],
-    patienceSeconds = LEAST_SECONDS,
+    patienceSeconds = LEAST_PATIENCE_SECONDS,
   ): Promise<boolean> {
-    const seconds = Math.max(LEAST_SECONDS, patienceSeconds);
+    const seconds = Math.max(LEAST_PATIENCE_SECONDS, patienceSeconds);
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<boolean>((resolve, reject) => {
         const state = `The state after step ${step}`;
         const late = `${state} was not asked for by the coordinator within ${timeSpan(seconds)}`;
-        const refuse = () => reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', late));
-        timer = afterSeconds(seconds, refuse);
+        timer = afterSeconds(seconds, () => reject(new OrchestratorError('ERR_CHECKPOINT_WRITE', late)));
         const begin = () => clearTimeout(timer);
         const broken = `${state} did not reach the coordinator: the transfer broke off`;
         const end = (isSent: boolean) =>

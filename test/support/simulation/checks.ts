@@ -1,5 +1,7 @@
 /** What must hold of the workers of a simulated run when its coordinator acts. */
+import { ENDED } from '../../../src/rule/events.js';
 import { DEBOUNCE_MS } from '../../../src/rule/rendezvous.js';
+import type { Session } from './session.js';
 import type { Worker } from './worker.js';
 import type { World } from './world.js';
 
@@ -64,4 +66,16 @@ export function checkReleased({ coordinator, witness, sessions }: World, ids: re
     const isLost = alive && ids.includes(id) && (held?.step ?? 0) > newest + 1;
     if (isLost) throw new Error(`${id} is let go with step ${held!.step}, and the others hold ${newest}`);
   }
+}
+
+/**
+ * Who resumes from a checkpoint does not validate its step again. So its validation is there before it, as long as the
+ * run has members that hold the state and can make it.
+ */
+export function checkValidated({ coordinator, witness, sessions }: World, step: number): void {
+  const { phase, places } = coordinator.state;
+  if (ENDED.has(phase) || !witness.isValidating(step)) return;
+  const isAble = ({ worker, cut }: Session) =>
+    worker.alive && !cut && worker.held?.step === step && places.some(({ id }) => id === worker.id);
+  if (sessions.some(isAble)) throw new Error(`the checkpoint of step ${step} comes before its validation`);
 }

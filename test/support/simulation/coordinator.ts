@@ -3,7 +3,7 @@
 import type { Orders, Saved } from '../../../src/rpc/proto.js';
 import { type Action, type Event, GATHER_MS } from '../../../src/rule/events.js';
 import { RunState } from '../../../src/rule/rule.js';
-import { checkNothingLost, checkPlaces, checkReleased, leaveBehind } from './checks.js';
+import { checkNothingLost, checkPlaces, checkReleased, checkValidated, leaveBehind } from './checks.js';
 import { Records } from './records.js';
 import type { State } from './witness.js';
 import type { World } from './world.js';
@@ -11,6 +11,8 @@ import type { World } from './world.js';
 const TICK_MS = 250;
 /** A transfer that breaks is told so late. */
 const LOST_MS = 4_000;
+/** A worker that cannot be reached is given up after this time. */
+const UNREACHED_MS = 34_000;
 
 type End = Extract<Action, { type: 'end' }>;
 
@@ -53,8 +55,8 @@ export class Coordinator {
     this.#records = new Records(world.witness, world.settings.lastGeneration);
   }
 
-  /** The members of the generation, and its number. */
-  get state(): Pick<RunState, 'places' | 'generation'> {
+  /** The members of the generation, its number, and how far it is. */
+  get state(): Pick<RunState, 'places' | 'generation' | 'phase'> {
     return this.#state;
   }
 
@@ -203,7 +205,7 @@ export class Coordinator {
         this.#fetch(action.member.id, action.offered.step, action.fetch);
         break;
       case 'publish':
-        witness.mayPublish(action.saved.step);
+        checkValidated(world, action.saved.step);
         this.#publish(action.saved);
         break;
       case 'notSaved':
@@ -222,6 +224,16 @@ export class Coordinator {
   #fetch(id: string, step: number, fetch: number): void {
     const world = this.#world;
     const life = this.deaths;
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
+    const fails = () => {
+      if (this.deaths === life) this.happens({ type: 'notFetched', fetch, fault });
+    };
+    // A firewall closes its port, which may cost the last checkpoint, too.
+    if (world.disk.refuses && world.chance(0.1)) {
+      world.lastFault = world.clock.now + UNREACHED_MS;
+      world.clock.later(UNREACHED_MS, fails);
+      return;
+    }
     world.whenAnswering(id, 1 + world.below(200), () => {
       const offer = world.offerOf(id);
       const isFound = offer?.state.step === step;
@@ -235,14 +247,9 @@ export class Coordinator {
         // The network fails for a moment.
         const isBroken = isThere && offer.transfers === 1 && world.below(20) === 0;
         if (isThere) offer.end(isBroken ? 'broken' : 'sent');
-        const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'refused', hint: null } as const;
         const failure = { ...fault, hint: '' };
-        const fails = () => this.happens({ type: 'notFetched', fetch, fault });
-        if (!isThere || isBroken) {
-          world.clock.later(LOST_MS, () => {
-            if (this.deaths === life) fails();
-          });
-        } else if (world.disk.refusal()) this.happens({ type: 'notSaved', id, notSaved: { step, failure } });
+        if (!isThere || isBroken) world.clock.later(LOST_MS, fails);
+        else if (world.disk.refusal()) this.happens({ type: 'notSaved', id, notSaved: { step, failure } });
         else {
           this.fetched++;
           const folder = String(offer!.state.value);

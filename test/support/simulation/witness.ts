@@ -102,16 +102,15 @@ export class Witness {
     this.published.push(step);
   }
 
-  /** What the workers are ordered to do after a step, the last order of that step being the one that counts. */
+  /** What the workers are ordered to do after a step; whatever they were ordered after later ones does not count. */
   orders({ step, validate }: Orders): void {
+    for (const other of this.#toValidate) if (other >= step!) this.#toValidate.delete(other);
     if (validate) this.#toValidate.add(step!);
-    else this.#toValidate.delete(step!);
   }
 
-  /** Who resumes from a checkpoint does not validate its step again. */
-  mayPublish(step: number): void {
-    const isValidated = !this.#toValidate.has(step) || this.validated.includes(step);
-    this.#must(isValidated, `the checkpoint of step ${step} is published before its validation is reported`);
+  /** Whether the workers were ordered to validate the step, and the validation has not been reported. */
+  isValidating(step: number): boolean {
+    return this.#toValidate.has(step) && !this.validated.includes(step);
   }
 
   /** A validation is reported once. */

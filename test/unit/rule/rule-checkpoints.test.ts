@@ -141,21 +141,60 @@ describe('checkpoints', () => {
     script.applied('a', 3);
     expect(script.saved(3)).toEqual([]);
     expect(script.applied('b', 3)).toEqual([]);
-    expect(script.validated('b', 3).map(({ type }) => type)).toEqual(['validation', 'publish']);
+    // The record of the validation is on disk before the checkpoint has its name.
+    expect(script.validated('b', 3).map(({ type }) => type)).toEqual([
+      'validation',
+      'syncRecords',
+      'publish',
+    ]);
   });
 
-  test('one that is staged is written again where a worker is lost before it has validated', () => {
-    const script = new Script({ checkpointEvery: 3 }).running();
-    for (const step of [1, 2, 3]) script.step(step);
-    for (const id of ['a', 'b']) script.applied(id, 3);
-    script.validated('a', 3);
-    expect(script.saved(3)).toEqual([]);
-    const lost = script.event({ type: 'lost', id: 'b', reason: 'reset' });
-    expect(lost.map(({ type }) => type)).not.toContain('publish');
-    const formed = { device: null, sharing: null, held: { step: 3 } };
-    script.event({ type: 'formed', id: 'a', formed });
-    const started = script.event({ type: 'ready', id: 'a', ready: ready({ step: 3 }) });
-    expect(sent(started)[0]?.message.start).toMatchObject({ step: 3, validate: true, checkpoint: true });
+  describe('one that is staged when a worker is lost that has not validated its step', () => {
+    const staging = () => {
+      const script = new Script({ checkpointEvery: 3 }).running();
+      for (const step of [1, 2, 3]) script.step(step);
+      for (const id of ['a', 'b']) script.applied(id, 3);
+      script.validated('a', 3);
+      expect(script.saved(3)).toEqual([]);
+      return script;
+    };
+    const loses = (script: Script, id: string) => script.event({ type: 'lost', id, reason: 'reset' });
+    const published = { type: 'publish', saved: staged(3) };
+    /** The next generation starts with what is left. */
+    const goesOn = (script: Script, step: number | null) => {
+      script.event({ type: 'formed', id: 'a', formed: { device: null, sharing: null, held: { step: 3 } } });
+      return script.event({ type: 'ready', id: 'a', ready: ready({ step: step ?? 3 }) });
+    };
+
+    test('waits for those that are left, which validate it again', () => {
+      const script = staging();
+      expect(loses(script, 'b')).not.toContainEqual(published);
+      const started = goesOn(script, 3);
+      expect(sent(started)[0]?.message.start).toMatchObject({ step: 3, validate: true, checkpoint: false });
+      expect(started).not.toContainEqual(published);
+      expect(script.validated('a', 3)).toContainEqual(published);
+    });
+
+    test('is published without where the run stops', () => {
+      const script = staging();
+      loses(script, 'b');
+      script.event({ type: 'stop', exitCode: 143, reason: 'received SIGTERM' });
+      const started = goesOn(script, 3);
+      expect(sent(started)[0]?.message.start).toMatchObject({ validate: false, stop: true });
+      expect(started).toContainEqual(published);
+    });
+
+    test('is published without where nobody is left who holds the state', () => {
+      const script = staging();
+      loses(script, 'b');
+      expect(loses(script, 'a')).toContainEqual(published);
+    });
+
+    test('is published without where the run fails', () => {
+      const failure = { code: 'ERR_DATA_ROW', message: 'row 7', hint: '' };
+      const actions = staging().event({ type: 'failure', id: 'b', failure });
+      expect(actions.map(({ type }) => type)).toEqual(['publish', 'send', 'end']);
+    });
   });
 
   test('the failure of the last is that of the run; that of the one before is not', () => {

@@ -67,8 +67,23 @@ describe('workers of machines that do not see the run folder', () => {
       { type: 'fetch', fetch: 2, offered: { number: 2 } },
     ]);
     // It breaks again, and this time nothing was offered since.
-    expect(script.event({ type: 'notFetched', fetch: 2, fault })).toMatchObject([{ type: 'notSaved' }]);
+    expect(script.event({ type: 'notFetched', fetch: 2, fault })).toMatchObject([
+      { message: { declined: { number: 2 } } },
+      { type: 'notSaved' },
+    ]);
     expect(offer(3)).toMatchObject([{ message: { declined: { number: 3 } } }]);
+  });
+
+  test('one that cannot be reached, or offers the state of another run, does not go on offering it', () => {
+    const script = afterStep2();
+    const offered = { step: 2, number: 7, ...state };
+    const given = [{ to: ['a'], message: { declined: { number: 7 } } }, { type: 'notSaved' }];
+    script.event({ type: 'offered', id: 'a', offered });
+    const fault = { code: 'ERR_CHECKPOINT_WRITE', message: 'no answer', hint: null } as const;
+    expect(script.event({ type: 'notFetched', fetch: 1, fault })).toMatchObject(given);
+    const other = afterStep2();
+    other.event({ type: 'offered', id: 'a', offered });
+    expect(other.notSaved(2)).toMatchObject(given);
   });
 
   test('share memory as others do: rank 0 gets the checkpoint from the coordinator', () => {
