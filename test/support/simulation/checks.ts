@@ -75,7 +75,7 @@ export function checkReleased({ coordinator, witness, sessions }: World, ids: re
 export function checkValidated({ coordinator, witness, sessions }: World, step: number): void {
   const { phase, places } = coordinator.state;
   if (ENDED.has(phase) || !witness.isValidating(step)) return;
-  const isAble = ({ worker, cut }: Session) =>
-    worker.alive && !cut && worker.held?.step === step && places.some(({ id }) => id === worker.id);
+  const isAble = ({ worker, open }: Session) =>
+    worker.alive && open && worker.held?.step === step && places.some(({ id }) => id === worker.id);
   if (sessions.some(isAble)) throw new Error(`the checkpoint of step ${step} comes before its validation`);
 }
