@@ -28,6 +28,7 @@ export const FAULT_POINTS = [
   'commit',
   'updated',
   'applied',
+  'validating',
   'validated',
   'saving',
 ] as const;

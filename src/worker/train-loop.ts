@@ -129,8 +129,8 @@ export async function train(generation: Generation, start: Orders): Promise<void
 }
 
 /**
- * The coordinator publishes a checkpoint only if the digests of all workers' state are equal. The checkpoint
- * comes last: who resumes from it does not validate the step again.
+ * The coordinator publishes a checkpoint when the digests of all workers' state are equal, and all have validated the
+ * step if they were to: who resumes from it does not do that again.
  */
 async function carryOut(orders: Orders, generation: Generation): Promise<void> {
   const { config, engine, session, form, saver } = generation;
@@ -140,7 +140,7 @@ async function carryOut(orders: Orders, generation: Generation): Promise<void> {
   faultPoint('applied', step);
   if (orders.validate) {
     const started = performance.now();
-    const losses = await validate(generation);
+    const losses = await validate(generation, step);
     const measures = losses !== null && isFirst && config.ema !== null;
     const emaDistance = measures ? await engine.emaDistance() : 0;
     const seconds = (performance.now() - started) / 1000;

@@ -1,5 +1,6 @@
 /** The loss on held-out rows; each worker computes its share of the slots. */
 import { validatedWeights } from '../config/derived.js';
+import { faultPoint } from '../fault-points.js';
 import type { EvaluateBatch } from '../native/contract.js';
 import type { ValidationLoss } from '../rpc/generated/orchestrator/v1/ValidationLoss.js';
 import { VALIDATION_STEP } from '../step/slot.js';
@@ -10,15 +11,10 @@ import { isSkipped, skipNonFinite } from './skip.js';
  * Unweighted losses of this worker's slots, one for each sample that is neither padding nor skipped; null if the
  * run is asked to stop before they are computed.
  */
-export async function validate({
-  engine,
-  config,
-  rows,
-  training,
-  validation: slots,
-  form: { rank, members },
-  session,
-}: Generation): Promise<ValidationLoss[] | null> {
+export async function validate(generation: Generation, step: number): Promise<ValidationLoss[] | null> {
+  const { engine, config, rows, training, session } = generation;
+  const { validation: slots } = generation;
+  const { rank, members } = generation.form;
   const losses: ValidationLoss[] = [];
   session.validated = 0;
   const seed = BigInt(config.seed);
@@ -41,6 +37,7 @@ export async function validate({
         at += slot.rows.length;
       }
       session.validated = losses.length;
+      faultPoint('validating', step);
     }
   }
   return losses;

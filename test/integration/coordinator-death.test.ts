@@ -19,6 +19,7 @@ import {
   ends,
   fingerprint,
   isAlive,
+  isSuspended,
   Launched,
   launch,
   readLines,
@@ -84,10 +85,12 @@ test.each(rows(SOME, OTHERS))('killed at %s %i, %s', async (point, step, exchang
 });
 
 test('killed with the last checkpoint, which waits for a worker that validates: no validation is lost', async () => {
-  vi.stubEnv('ORCHESTRATOR_FAULT', `local-1:applied:${STEPS}:stop,coordinator:published:${STEPS}:kill`);
+  vi.stubEnv('ORCHESTRATOR_FAULT', `local-1:validating:${STEPS}:stop,coordinator:published:${STEPS}:kill`);
   const runDir = join(folder, 'validating');
   const run = new Launched(runDir, 2, ...SETTINGS, ...settings('exchange=grpc'));
-  await run.says('is sent SIGSTOP');
+  await run.says(`step ${STEPS}/`);
+  const slow = run.workers()[1]!;
+  await expect.poll(() => isSuspended(slow)).toBe(true);
   const checkpoints = join(runDir, 'checkpoints');
   const isStaged = () =>
     readdirSync(checkpoints).some(
@@ -95,9 +98,9 @@ test('killed with the last checkpoint, which waits for a worker that validates: 
     );
   await expect.poll(isStaged).toBe(true);
   await sleep(500);
-  process.kill(run.workers()[1]!, 'SIGCONT');
+  process.kill(slow, 'SIGCONT');
   const { output } = await ends(run.outcome, 0);
-  expect(output).toContain('it is started again in 1 s');
+  expect(output).toContain('the coordinator is sent SIGKILL at published');
   expect(fingerprint(runDir, STEPS)).toEqual(reference);
   expectNothingLeft(runDir);
 });

@@ -106,6 +106,7 @@ function signal(owner: Owner, runDir: string): Launcher {
   }
   try {
     const launcher = launcherOf(owner);
+    // One that is suspended after the signal is not to be woken by it.
     const suspended = typeof launcher === 'object' && isSuspended(launcher) ? launcher : null;
     process.kill(pid, 'SIGTERM');
     if (suspended !== null) process.kill(suspended.pid, 'SIGCONT');

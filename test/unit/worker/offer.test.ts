@@ -1,5 +1,5 @@
 /** What a worker offers the coordinator: who gets it, and when it has been got. */
-import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { connectStreams } from '../../../src/rpc/grpc-client.js';
 import { Peer } from '../../../src/rpc/proto.js';
 import type { Certified } from '../../../src/security/identity.js';
@@ -77,12 +77,12 @@ test.each([
   [600, 600, '10 min'],
 ])('with %i s of patience, a coordinator may take %i s before it begins', async (patience, seconds, text) => {
   vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
   const offered = new StateOffers().offer(STEP, PIECES, () => {}, patience);
   const outcome = offered.then(String, ({ message }: Error) => message);
   await vi.advanceTimersByTimeAsync(1000 * seconds - 1);
   expect(await Promise.race([outcome, null])).toBe(null);
   await vi.advanceTimersByTimeAsync(1);
-  vi.useRealTimers();
   expect(await outcome).toContain(`was not asked for by the coordinator within ${text}`);
 });
 

@@ -4,7 +4,7 @@ import type { Long } from '@grpc/proto-loader';
 
 /**
  * The checkpoint of the step is written and verified. The coordinator publishes it when all workers have
- * applied the step with the same state.
+ * applied the step with the same state, and validated it if they were to.
  */
 export interface Saved {
   'step'?: (number | string | Long);
@@ -25,7 +25,7 @@ export interface Saved {
 
 /**
  * The checkpoint of the step is written and verified. The coordinator publishes it when all workers have
- * applied the step with the same state.
+ * applied the step with the same state, and validated it if they were to.
  */
 export interface Saved__Output {
   'step': (number);
