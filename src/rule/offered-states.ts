@@ -27,7 +27,10 @@ export class OfferedStates {
     const fetch = this.#checkpoints.fetchOf(offered.step, id);
     if (fetch === null) return this.#fetch(id, offered) ?? [this.#decline(id, offered)];
     const member = this.#membership.members.get(id);
-    if (member !== null) this.#later.set(fetch, { member, offered });
+    const later = this.#later.get(fetch);
+    // An earlier one of the same process is a message that has come late.
+    const isLate = later !== undefined && later.member === member && later.offered.number > offered.number;
+    if (member !== null && !isLate) this.#later.set(fetch, { member, offered });
     return [];
   }
 

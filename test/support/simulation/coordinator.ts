@@ -132,7 +132,7 @@ export class Coordinator {
     const world = this.#world;
     this.isAway = false;
     this.#publisherFree = world.clock.now;
-    world.lastFault = world.clock.now;
+    world.lastFault = Math.max(world.lastFault, world.clock.now);
     const { step, path, isa } = this.#checkpoint;
     if (step === world.settings.steps) {
       this.end = { type: 'end', exitCode: 0, reason: 'nothing is left to do', fault: null };

@@ -9,7 +9,7 @@ const KINDS = [
 /** A process dies, freezes, or wants to leave, another one comes, a link breaks, or the coordinator dies. */
 export function strike(world: World): void {
   const { below, clock, coordinator, processes } = world;
-  world.lastFault = clock.now;
+  world.lastFault = Math.max(world.lastFault, clock.now);
   const kind = KINDS[below(KINDS.length)];
   const living = world.sessions.filter(({ worker, cut }) => worker.alive && !cut);
   const victim = living[below(living.length)]?.worker;
@@ -23,8 +23,9 @@ export function strike(world: World): void {
   } else if (kind === 'breaks') {
     const other = living[below(living.length)]!.worker;
     if (other === victim) return;
-    world.lastFault = clock.now + below(20_000);
-    world.network.breakLink([victim.id, other.id], world.lastFault);
+    const until = clock.now + below(20_000);
+    world.lastFault = Math.max(world.lastFault, until);
+    world.network.breakLink([victim.id, other.id], until);
   } else if (kind === 'resets') {
     world.breakSession(victim);
   } else if (kind === 'leaves') {
@@ -36,7 +37,7 @@ export function strike(world: World): void {
     // Who is frozen already stays so at least as long: nothing of it runs before the rest.
     const until = clock.now + (world.chance(0.5) ? 1_500 : 8_000);
     victim.frozenUntil = Math.max(victim.frozenUntil, until);
-    world.lastFault = victim.frozenUntil;
+    world.lastFault = Math.max(world.lastFault, victim.frozenUntil);
   } else {
     processes.ends(victim, { code: null, signal: 'SIGKILL' }, true);
   }

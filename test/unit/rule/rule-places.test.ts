@@ -57,6 +57,8 @@ describe('workers of machines that do not see the run folder', () => {
       script.event({ type: 'offered', id: 'a', offered: { step: 2, number, ...state } });
     expect(offer(1)).toMatchObject([{ type: 'fetch', fetch: 1 }]);
     expect(offer(2)).toEqual([]);
+    // A message that comes late, and twice.
+    expect(offer(1)).toEqual([]);
     script.event({ type: 'exited', id: 'b', exit: killed('SIGKILL'), again: false });
     script.event({ type: 'formed', id: 'a', formed: { ...formed, held: { step: 2 } } });
     expect(sent(script.event({ type: 'ready', id: 'a', ready: ready({ step: 2 }) }))).toMatchObject([
