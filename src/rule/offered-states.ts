@@ -81,7 +81,7 @@ export class OfferedStates {
     return this.#membership.members.get(member.id) === member;
   }
 
-  /** One that has been got, or has failed, its worker does not make any more. */
+  /** An offer that is not wanted any more, unless its process is gone. */
   #declines(offer: Offer | undefined): Action[] {
     return offer !== undefined && this.#isCurrent(offer)
       ? [this.#decline(offer.member.id, offer.offered)]
