@@ -135,9 +135,11 @@ export class PendingCheckpoints {
     return this.#publishOnce(step, { validating: false });
   }
 
-  /** Nobody validates any step but this one, if any: what waits for another is published without. */
+  /** Nobody validates any step but this one, if any: what only waits for that of another is published without. */
   onlyValidating(step: number | null): Action[] {
-    const others = [...this.#pending].filter(([other, { validating }]) => validating && other !== step);
+    const others = [...this.#pending].filter(
+      ([other, { agreed, staged, validating }]) => agreed && staged !== null && validating && other !== step,
+    );
     return others.flatMap(([other]) => this.validated(other));
   }
 
@@ -205,11 +207,12 @@ export class PendingCheckpoints {
   /**
    * A generation has ended. The checkpoint of the last committed step goes on if it is staged and all have the
    * same state, otherwise it may not have been begun, and is ordered again; its validation is, too. Earlier ones go
-   * on, unless some of the members did not say which state they had.
+   * on without it, unless some of the members did not say which state they had.
    */
   regroup(committed: number): Action[] {
-    return [...this.#pending].flatMap(([step, { agreed, staged }]) => {
-      if (agreed && (step < committed || staged !== null)) return [];
+    return [...this.#pending].flatMap(([step, { agreed, staged, validating }]) => {
+      if (agreed && step < committed) return validating ? this.validated(step) : [];
+      if (agreed && staged !== null) return [];
       if (step < committed) return [this.#lose(step, 'not all workers have said which state they had')];
       this.drop(step);
       return [];

@@ -74,8 +74,14 @@ export function checkReleased({ coordinator, witness, sessions }: World, ids: re
  */
 export function checkValidated({ coordinator, witness, sessions }: World, step: number): void {
   const { phase, places } = coordinator.state;
-  if (ENDED.has(phase) || !witness.isValidating(step)) return;
+  // Who has computed the next step has validated this one, though its message may come late.
+  if (ENDED.has(phase) || witness.committed > step || !witness.isValidating(step)) return;
+  // One whose session was broken since has not said again what it holds.
   const isAble = ({ worker, open }: Session) =>
-    worker.alive && open && worker.held?.step === step && places.some(({ id }) => id === worker.id);
+    worker.alive &&
+    open &&
+    worker.heard.standby !== null &&
+    worker.held?.step === step &&
+    places.some(({ id }) => id === worker.id);
   if (sessions.some(isAble)) throw new Error(`the checkpoint of step ${step} comes before its validation`);
 }

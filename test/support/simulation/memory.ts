@@ -4,17 +4,19 @@ import type { Worker } from './worker.js';
 
 export class SharedMemory {
   state: State | null = null;
-  /** The last step to which an update has begun. */
+  /** The last step to which an update has begun, and the generation that has begun it. */
   #begun = 0;
+  #generation = 0;
 
-  begin(step: number): void {
+  begin(step: number, generation: number): void {
     this.#begun = step;
+    this.#generation = generation;
   }
 
   /** The update is done, by whichever of its users. */
   finish(step: number, witness: Witness): void {
     if (this.state?.step === step) return;
-    witness.applies(step, this.state);
+    witness.applies(step, this.state, this.#generation);
     this.state = next(this.state!);
   }
 

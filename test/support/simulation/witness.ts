@@ -25,6 +25,8 @@ export interface Started {
 export class Witness {
   /** The last committed step. */
   committed = 0;
+  /** The last step that was committed before the run went back, if it has. */
+  #mostCommitted = 0;
   readonly published: number[] = [];
   validated: number[] = [];
   /** The steps whose validation the workers were ordered to make. */
@@ -48,6 +50,7 @@ export class Witness {
   commits(step: number, prepared: readonly Prepared[], slots: number): void {
     this.#must(step === this.committed + 1, `step ${step} was committed after step ${this.committed}`);
     this.committed = step;
+    this.#mostCommitted = Math.max(this.#mostCommitted, step);
     const computed = prepared.flatMap((of) => of.slots.map(({ slot }) => slot));
     this.#must(
       computed.length === slots && computed.every((slot, i) => slot === i),
@@ -72,10 +75,14 @@ export class Witness {
     this.#must(held?.value === this.truth(step - 1), `step ${step} was computed from a wrong state`);
   }
 
-  /** Nobody applies a step before it is committed, or to another state than that after the step before. */
-  applies(step: number, held: State | null): void {
+  /**
+   * Nobody applies a step before it is committed, or to another state than that after the step before. A member of an
+   * earlier generation may not know that the run has gone back since.
+   */
+  applies(step: number, held: State | null, generation: number): void {
     this.#must(held?.step === step - 1, `step ${step} was applied to step ${held?.step}`);
-    this.#must(step <= this.committed, `step ${step} was applied before it was committed`);
+    const committed = generation < this.#generation ? this.#mostCommitted : this.committed;
+    this.#must(step <= committed, `step ${step} was applied before it was committed`);
   }
 
   /** All that are ready hold one state and compute alike, and no committed step that one of them held is lost. */

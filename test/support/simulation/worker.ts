@@ -314,13 +314,13 @@ export class Worker {
     this.#updatedAt = this.#world.clock.now + update;
     const { generation, shared } = this;
     this.#ofRun = orders.step;
-    shared?.begin(orders.step);
+    shared?.begin(orders.step, generation);
     this.after(update, () => {
       // An update that it has left, the others complete.
       if (shared !== null && this.isOut) return;
       if (shared !== null) shared.finish(orders.step, this.#world.witness);
       else {
-        this.#world.witness.applies(orders.step, this.held);
+        this.#world.witness.applies(orders.step, this.held, generation);
         this.held = next(this.held!);
       }
       if (this.generation === generation && !this.isOut) this.#follow(orders);
