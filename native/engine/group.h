@@ -32,7 +32,7 @@ namespace orch {
 /// How long members wait for one who is none any more: to say that it leaves, then to finish what it is in
 /// the middle of, such as a copy of the state for a checkpoint. Then they kill it.
 struct GroupPatience {
-  int leave_ms = 1'000, finish_ms = 30'000;
+  int leave_ms = 3'000, finish_ms = 30'000;
 };
 
 class Group {

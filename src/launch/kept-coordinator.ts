@@ -38,6 +38,8 @@ export class KeptCoordinator {
   #isOver = false;
   /** It has ended, and is not started again. */
   #hasEnded = false;
+  /** It has died, and the next one does not listen yet. */
+  #isAway = false;
   /** Workers of a launch before this one, which may come back, by their ids. */
   #orphans: ReadonlyMap<string, Orphan> = new Map();
   /** Workers that have ended for good, and ends of which no coordinator was told. */
@@ -62,6 +64,11 @@ export class KeptCoordinator {
   /** Resolves with the credential of workers of this machine when it is there; null: it has ended. */
   get present(): Promise<string | null> {
     return this.#present;
+  }
+
+  /** Whether it is there and takes signals. One that is being started again gets the first when it listens. */
+  get isPresent(): boolean {
+    return !this.#isAway && isRunning(this.#child);
   }
 
   /** Whether it has not ended for good, though its process may be gone. */
@@ -145,7 +152,8 @@ export class KeptCoordinator {
     const restarts = new Restarts(run.maxRestarts);
     for (;;) {
       const ended = await this.#child.exited;
-      const isMissed = ended.code === null && stopCodeOf(ended) === null && this.goesOn;
+      // Also where it was told to stop, so that what the workers hold is saved.
+      const isMissed = ended.code === null && stopCodeOf(ended) === null && this.mayReturn;
       const restart = isMissed ? restarts.next(performance.now()) : null;
       if (restart === null) {
         this.giveUp();
@@ -156,6 +164,7 @@ export class KeptCoordinator {
       screen.print(
         `${why}; it is started again in ${restart.delayMs / 1000} s (${of}), and the workers keep what they hold`,
       );
+      this.#isAway = true;
       let isBack = (_: string | null) => {};
       this.#present = new Promise((resolve) => {
         isBack = resolve;
@@ -165,6 +174,7 @@ export class KeptCoordinator {
       isBack(await this.#listens(await this.#start(true)));
       for (const gone of this.#gone) sendMessage(this.#child, { gone } satisfies LauncherNotice);
       for (const notice of this.#untold.splice(0)) sendMessage(this.#child, notice);
+      this.#isAway = false;
       this.passSignal();
     }
   }

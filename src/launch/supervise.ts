@@ -73,7 +73,11 @@ export async function superviseRun(
   const screen = new Screen(process.stdout, process.stderr, process.env, run.form);
   const print = (line: string) => screen.print(line);
   let isListening = false;
-  const { unsaved, first } = stopOnSignals(children, () => isListening && coordinator.mayReturn, print);
+  const { unsaved, first } = stopOnSignals(children, {
+    isPresent: () => coordinator.isPresent,
+    mayReturn: () => isListening && coordinator.mayReturn,
+    print,
+  });
   const coordinator = new KeptCoordinator({
     ...{ run, screen, exits, signal: first },
     onStarted: (child) => {
@@ -160,13 +164,21 @@ function keepWhileRunning(children: Child[], child: Child): void {
   void child.exited.then(() => children.splice(children.indexOf(child), 1));
 }
 
+interface StopOptions {
+  /** Whether the coordinator is there and takes signals. */
+  isPresent: () => boolean;
+  /** Whether another one comes if it is not. */
+  mayReturn: () => boolean;
+  print: (line: string) => void;
+}
+
 /**
  * Passes signals on to the coordinator, the first of the processes, which stops the run in order. `unsaved`
  * resolves with null when Ctrl-C is pressed again, to stop at once. Nothing else shortens an orderly end: not
  * the same signal from several senders, and not the two SIGINTs of a terminal and of a program above it.
  * `first` is the first signal that was passed on, or will be to a coordinator that is being started again.
  */
-function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, print: (line: string) => void) {
+function stopOnSignals(children: readonly Child[], { isPresent, mayReturn, print }: StopOptions) {
   let first: StopSignal | null = null;
   const unsaved = new Promise<null>((resolve) => {
     let interruptedAt: number | null = null;
@@ -174,7 +186,7 @@ function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, pri
     onStopSignals((signal) => {
       const [coordinator] = children;
       if (coordinator === undefined) stopEarly(signal);
-      if (!isRunning(coordinator) && !mayReturn()) return;
+      if (!isPresent() && !mayReturn()) return;
       if (signal === 'SIGINT' && interruptedAt !== null) {
         if (performance.now() - interruptedAt >= AGAIN_MS) resolve(null);
         else if (!told) {
@@ -186,10 +198,10 @@ function stopOnSignals(children: readonly Child[], mayReturn: () => boolean, pri
       }
       if (signal === 'SIGINT') {
         interruptedAt = performance.now();
-        if (isRunning(coordinator)) hintUnlessTaken(coordinator, print);
+        if (isPresent()) hintUnlessTaken(coordinator, print);
       }
       first ??= signal;
-      if (isRunning(coordinator)) coordinator.process.kill(signal);
+      if (isPresent()) coordinator.process.kill(signal);
       else {
         const hint = signal === 'SIGINT' ? '; Ctrl-C again ends it without saving' : '';
         print(`${stopReason(signal)}: the run stops when its coordinator is back${hint}`);

@@ -104,10 +104,10 @@ test('a run that is asked to stop waits for them, says so, and they write its ch
 });
 
 test('a run that has failed because they did not come in time goes on with them when it is started again', async () => {
-  const { runDir, run, worker } = await cutOff('1s');
+  const { runDir, run, worker } = await cutOff('10s');
   await run.ends(1);
   const recorded = lastStep(runDir);
-  const again = coordinate(runDir, '1s');
+  const again = coordinate(runDir, '10s');
   await again.says('credential of workers');
   worker.process.kill('SIGCONT');
   await again.says(/the run continues after step \d+, whose state its workers have kept/);

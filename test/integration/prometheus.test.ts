@@ -107,7 +107,7 @@ test.skipIf(missing !== null)(
 
     // A run that was killed is reported as down, by its name.
     const down = rules.find(({ name }) => name === 'RunDown')!.query;
-    expect(await server.query(down)).toEqual([]);
+    await expect.poll(() => server.query(down)).toEqual([]);
     const [{ metric }] = (await server.query(`orchestrator_run_info{instance="127.0.0.1:${port}"}`)) as [
       Series,
     ];
@@ -116,7 +116,8 @@ test.skipIf(missing !== null)(
     let gone: Series[] = [];
     while (gone.length === 0) {
       await sleep(200);
-      gone = await server.query(down);
+      // Another one may have been too slow for a scrape.
+      gone = (await server.query(down)).filter((of) => of.metric.run === metric!.run);
     }
     expect(gone.map((of) => [of.metric.run, of.metric.instance])).toEqual([
       [metric.run, `127.0.0.1:${port}`],
@@ -126,7 +127,7 @@ test.skipIf(missing !== null)(
     const next = start('next', 1, '--set', `telemetry.metrics_port=${port}`);
     await next.says(`metrics at http://127.0.0.1:${port}/metrics`);
     while ((await server.query(`up{instance="127.0.0.1:${port}"} == 1`)).length === 0) await sleep(200);
-    expect((await server.query(down)).map((of) => of.metric.run)).toEqual([metric.run]);
+    expect((await server.query(down)).map((of) => of.metric.run)).toContain(metric.run);
 
     // One that ended as it should is not.
     for (const { process: launched } of [onGpu, next]) launched.kill('SIGINT');

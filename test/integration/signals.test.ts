@@ -17,10 +17,12 @@ import { rows } from '../support/full.js';
 import {
   allDead,
   childrenOf,
+  commandOf,
   ends,
   exitCodeOf,
   fingerprint,
   isAlive,
+  isPending,
   isSuspended,
   Launched,
   launch,
@@ -161,7 +163,7 @@ test('a second Ctrl-C, a second after the first, ends at once and says what is l
   const { run, runDir, pids, all } = await training('again');
   send(pids.coordinator, 'SIGSTOP'); // so that the orderly end cannot be quicker
   send(pids.launcher, 'SIGINT');
-  await sleep(1_100);
+  await run.says('does not answer; press Ctrl-C again'); // a second after it was heard
   send(pids.launcher, 'SIGINT');
   const { output } = await ends(run.outcome, 3);
   const { step } = readLines(join(runDir, 'ledger.jsonl')).at(-1) as { step: number };
@@ -179,6 +181,27 @@ test('SIGTERM while the coordinator is away: the next one says of which step the
   expectSaved(runDir, (await ends(run.outcome, 143)).output);
 });
 
+test('SIGTERM to a coordinator that is just being started again reaches it when it can save', async () => {
+  const { run, runDir, pids } = await training('starting');
+  send(pids.coordinator, 'SIGKILL');
+  const isStarting = () =>
+    childrenOf(pids.launcher).some(
+      (child) => child !== pids.coordinator && commandOf(child).includes('coordinator'),
+    );
+  await expect.poll(isStarting, { interval: 5 }).toBe(true);
+  send(pids.launcher, 'SIGTERM');
+  expectSaved(runDir, (await ends(run.outcome, 143)).output);
+});
+
+test('a coordinator that dies when it was told to stop is started again, and the state is saved', async () => {
+  const { run, runDir, pids } = await training('dies-stopping');
+  send(pids.coordinator, 'SIGSTOP');
+  send(pids.launcher, 'SIGTERM');
+  await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
+  send(pids.coordinator, 'SIGKILL');
+  expectSaved(runDir, (await ends(run.outcome, 143)).output);
+});
+
 test('a second Ctrl-C while the coordinator is away ends at once, too', async () => {
   const { run, runDir, pids, all } = await training('away');
   // So that the next coordinator cannot be quicker, however fast it is back.
@@ -186,7 +209,8 @@ test('a second Ctrl-C while the coordinator is away ends at once, too', async ()
   send(pids.coordinator, 'SIGKILL');
   await run.says('it is started again in 1 s');
   send(pids.launcher, 'SIGINT');
-  await run.says('the run stops when its coordinator is back; Ctrl-C again ends it without saving\n');
+  // Where it is back already, it says so itself.
+  await run.says('Ctrl-C again');
   await sleep(1_100);
   send(pids.launcher, 'SIGINT');
   const { output } = await ends(run.outcome, 3);

@@ -112,7 +112,9 @@ describe.skipIf(noScript)(because('on a terminal', noScript), () => {
     const from = terminal.output.length;
     execFileSync('stty', ['-F', terminal.path, 'cols', '60']);
     await expect
-      .poll(() => stripVTControlCharacters(terminal.output.slice(from)).split('rank ').length)
+      .poll(() => stripVTControlCharacters(terminal.output.slice(from)).split('rank ').length, {
+        timeout: 60_000,
+      })
       .toBeGreaterThan(9);
     const lines = stripVTControlCharacters(terminal.output.slice(from))
       .split(/\r?\n|\r/)

@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { send } from '../support/endless-run.js';
 import { eventFiles } from '../support/event-files.js';
 import { temporaryFolder } from '../support/folders.js';
 import { rows } from '../support/full.js';
@@ -127,7 +128,7 @@ describe('the promise', () => {
     const third = start(4);
     await third.steps(8);
     const victims = [third.process.pid as number, third.coordinator(), ...third.workers()];
-    for (const pid of victims) process.kill(pid, 'SIGKILL');
+    for (const pid of victims) send(pid, 'SIGKILL');
     await third.outcome;
     expect(await allDead(victims)).toBe(true);
 
