@@ -196,6 +196,8 @@ test('SIGTERM to a coordinator that is just being started again reaches it when 
 test('a coordinator that dies when it was told to stop is started again, and the state is saved', async () => {
   const { run, runDir, pids } = await training('dies-stopping');
   send(pids.coordinator, 'SIGSTOP');
+  // Until then it would take SIGTERM first.
+  await expect.poll(() => isSuspended(pids.coordinator)).toBe(true);
   send(pids.launcher, 'SIGTERM');
   await expect.poll(() => isPending(pids.coordinator, 'SIGTERM')).toBe(true);
   send(pids.coordinator, 'SIGKILL');
