@@ -28,17 +28,26 @@ export class SharedMemory {
 
 /** The members of a generation, until all have come to it. */
 export class Meeting {
+  /** Somebody has come with other memory than the others. */
+  hasStranger = false;
   readonly #come: Worker[] = [];
 
   /**
-   * With the last one, all share the memory that one of them had, or new memory. What only dead ones had is gone: there
-   * may have been another generation of the same number, which has not started before its coordinator died.
+   * With the last one, all share the memory that the first of them by rank had, or new memory; who has other memory
+   * fails. What only dead ones had is gone: there may have been another generation of the same number, which has not
+   * started before its coordinator died.
    */
   come(worker: Worker, members: number, witness: Witness): readonly Worker[] {
     this.#come.push(worker);
     const present = this.#come.filter(({ alive, generation }) => alive && generation === worker.generation);
     if (present.length < members) return [];
-    const memory = present.find(({ shared }) => shared !== null)?.shared ?? new SharedMemory();
+    const [first = null] = present.filter(({ shared }) => shared !== null).sort((a, b) => a.rank - b.rank);
+    const memory = first?.shared ?? new SharedMemory();
+    const strangers = present.filter(({ shared }) => shared !== null && shared !== memory);
+    const failure = { code: 'ERR_SHARED_MEMORY', message: 'it shares another state', hint: '' };
+    for (const one of strangers) one.say('failure', failure);
+    this.hasStranger = strangers.length > 0;
+    if (this.hasStranger) return [];
     memory.mend(witness);
     for (const one of present) one.shared = memory;
     return present;

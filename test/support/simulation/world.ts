@@ -31,6 +31,8 @@ export class World {
   /** How often a member took the state from the memory of others, and all came to share one. */
   transfers = 0;
   joins = 0;
+  /** A worker was left with the memory of a generation that has not started, and could not share that of the others. */
+  strays = false;
   /** How often a session broke and both ends lived. */
   resets = 0;
   /** How many that were not heard might join again. */
@@ -150,6 +152,7 @@ export class World {
     this.#meetings.set(key, meeting);
     const all = meeting.come(worker, members.length, this.witness);
     if (all.length > 0) this.joins++;
+    this.strays ||= meeting.hasStranger;
     // Nobody else may write there. Who is told of it leaves the memory by itself.
     const { shared } = worker;
     for (const { worker: other, open } of this.#sessions.values()) {
