@@ -152,8 +152,10 @@ export class KeptCoordinator {
     const restarts = new Restarts(run.maxRestarts);
     for (;;) {
       const ended = await this.#child.exited;
-      // Also where it was told to stop, so that what the workers hold is saved.
-      const isMissed = ended.code === null && stopCodeOf(ended) === null && this.mayReturn;
+      // Also where the run was told to stop, so that what the workers hold is saved. A signal that ends the process in
+      // which it is started again comes too early to be handled.
+      const isTold = stopCodeOf(ended) !== null && !this.#isAway;
+      const isMissed = ended.code === null && !isTold && this.mayReturn;
       const restart = isMissed ? restarts.next(performance.now()) : null;
       if (restart === null) {
         this.giveUp();
@@ -171,7 +173,9 @@ export class KeptCoordinator {
       });
       await sleep(restart.delayMs);
       if (this.#hasEnded) return ended;
-      isBack(await this.#listens(await this.#start(true)));
+      const credential = await this.#listens(await this.#start(true));
+      isBack(credential);
+      if (credential === null) continue;
       for (const gone of this.#gone) sendMessage(this.#child, { gone } satisfies LauncherNotice);
       for (const notice of this.#untold.splice(0)) sendMessage(this.#child, notice);
       this.#isAway = false;

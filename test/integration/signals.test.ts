@@ -181,17 +181,21 @@ test('SIGTERM while the coordinator is away: the next one says of which step the
   expectSaved(runDir, (await ends(run.outcome, 143)).output);
 });
 
-test('SIGTERM to a coordinator that is just being started again reaches it when it can save', async () => {
-  const { run, runDir, pids } = await training('starting');
-  send(pids.coordinator, 'SIGKILL');
-  const isStarting = () =>
-    childrenOf(pids.launcher).some(
-      (child) => child !== pids.coordinator && commandOf(child).includes('coordinator'),
-    );
-  await expect.poll(isStarting, { interval: 5 }).toBe(true);
-  send(pids.launcher, 'SIGTERM');
-  expectSaved(runDir, (await ends(run.outcome, 143)).output);
-});
+test.each(['launch', 'launch and the coordinator'])(
+  'SIGTERM to %s when the coordinator is just being started again: the state is saved',
+  async (whom) => {
+    const { run, runDir, pids } = await training(`starting-${whom.length}`);
+    send(pids.coordinator, 'SIGKILL');
+    const next = () =>
+      childrenOf(pids.launcher).find(
+        (child) => child !== pids.coordinator && commandOf(child).includes('coordinator'),
+      );
+    await expect.poll(next, { interval: 5 }).toBeDefined();
+    if (whom !== 'launch') send(next()!, 'SIGTERM');
+    send(pids.launcher, 'SIGTERM');
+    expectSaved(runDir, (await ends(run.outcome, 143)).output);
+  },
+);
 
 test('a coordinator that dies when it was told to stop is started again, and the state is saved', async () => {
   const { run, runDir, pids } = await training('dies-stopping');
