@@ -12,8 +12,7 @@ import { isSkipped, skipNonFinite } from './skip.js';
  * run is asked to stop before they are computed.
  */
 export async function validate(generation: Generation, step: number): Promise<ValidationLoss[] | null> {
-  const { engine, config, rows, training, session } = generation;
-  const { validation: slots } = generation;
+  const { engine, config, rows, training, session, validation: slots } = generation;
   const { rank, members } = generation.form;
   const losses: ValidationLoss[] = [];
   session.validated = 0;

@@ -111,12 +111,8 @@ describe('a worker that is killed', () => {
     // Who is started again may be back before all are killed.
     const before = generations(run.runDir).length;
     const isAlone = () => {
-      if (
-        generations(run.runDir)
-          .slice(before)
-          .some(({ length }) => length === 1)
-      )
-        return true;
+      const since = generations(run.runDir).slice(before);
+      if (since.some(({ length }) => length === 1)) return true;
       for (const pid of run.workers()) if (pid !== left && isAlive(pid)) process.kill(pid, 'SIGKILL');
       return false;
     };

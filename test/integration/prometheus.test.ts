@@ -113,21 +113,16 @@ test.skipIf(missing !== null)(
     ];
     process.kill(run.coordinator(), 'SIGKILL');
     await run.outcome;
-    let gone: Series[] = [];
-    while (gone.length === 0) {
-      await sleep(200);
-      // Another one may have been too slow for a scrape.
-      gone = (await server.query(down)).filter((of) => of.metric.run === metric!.run);
-    }
-    expect(gone.map((of) => [of.metric.run, of.metric.instance])).toEqual([
-      [metric.run, `127.0.0.1:${port}`],
-    ]);
+    const gone = async () => (await server.query(down)).map((of) => [of.metric.run, of.metric.instance]);
+    // Another one may be too slow for a scrape for a moment.
+    const slow = { timeout: 60_000 };
+    await expect.poll(gone, slow).toEqual([[metric.run, `127.0.0.1:${port}`]]);
 
     // It still is when another run has its address.
     const next = start('next', 1, '--set', `telemetry.metrics_port=${port}`);
     await next.says(`metrics at http://127.0.0.1:${port}/metrics`);
     while ((await server.query(`up{instance="127.0.0.1:${port}"} == 1`)).length === 0) await sleep(200);
-    expect((await server.query(down)).map((of) => of.metric.run)).toContain(metric.run);
+    await expect.poll(gone, slow).toEqual([[metric.run, `127.0.0.1:${port}`]]);
 
     // One that ended as it should is not.
     for (const { process: launched } of [onGpu, next]) launched.kill('SIGINT');

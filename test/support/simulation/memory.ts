@@ -26,6 +26,9 @@ export class SharedMemory {
   }
 }
 
+/** What a worker says that has other memory than the others. */
+export const STRANGE = 'it shares another state';
+
 /** The members of a generation, until all have come to it. */
 export class Meeting {
   /** Somebody has come with other memory than the others. */
@@ -44,7 +47,7 @@ export class Meeting {
     const [first = null] = present.filter(({ shared }) => shared !== null).sort((a, b) => a.rank - b.rank);
     const memory = first?.shared ?? new SharedMemory();
     const strangers = present.filter(({ shared }) => shared !== null && shared !== memory);
-    const failure = { code: 'ERR_SHARED_MEMORY', message: 'it shares another state', hint: '' };
+    const failure = { code: 'ERR_SHARED_MEMORY', message: STRANGE, hint: '' };
     for (const one of strangers) one.say('failure', failure);
     this.hasStranger = strangers.length > 0;
     if (this.hasStranger) return [];

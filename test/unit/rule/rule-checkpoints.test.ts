@@ -161,15 +161,15 @@ describe('checkpoints', () => {
     const loses = (script: Script, id: string) => script.event({ type: 'lost', id, reason: 'reset' });
     const published = { type: 'publish', saved: staged(3) };
     /** The next generation starts with what is left. */
-    const goesOn = (script: Script, step: number | null) => {
+    const goesOn = (script: Script) => {
       script.event({ type: 'formed', id: 'a', formed: { device: null, sharing: null, held: { step: 3 } } });
-      return script.event({ type: 'ready', id: 'a', ready: ready({ step: step ?? 3 }) });
+      return script.event({ type: 'ready', id: 'a', ready: ready({ step: 3 }) });
     };
 
     test('waits for those that are left, which validate it again', () => {
       const script = staging();
       expect(loses(script, 'b')).not.toContainEqual(published);
-      const started = goesOn(script, 3);
+      const started = goesOn(script);
       expect(sent(started)[0]?.message.start).toMatchObject({ step: 3, validate: true, checkpoint: false });
       expect(started).not.toContainEqual(published);
       expect(script.validated('a', 3)).toContainEqual(published);
@@ -179,7 +179,7 @@ describe('checkpoints', () => {
       const script = staging();
       loses(script, 'b');
       script.event({ type: 'stop', exitCode: 143, reason: 'received SIGTERM' });
-      const started = goesOn(script, 3);
+      const started = goesOn(script);
       expect(sent(started)[0]?.message.start).toMatchObject({ validate: false, stop: true });
       expect(started).toContainEqual(published);
     });

@@ -5,6 +5,7 @@
  */
 import { expect, test } from 'vitest';
 import { STOP_MS } from '../../../src/rule/events.js';
+import { STRANGE } from '../../support/simulation/memory.js';
 import { World } from '../../support/simulation/world.js';
 
 /** `npm run soak -- --simulated` runs more, from another first seed. */
@@ -24,7 +25,8 @@ function outcomeOf(world: World): string {
   if (end === null) throw new Error('the run did not end');
   const code = end.fault?.code;
   if (code === 'ERR_JOIN_TIMEOUT' && world.processes.wasShort) return 'never complete';
-  if (code === 'ERR_WORKER_LOST' && (world.processes.wasShort || world.strays)) return 'too few';
+  if (code === 'ERR_WORKER_LOST' && world.processes.wasShort) return 'too few';
+  if (code === 'ERR_WORKER_LOST' && world.strays && end.reason.includes(STRANGE)) return 'too few';
   // Those are left that cannot share memory with the ones that are gone.
   if (code === 'ERR_SHARED_MEMORY' && world.unable && world.shares) return 'too few';
   if (code === 'ERR_STATE_MISMATCH' && world.differs) return 'mismatch';
